@@ -1,0 +1,42 @@
+"""netslim: a wide CNN goes in, a slim ONNX model comes out, with the evidence to trust it.
+
+The names below load what they need on first use, so that `import netslim` costs nothing and a step that
+only measures an ONNX file never loads torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from netslim.compensate import recalibrate
+    from netslim.cost import Cost, count
+    from netslim.plan import Plan
+    from netslim.pruning import PruneResult, preflight, prune
+
+__version__ = "0.1.0"
+
+__all__ = ["Cost", "Plan", "PruneResult", "count", "preflight", "prune", "recalibrate"]
+
+_HOMES = {
+    "Cost": "cost",
+    "Plan": "plan",
+    "PruneResult": "pruning",
+    "count": "cost",
+    "preflight": "pruning",
+    "prune": "pruning",
+    "recalibrate": "compensate",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"netslim.{_HOMES[name]}"), name)
+    if name == "sparsity":  # `netslim.sparsity.add_l1_subgradient(...)` without a second import
+        return importlib.import_module("netslim.sparsity")
+    raise AttributeError(f"module 'netslim' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "sparsity", "__version__"])

@@ -1,0 +1,85 @@
+"""Progress of long work, told to whoever watches.
+
+A step of the pipeline runs in a process of its own, often in a container, so it cannot draw on the user's
+terminal. It appends events to the file that `NETSLIM_PROGRESS` names, and the program that started the
+pipeline draws one set of bars. Without that variable a bar is drawn here, when stderr is a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+__all__ = ["ENVIRONMENT", "Bar", "bar"]
+
+ENVIRONMENT = "NETSLIM_PROGRESS"
+
+
+class Bar(Protocol):
+    def advance(self, amount: int = 1, **facts: float | str) -> None:
+        """Move on by `amount`; `facts` (loss, error, ...) are shown beside the bar."""
+
+
+class _Silent:
+    def advance(self, amount: int = 1, **facts: float | str) -> None:
+        return
+
+
+class _Events:
+    """One JSON object a line, each written by a single append so that concurrent writers do not mix."""
+
+    def __init__(self, path: str, title: str, total: int) -> None:
+        self.path, self.title, self.total, self.done = path, title, total, 0
+        self.id = f"{os.getpid()}-{time.monotonic_ns()}"
+        self.write("start")
+
+    def write(self, event: str, **facts: float | str) -> None:
+        line = {"event": event, "id": self.id, "title": self.title, "done": self.done, "total": self.total}
+        try:
+            with open(self.path, "a", encoding="utf-8") as stream:
+                stream.write(json.dumps(line | {"facts": facts}) + "\n")
+        except OSError:
+            return  # a lost progress line must never stop the work
+
+    def advance(self, amount: int = 1, **facts: float | str) -> None:
+        self.done += amount
+        self.write("advance", **facts)
+
+
+class _Terminal:
+    def __init__(self, title: str, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        self.progress = Progress(console=Console(stderr=True), transient=True)
+        self.title, self.task = title, self.progress.add_task(title, total=total)
+        self.progress.start()
+
+    def advance(self, amount: int = 1, **facts: float | str) -> None:
+        told = "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items())
+        self.progress.update(self.task, advance=amount, description=f"{self.title}  {told}")
+
+
+@contextmanager
+def bar(title: str, total: int) -> Iterator[Bar]:
+    """A progress bar for `total` units of work, for the length of a `with` block."""
+    path = os.environ.get(ENVIRONMENT)
+    if path:
+        events = _Events(path, title, total)
+        try:
+            yield events
+        finally:
+            events.write("end")
+    elif sys.stderr.isatty():
+        terminal = _Terminal(title, total)
+        try:
+            yield terminal
+        finally:
+            terminal.progress.stop()
+    else:
+        yield _Silent()

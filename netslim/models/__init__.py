@@ -1,0 +1,15 @@
+"""The networks: the paper's, small ones for a demo, any torchvision classifier, or your own factory.
+
+    architecture = models.resolve("vgg19", num_classes=10, in_channels=3, image_size=(32, 32))
+    model = architecture.build()
+
+Importing this package does not import torch; building a network does.
+"""
+
+from __future__ import annotations
+
+from netslim.models.architecture import Architecture
+from netslim.models.catalogue import names, resolve
+from netslim.models.fit import check_fit
+
+__all__ = ["Architecture", "check_fit", "names", "resolve"]

@@ -1,0 +1,83 @@
+"""Factories of networks: find the callable behind a name, see what it accepts, and call it."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from netslim.errors import ModelError, NetslimError
+from netslim.models import zoo
+from netslim.models.architecture import Architecture
+from netslim.models.catalogue import CATALOGUE
+
+__all__ = ["call", "describe"]
+
+
+def describe(factory: str, context: Mapping[str, Any], arguments: Mapping[str, Any]) -> Architecture:
+    """The architecture that calls `factory` with all of `arguments` and what it accepts of `context`.
+
+    Raises:
+        ModelError: the factory cannot be found, or does not accept one of `arguments`.
+    """
+    accepted = _accepts(_load(factory), factory)
+    refused = [name for name in arguments if not accepted(name)]
+    if refused:
+        raise ModelError(
+            f"{factory} takes no such argument", field="model argument", value=", ".join(refused)
+        )
+    return Architecture(factory, {k: v for k, v in context.items() if accepted(k)} | dict(arguments))
+
+
+def call(factory: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """Build the network.
+
+    Raises:
+        ModelError: the factory cannot be found, fails, or returns something else than an nn.Module.
+    """
+    try:
+        if factory.startswith(zoo.PREFIX):
+            model = zoo.build(factory.removeprefix(zoo.PREFIX), **arguments)
+        else:
+            model = _load(factory)(**arguments)
+    except NetslimError:
+        raise
+    except Exception as error:  # a foreign factory may raise anything; its traceback stays attached
+        problem = f"the factory failed ({type(error).__name__}: {error})"
+        raise ModelError(problem, field="model", value=factory, remedy=f"It was given {arguments}") from error
+    if not isinstance(model, nn.Module):
+        problem = f"the factory returned a {type(model).__name__}, not a torch.nn.Module"
+        raise ModelError(problem, field="model", value=factory)
+    return model
+
+
+def _load(factory: str) -> Callable[..., Any]:
+    module_name, _, name = CATALOGUE.get(factory, factory).partition(":")
+    if not module_name or not name:
+        raise ModelError("not of the form package.module:callable", field="model", value=factory)
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except ImportError as error:
+        remedy = "Install its package in the environment that runs the step, or add its folder to PYTHONPATH"
+        raise ModelError(
+            f"cannot be imported ({error})", field="model", value=factory, remedy=remedy
+        ) from error
+    except AttributeError as error:
+        raise ModelError(f"{module_name} has no {name}", field="model", value=factory) from error
+    if not callable(found):
+        raise ModelError(f"{name} is not callable", field="model", value=factory)
+    return found  # type: ignore[no-any-return]
+
+
+def _accepts(found: Callable[..., Any], factory: str) -> Callable[[str], bool]:
+    try:
+        parameters = inspect.signature(found).parameters
+    except (TypeError, ValueError) as error:
+        raise ModelError("its arguments cannot be read", field="model", value=factory) from error
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return lambda name: True
+    named = {n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    return named.__contains__

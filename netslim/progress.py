@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-__all__ = ["ENVIRONMENT", "Bar", "bar"]
+__all__ = ["ENVIRONMENT", "Bar", "bar", "tell"]
 
 ENVIRONMENT = "NETSLIM_PROGRESS"
 
@@ -30,21 +30,28 @@ class _Silent:
         return
 
 
-class _Events:
-    """One JSON object a line, each written by a single append so that concurrent writers do not mix."""
+def tell(event: str, **facts: object) -> None:
+    """Append one event, as a JSON object on a line, for whoever watches; without a watcher do nothing.
 
-    def __init__(self, path: str, title: str, total: int) -> None:
-        self.path, self.title, self.total, self.done = path, title, total, 0
+    A single append a line, so that concurrent steps do not mix.
+    """
+    path = os.environ.get(ENVIRONMENT)
+    if path:
+        try:
+            with open(path, "a", encoding="utf-8") as stream:
+                stream.write(json.dumps({"event": event, **facts}) + "\n")
+        except OSError:
+            return  # a lost progress line must never stop the work
+
+
+class _Events:
+    def __init__(self, title: str, total: int) -> None:
+        self.title, self.total, self.done = title, total, 0
         self.id = f"{os.getpid()}-{time.monotonic_ns()}"
         self.write("start")
 
     def write(self, event: str, **facts: float | str) -> None:
-        line = {"event": event, "id": self.id, "title": self.title, "done": self.done, "total": self.total}
-        try:
-            with open(self.path, "a", encoding="utf-8") as stream:
-                stream.write(json.dumps(line | {"facts": facts}) + "\n")
-        except OSError:
-            return  # a lost progress line must never stop the work
+        tell(event, id=self.id, title=self.title, done=self.done, total=self.total, facts=facts)
 
     def advance(self, amount: int = 1, **facts: float | str) -> None:
         self.done += amount
@@ -68,9 +75,8 @@ class _Terminal:
 @contextmanager
 def bar(title: str, total: int) -> Iterator[Bar]:
     """A progress bar for `total` units of work, for the length of a `with` block."""
-    path = os.environ.get(ENVIRONMENT)
-    if path:
-        events = _Events(path, title, total)
+    if os.environ.get(ENVIRONMENT):
+        events = _Events(title, total)
         try:
             yield events
         finally:

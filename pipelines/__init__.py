@@ -1,0 +1,1 @@
+"""Wiring only: the pipelines, how they are compiled, and how they are run."""

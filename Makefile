@@ -1,0 +1,51 @@
+# The same commands for people and for CI. `make` or `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUNS := netslim-runs
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-zoo lint format readmes bench clean
+
+help:  ## what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV); PyTorch is large, this takes minutes the first time."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+install: $(VENV)/installed  ## netslim and everything it can use, into .venv
+
+demo: $(VENV)/installed  ## the main job: slim a small VGG on handwritten digits, pass after pass
+	$(BIN)/netslim run --output $(RUNS)
+
+lint: $(VENV)/installed-dev  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/installed-dev  ## put the code in its usual form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+readmes: $(VENV)/installed-dev  ## write the components' READMEs from their signatures
+	$(BIN)/python -m components.readme
+
+test: lint  ## style, types, and every test but the long ones
+	$(BIN)/python -m pytest -m "not zoo and not docker"
+
+test-zoo: $(VENV)/installed-dev  ## every torchvision classifier with BatchNorm: pruned equals masked (long)
+	$(BIN)/python -m pytest -m zoo tests/netslim/test_zoo.py
+
+bench: $(VENV)/installed-dev  ## ours against its peer, in one process
+	$(BIN)/python benchmarks/engine.py
+
+clean:  ## remove what was installed and made
+	rm -rf $(VENV) $(RUNS) build dist *.egg-info

@@ -1,0 +1,66 @@
+"""Step: measure the exported ONNX model, write the pass's row, log it, and decide whether to go on."""
+
+from typing import Optional
+
+from kfp import dsl
+
+from components.images import image
+
+
+@dsl.component(base_image=image("export"), install_kfp_package=False)
+def evaluate(
+    dataset: dsl.Input[dsl.Dataset],
+    onnx: dsl.Input[dsl.Model],
+    exported: dsl.Input[dsl.Metrics],
+    trained: dsl.Input[dsl.Metrics],
+    ledger: dsl.Output[dsl.Metrics],
+    pruned: Optional[dsl.Input[dsl.Metrics]] = None,
+    tuned: Optional[dsl.Input[dsl.Metrics]] = None,
+    previous: Optional[dsl.Input[dsl.Metrics]] = None,
+    pass_index: int = 0,
+    passes: int = 3,
+    max_loss: float = 1.0,
+    experiment: str = "netslim/digits",
+    point: str = "",
+) -> bool:
+    """Measure with onnxruntime and decide: another pass, or stop and say why.
+
+    Args:
+        dataset: a packed dataset.
+        onnx: the exported model.
+        exported: evidence of export_onnx.
+        trained: evidence of train_sparse.
+        ledger: the rows of all passes so far.
+        pruned: evidence of prune; absent for the baseline.
+        tuned: evidence of fine_tune; absent for the baseline.
+        previous: the ledger of the pass before.
+        pass_index: which slimming pass this is; 0 is the baseline.
+        passes: how many passes the user asked for.
+        max_loss: how many percentage points of error above the baseline are allowed.
+        experiment: the MLflow experiment.
+        point: name of this point when it is one of a sweep and not a pass.
+
+    Returns:
+        Whether another pass is worth running.
+    """
+    from netslim.steps.evaluate import evaluate_step
+
+    from netslim.steps.shell import as_step
+
+    go_on, found = as_step(evaluate_step)(
+        dataset.path,
+        onnx.path,
+        ledger.path,
+        exported=exported.path,
+        trained=trained.path,
+        pruned=pruned.path if pruned else None,
+        tuned=tuned.path if tuned else None,
+        previous=previous.path if previous else None,
+        pass_index=int(pass_index),
+        passes=int(passes),
+        max_loss=max_loss,
+        experiment=experiment,
+        point=point,
+    )
+    ledger.metadata.update(found)
+    return go_on

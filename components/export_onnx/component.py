@@ -1,0 +1,31 @@
+"""Step: write the ONNX model, and prove that it computes what the PyTorch model computes."""
+
+from kfp import dsl
+
+from components.images import image
+
+
+@dsl.component(base_image=image("export"), install_kfp_package=False)
+def export_onnx(
+    dataset: dsl.Input[dsl.Dataset],
+    start: dsl.Input[dsl.Model],
+    onnx: dsl.Output[dsl.Model],
+    evidence: dsl.Output[dsl.Metrics],
+    pass_index: int = 0,
+):
+    """Export one self-contained ONNX file, checked, with parity at batch 1, 2 and 7.
+
+    Args:
+        dataset: a packed dataset: its classes and normalisation go into the file's metadata.
+        start: the network to export.
+        onnx: a folder with model.onnx.
+        evidence: the model's costs and the parity found.
+        pass_index: which slimming pass this is; 0 is the baseline.
+    """
+    from netslim.steps.export import export_step
+
+    from netslim.steps.shell import as_step
+
+    evidence.metadata.update(
+        as_step(export_step)(dataset.path, start.path, onnx.path, evidence.path, pass_index=int(pass_index))
+    )

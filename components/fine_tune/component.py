@@ -1,0 +1,51 @@
+"""Step: train the pruned network without the L1 term, so that it recovers what pruning cost."""
+
+from typing import Optional
+
+from kfp import dsl
+
+from components.images import image
+
+
+@dsl.component(base_image=image("train"), install_kfp_package=False)
+def fine_tune(
+    dataset: dsl.Input[dsl.Dataset],
+    start: dsl.Input[dsl.Model],
+    model: dsl.Output[dsl.Model],
+    evidence: dsl.Output[dsl.Metrics],
+    teacher: Optional[dsl.Input[dsl.Model]] = None,
+    preset: str = "digits",
+    recipe: dict = {},
+    seed: int = 0,
+    pass_index: int = 1,
+):
+    """Fine-tune a pruned network (paper, section 3), optionally taught by the unpruned baseline.
+
+    Args:
+        dataset: a packed dataset.
+        start: the pruned network.
+        model: the fine-tuned network.
+        evidence: its error and training curve.
+        teacher: the network to distil from, when the recipe's `distill` is above 0.
+        preset: the training recipe's name.
+        recipe: what to change in the recipe, such as {"epochs": 20}.
+        seed: of order and augmentation.
+        pass_index: which slimming pass this is.
+    """
+    from netslim.steps.train import train_step
+
+    from netslim.steps.shell import as_step
+
+    found = as_step(train_step)(
+        "fine_tune",
+        dataset.path,
+        model.path,
+        evidence.path,
+        start=start.path,
+        teacher=teacher.path if teacher else None,
+        preset=preset,
+        overrides=recipe,
+        seed=int(seed),
+        pass_index=int(pass_index),
+    )
+    evidence.metadata.update(found)

@@ -1,0 +1,26 @@
+"""Step: close the MLflow run, whatever happened, and write the report."""
+
+from kfp import dsl
+
+from components.images import image
+
+
+@dsl.component(base_image=image("export"), install_kfp_package=False)
+def finish(
+    report: dsl.Output[dsl.HTML],
+    status: dsl.PipelineTaskFinalStatus,
+    experiment: str = "netslim/digits",
+):
+    """End the run in MLflow as finished or failed, and draw its table and plots.
+
+    Args:
+        report: one HTML page that needs no network.
+        status: how the rest of the pipeline ended.
+        experiment: the MLflow experiment.
+    """
+    from netslim.steps.finish import finish_step
+
+    from netslim.steps.shell import as_step
+
+    # "FAILED" is the one state that means the same locally and on a backend.
+    as_step(finish_step)(report.path, failed=status.state == "FAILED", experiment=experiment)

@@ -1,0 +1,35 @@
+"""Step: fetch or read a dataset, split it as the paper does, and pack it."""
+
+from kfp import dsl
+
+from components.images import image
+
+
+@dsl.component(base_image=image("data"), install_kfp_package=False)
+def prepare_data(
+    dataset: dsl.Output[dsl.Dataset],
+    name: str = "digits",
+    root: str = "",
+    download: bool = False,
+    validation: int = 0,
+    seed: int = 0,
+):
+    """Pack a dataset: uint8 tensors, labels, channel statistics of the training part, checksums.
+
+    Args:
+        dataset: the packed dataset; a manifest of files when it does not fit in memory.
+        name: digits, mnist, fashion-mnist, cifar10, cifar100, svhn, imagenet or folder.
+        root: folder or s3:// prefix that holds the original files; not needed for digits.
+        download: fetch the original files into `root` when they are missing.
+        validation: images split from the training set for choosing; the paper takes 5,000 of CIFAR-10.
+        seed: decides which images go to the validation split.
+    """
+    from netslim.steps.prepare import prepare
+
+    from netslim.steps.shell import as_step
+
+    dataset.metadata.update(
+        as_step(prepare)(
+            dataset.path, name=name, root=root, download=download, validation=int(validation), seed=int(seed)
+        )
+    )

@@ -1,0 +1,56 @@
+"""Step: train with L1 on the scaling factors; with lambda = 0 this is normal training, the baseline."""
+
+from typing import Optional
+
+from kfp import dsl
+
+from components.images import image
+
+
+@dsl.component(base_image=image("train"), install_kfp_package=False)
+def train_sparse(
+    dataset: dsl.Input[dsl.Dataset],
+    model: dsl.Output[dsl.Model],
+    evidence: dsl.Output[dsl.Metrics],
+    start: Optional[dsl.Input[dsl.Model]] = None,
+    architecture: str = "vgg-digits",
+    architecture_args: dict = {},
+    stage: str = "sparse",
+    preset: str = "digits",
+    recipe: dict = {},
+    seed: int = 0,
+    pass_index: int = 0,
+):
+    """Train a network while pushing its BatchNorm scaling factors towards zero (paper, section 3).
+
+    Args:
+        dataset: a packed dataset.
+        model: the trained network.
+        evidence: its error, sparsity and training curve.
+        start: the network to go on from; without it a fresh one is made.
+        architecture: a name, any torchvision classifier, or package.module:factory. Used without `start`.
+        architecture_args: keyword arguments of the architecture.
+        stage: `sparse`, or `base` for the baseline.
+        preset: the training recipe's name.
+        recipe: what to change in the recipe, such as {"epochs": 20, "lam": 0.0001}.
+        seed: of initial weights, order and augmentation.
+        pass_index: which slimming pass this is; 0 is the baseline.
+    """
+    from netslim.steps.train import train_step
+
+    from netslim.steps.shell import as_step
+
+    found = as_step(train_step)(
+        stage,
+        dataset.path,
+        model.path,
+        evidence.path,
+        start=start.path if start else None,
+        architecture=architecture,
+        architecture_args=architecture_args,
+        preset=preset,
+        overrides=recipe,
+        seed=int(seed),
+        pass_index=int(pass_index),
+    )
+    evidence.metadata.update(found)

@@ -1,0 +1,100 @@
+"""`netslim` and `python -m netslim`: the command line.
+
+Commands come from the entry point group `netslim.commands`, so that this package need not import the
+pipelines that are built on it, and an image that carries only the method still has its own commands.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint, entry_points
+
+import click
+
+from netslim import __version__
+from netslim.errors import NetslimError
+
+__all__ = ["main"]
+
+EPILOG = """
+\b
+A minute on a laptop:
+  netslim run                                   slim a small VGG on handwritten digits
+\b
+Your own:
+  netslim run --model resnet18 --dataset folder --data-root photos/ --passes 2
+  netslim run --config run.yaml --percent 0.7   a file of options; flags win over it
+\b
+Afterwards:
+  netslim show                                  the last run's table again, from MLflow
+
+Exit codes: 0 done, 1 failed, 2 wrong option, 3 dataset, 4 model, 5 training, 6 tracking server,
+7 ONNX export, 8 storage, 9 a pipeline step.
+"""
+
+
+class Commands(click.Group):
+    """Commands found by entry point, loaded only when they are called."""
+
+    def _found(self) -> dict[str, EntryPoint]:
+        return {point.name: point for point in entry_points(group="netslim.commands")}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        order = ["run", "show", "sweep", "compile", "doctor"]
+        return sorted(self._found(), key=lambda name: (order.index(name) if name in order else 99, name))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        point = self._found().get(cmd_name)
+        if point is None:
+            return None
+        try:
+            command = point.load()
+        except ModuleNotFoundError as error:
+            if (error.name or "").split(".")[0] in ("netslim", "components", "pipelines"):
+                raise
+            return missing(cmd_name, error.name or "")
+        assert isinstance(command, click.Command)
+        return command
+
+
+def missing(command: str, package: str) -> click.Command:
+    """Stands in for a command whose packages are not installed: it says which extra brings them."""
+    extra = {"kfp": "pipeline", "mlflow": "tracking", "onnxruntime": "export"}.get(
+        package.split(".")[0], "all"
+    )
+    advice = f"needs {package}: pip install 'netslim[{extra}]'"
+
+    @click.command(command, help=f"({advice})", context_settings={"ignore_unknown_options": True})
+    @click.argument("ignored", nargs=-1)
+    def stand_in(ignored: tuple[str, ...]) -> None:
+        raise NetslimError(advice, field=f"netslim {command}")
+
+    return stand_in
+
+
+@click.group(cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="netslim")
+def cli() -> None:
+    """A wide CNN goes in, a slim ONNX model comes out, with the evidence to trust it.
+
+    Network slimming (Liu et al., ICCV 2017): train with L1 on the BatchNorm scaling factors, prune the
+    channels below a global threshold, fine-tune, repeat.
+    """
+
+
+def main() -> None:
+    try:
+        cli.main(standalone_mode=False)
+    except NetslimError as error:
+        click.secho(f"netslim: {error}", fg="red", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("netslim: stopped", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""`netslim doctor`: what is installed, what can run, what can be reached."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+
+from netslim.errors import NetslimError
+
+__all__ = ["doctor"]
+
+PACKAGES = {
+    "torch": "core",
+    "torchvision": "core",
+    "safetensors": "core",
+    "scikit-learn": "core",
+    "kfp": "pipeline",
+    "kfp-kubernetes": "pipeline",
+    "mlflow": "tracking",
+    "onnx": "export",
+    "onnxscript": "export",
+    "onnxruntime": "export",
+    "jinja2": "report",
+    "matplotlib": "report",
+    "boto3": "s3",
+    "docker": "docker",
+}
+
+Finding = tuple[bool | None, str, str]  # (good, optional-and-absent is None; what; detail)
+
+
+@click.command()
+@click.option(
+    "--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="Also check that this MLflow server can be used."
+)
+@click.option("--data-root", help="Also check that this folder or s3:// prefix can be read.")
+def doctor(tracking_uri: str | None, data_root: str | None) -> None:
+    """Tell what is installed, which runner can run, and whether server and data can be reached.
+
+    Ends with exit code 1 when something netslim cannot do without, or something asked for, is not right.
+    """
+    from rich.console import Console
+
+    console = Console()
+    bad = 0
+    for good, what, detail in findings(tracking_uri, data_root):
+        mark = {True: "[green]ok[/]", False: "[red]no[/]", None: "[dim]--[/]"}[good]
+        console.print(f" {mark}  {what:<16} {detail}", highlight=False, soft_wrap=True)
+        bad += good is False
+    sys.exit(1 if bad else 0)
+
+
+def findings(tracking_uri: str | None, data_root: str | None) -> Iterator[Finding]:
+    supported = sys.version_info >= (3, 11)
+    yield supported, "python", f"{platform.python_version()}{'' if supported else ', but 3.11 is needed'}"
+    yield from packages()
+    yield accelerator()
+    yield kfp_runner()
+    yield docker_runner()
+    if tracking_uri:
+        yield reachable("tracking server", tracking_uri, check_tracking)
+    if data_root:
+        yield reachable("data root", data_root, check_root)
+
+
+def packages() -> Iterator[Finding]:
+    for name, extra in PACKAGES.items():
+        try:
+            yield True, name, importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            missing = "missing: reinstall netslim" if extra == "core" else f"pip install 'netslim[{extra}]'"
+            yield (False if extra == "core" else None), name, missing
+
+
+def accelerator() -> Finding:
+    import torch
+
+    if torch.cuda.is_available():
+        count = torch.cuda.device_count()
+        return True, "GPU", f"{count} x {torch.cuda.get_device_name(0)}"
+    return None, "GPU", f"none; the CPU is used with {torch.get_num_threads()} threads"
+
+
+def kfp_runner() -> Finding:
+    try:
+        version = importlib.metadata.version("kfp")
+    except importlib.metadata.PackageNotFoundError:
+        return None, "runner process", "pip install 'netslim[pipeline]'"
+    good = version.startswith("2.17.")
+    return good, "runner process", "ready" if good else f"kfp {version} is not the tested 2.17"
+
+
+def docker_runner() -> Finding:
+    if not shutil.which("docker"):
+        return None, "runner docker", "no container engine is installed"
+    answer = subprocess.run(
+        ["docker", "version", "--format", "{{.Server.Version}}"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    if answer.returncode != 0:
+        lines = answer.stderr.strip().splitlines() or ["no answer"]
+        return None, "runner docker", f"the engine does not answer ({lines[-1]})"
+    return True, "runner docker", f"ready, engine {answer.stdout.strip()}"
+
+
+def reachable(what: str, place: str, check: Callable[[str], None]) -> Finding:
+    try:
+        check(place)
+    except NetslimError as error:
+        return False, what, str(error)
+    return True, what, f"{place} can be used"
+
+
+def check_tracking(uri: str) -> None:
+    from netslim import tracking
+
+    tracking.preflight(uri)
+
+
+def check_root(root: str) -> None:
+    from netslim.errors import DataError
+
+    if root.startswith("s3://"):
+        from netslim import s3
+
+        s3.check(root)
+    elif not Path(root).is_dir():
+        raise DataError(
+            "no such folder", field="data_root", value=root, remedy="Create it, or correct the path"
+        )

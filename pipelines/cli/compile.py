@@ -1,0 +1,46 @@
+"""`netslim compile`: the pipeline as a file for any KFP backend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["compile_"]
+
+
+@click.command("compile")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default="network-slimming.yaml",
+    show_default=True,
+    help="The file to write.",
+)
+@click.option(
+    "--pipeline",
+    type=click.Choice(["slimming", "sweep-lambda", "sweep-percent"]),
+    default="slimming",
+    show_default=True,
+    help="Which pipeline.",
+)
+@click.option(
+    "--max-passes", type=int, default=3, show_default=True, help="Most passes a run can ask for, 1 to 6."
+)
+@click.option(
+    "--baseline/--no-baseline", default=True, help="With or without the normally trained wide network."
+)
+def compile_(output: Path, pipeline: str, max_passes: int, baseline: bool) -> None:
+    """Write the pipeline as KFP YAML: upload it to a cluster, where its inputs are these same options.
+
+    The images' registry and tag come from NETSLIM_REGISTRY and NETSLIM_IMAGE_TAG.
+    """
+    from pipelines import slimming, sweeps
+    from pipelines.compiling import compile_pipeline
+
+    builders = {"sweep-lambda": sweeps.build_lambda, "sweep-percent": sweeps.build_percent}
+    built = builders[pipeline]() if pipeline in builders else slimming.build(max_passes, baseline=baseline)
+    ir = compile_pipeline(built, output)
+    steps = sum("executorLabel" in component for component in ir["components"].values())
+    click.echo(f"{output}: {steps} steps, {output.stat().st_size / 1024:.0f} KB")

@@ -1,0 +1,168 @@
+"""Portability rules for compiled pipelines: what runs here must run there.
+
+KFP's local runners and its backend do not agree everywhere, and where they differ they often differ
+silently: a condition on a named output is simply False locally. Each rule below is one such difference
+that was seen (docs/decisions.md), checked on the compiled IR, so that it holds whatever the Python was.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+__all__ = ["ARGV_LIMIT", "RULES", "lint"]
+
+IR = dict[str, Any]
+ARGV_LIMIT = 128 * 1024  # Linux's limit for one element of argv; a component's source is one
+UNCACHED = ("evaluate", "finish")
+
+
+def lint(ir: IR) -> list[str]:
+    """Every breach of a portability rule in a compiled pipeline, as sentences; empty when it is clean."""
+    return [f"{name}: {breach}" for name, rule in RULES.items() for breach in rule(ir)]
+
+
+def _dags(ir: IR) -> Iterator[tuple[str, IR, IR]]:
+    """(component's name, its input definitions, its tasks) for the root and every sub-DAG."""
+    for name, component in {"root": ir["root"], **ir["components"]}.items():
+        if "dag" in component:
+            yield name, component.get("inputDefinitions", {}), component["dag"]["tasks"]
+
+
+def _tasks(ir: IR) -> Iterator[tuple[str, IR]]:
+    for _, _, tasks in _dags(ir):
+        yield from tasks.items()
+
+
+def _executors(ir: IR) -> Iterator[tuple[str, IR]]:
+    yield from ir["deploymentSpec"]["executors"].items()
+
+
+def conditions_on_one_unnamed_bool(ir: IR) -> Iterator[str]:
+    for name, task in _tasks(ir):
+        condition = task.get("triggerPolicy", {}).get("condition")
+        if not condition:
+            continue
+        read = re.findall(r"inputs\.parameter_values\['([^']+)'\]", condition)
+        if len(read) != 1 or not read[0].endswith("-Output"):
+            yield f"{name} depends on {condition!r}, which is not one unnamed output of a step"
+        elif not re.fullmatch(r"inputs\.parameter_values\['[^']+'\] == true", condition):
+            yield f"{name} depends on {condition!r}; only `x.output == True` is evaluated alike everywhere"
+
+
+def sub_dags_have_a_parameter(ir: IR) -> Iterator[str]:
+    for name, inputs, _ in _dags(ir):
+        if name != "root" and inputs.get("artifacts") and not inputs.get("parameters"):
+            yield f"{name} takes only artifacts, which the local runner cannot resolve"
+
+
+def every_input_has_a_value(ir: IR) -> Iterator[str]:
+    for name, spec in ir["root"].get("inputDefinitions", {}).get("parameters", {}).items():
+        if spec.get("isOptional") and spec.get("defaultValue") is None:
+            yield f"pipeline input {name} defaults to None"
+    for name, component in ir["components"].items():
+        if "executorLabel" not in component:
+            continue
+        for parameter, spec in component.get("inputDefinitions", {}).get("parameters", {}).items():
+            numeric = spec["parameterType"] in ("NUMBER_INTEGER", "NUMBER_DOUBLE")
+            if numeric and spec.get("isOptional") and "defaultValue" not in spec:
+                yield f"{name} has the optional number {parameter} without a default"
+
+
+def no_pipeline_artifact_inputs(ir: IR) -> Iterator[str]:
+    for name in ir["root"].get("inputDefinitions", {}).get("artifacts", {}):
+        yield f"pipeline input {name} is an artifact; take a URI and import it"
+
+
+def no_artifact_one_of(ir: IR) -> Iterator[str]:
+    for name, component in {"root": ir["root"], **ir["components"]}.items():
+        outputs = component.get("dag", {}).get("outputs", {}).get("artifacts", {})
+        for output, spec in outputs.items():
+            if len(spec.get("artifactSelectors", [])) > 1:
+                yield f"{name} merges artifacts of several branches into {output}"
+
+
+def loops_over_plain_lists(ir: IR) -> Iterator[str]:
+    for name, task in _tasks(ir):
+        if "artifactIterator" in task:
+            yield f"{name} iterates over artifacts"
+        source = task.get("parameterIterator", {}).get("items", {}).get("inputParameter", "")
+        if source and not (source.endswith("-Output") or source.startswith("pipelinechannel--")):
+            yield f"{name} iterates over the named output {source}"
+
+
+def nothing_installed_at_step_start(ir: IR) -> Iterator[str]:
+    for name, executor in _executors(ir):
+        container = executor.get("container", {})
+        if "pip install" in " ".join([*container.get("command", []), *container.get("args", [])]):
+            yield f"{name} installs packages when it starts"
+
+
+def lightweight_components_only(ir: IR) -> Iterator[str]:
+    for name, executor in _executors(ir):
+        if "importer" in executor:
+            continue
+        if not any("kfp.dsl.executor_main" in part for part in executor["container"].get("command", [])):
+            yield f"{name} is a container component, which the subprocess runner refuses"
+
+
+def images_are_fixed(ir: IR) -> Iterator[str]:
+    for name, executor in _executors(ir):
+        image = executor.get("container", {}).get("image", "")
+        if "{{" in image:
+            yield f"{name} takes its image from a parameter, which the Docker runner cannot resolve"
+        elif image and ("@sha256:" not in image) and (":" not in image.rsplit("/", 1)[-1]):
+            yield f"{name} uses {image} without a tag"
+        elif image.endswith(":latest"):
+            yield f"{name} uses the mutable tag of {image}"
+
+
+def no_run_identity_in_parameters(ir: IR) -> Iterator[str]:
+    for name, task in _tasks(ir):
+        for parameter, value in task.get("inputs", {}).get("parameters", {}).items():
+            constant = str(value.get("runtimeValue", {}).get("constant", ""))
+            if "{{$.pipeline_job" in constant or "{{$.pipeline_task" in constant:
+                yield f"{name} takes the run's identity as {parameter}, so it would never be cached"
+
+
+def deciding_steps_are_uncached(ir: IR) -> Iterator[str]:
+    for name, task in _tasks(ir):
+        if "dag" in ir["components"][task["componentRef"]["name"]]:
+            continue
+        step = re.sub(r"-\d+$", "", name)
+        cached = bool(task.get("cachingOptions", {}).get("enableCache"))
+        if cached == (step in UNCACHED):
+            yield f"{name} is {'cached' if cached else 'not cached'}"
+
+
+def no_workspace(ir: IR) -> Iterator[str]:
+    if "workspace" in str(ir.get("platforms", "")):
+        yield "the pipeline uses a workspace, which the local runner deletes after every run"
+
+
+def argv_is_small(ir: IR) -> Iterator[str]:
+    for name, executor in _executors(ir):
+        for part in executor.get("container", {}).get("command", []):
+            if len(part.encode()) > ARGV_LIMIT // 4:  # the executor's input shares the line
+                yield f"{name} carries {len(part.encode())} bytes of source in one argument"
+
+
+RULES: dict[str, Callable[[IR], Iterator[str]]] = {
+    rule.__name__.replace("_", " "): rule
+    for rule in (
+        conditions_on_one_unnamed_bool,
+        sub_dags_have_a_parameter,
+        every_input_has_a_value,
+        no_pipeline_artifact_inputs,
+        no_artifact_one_of,
+        loops_over_plain_lists,
+        nothing_installed_at_step_start,
+        lightweight_components_only,
+        images_are_fixed,
+        no_run_identity_in_parameters,
+        deciding_steps_are_uncached,
+        no_workspace,
+        argv_is_small,
+    )
+}

@@ -1,0 +1,47 @@
+"""What can be known to be wrong before the first step starts, found in a second instead of in a minute."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from netslim import data, models, presets, tracking
+from netslim.errors import ConfigError, DataError, PipelineError
+from pipelines.config import RunConfig
+
+__all__ = ["preflight"]
+
+
+def preflight(config: RunConfig, tracking_uri: str) -> None:
+    """Check names, recipes, the data's root, the runner and the tracking server.
+
+    Raises:
+        ConfigError, ModelError, DataError, TrackingError, PipelineError: the first thing found wrong.
+    """
+    if config.dataset not in data.names():
+        raise ConfigError(
+            "unknown dataset",
+            field="dataset",
+            value=config.dataset,
+            remedy=f"Choose one of {', '.join(data.names())}",
+        )
+    models.check_name(config.model)
+    arguments = config.pipeline_arguments()
+    for stage, overrides in (("base", "base"), ("sparse", "sparse"), ("fine_tune", "tune")):
+        presets.stage(config.preset, stage, arguments[overrides])
+    root = config.data_root
+    if root and not root.startswith("s3://") and not Path(root).exists() and not config.download:
+        raise DataError(
+            "no such folder",
+            field="data_root",
+            value=root,
+            remedy="Give the folder with the dataset's files, or add --download",
+        )
+    if config.runner == "docker" and not shutil.which("docker"):
+        raise PipelineError(
+            "no container engine was found",
+            field="runner",
+            value="docker",
+            remedy="Install Docker, or take --runner subprocess",
+        )
+    tracking.preflight(tracking_uri)

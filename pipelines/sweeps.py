@@ -1,0 +1,175 @@
+"""The paper's two studies, as pipelines over the same steps: how strong the L1 term, and how much to prune.
+
+Every point of a sweep ends in `evaluate`, as a pass does, and becomes a child run in MLflow; `finish` puts
+the points side by side. Choose by the validation error: the test error is for reporting.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from kfp import dsl
+
+from components.evaluate.component import evaluate
+from components.export_onnx.component import export_onnx
+from components.fine_tune.component import fine_tune
+from components.finish.component import finish
+from components.prepare_data.component import prepare_data
+from components.prune.component import prune
+from components.train_sparse.component import train_sparse
+
+__all__ = ["build_lambda", "build_percent"]
+
+
+def build_lambda() -> Callable[..., Any]:
+    """The search for lambda (paper, section 4.3): train, prune and fine-tune with each recipe."""
+
+    @dsl.pipeline(name="lambda-search", description="Which strength of the L1 term gives the lowest error?")
+    def lambda_search(
+        recipes: list,
+        model: str = "vgg-digits",
+        model_args: dict = {},
+        dataset: str = "digits",
+        data_root: str = "",
+        download: bool = False,
+        validation: int = 200,
+        preset: str = "digits",
+        tune: dict = {},
+        percent: str = "0.5",
+        scope: str = "global",
+        policy: str = "auto",
+        max_layer_percent: float = 1.0,
+        channel_multiple: int = 1,
+        seed: int = 0,
+        experiment: str = "netslim/digits",
+    ) -> None:
+        ending = finish(experiment=experiment).set_display_name("finish").set_caching_options(False)
+        with dsl.ExitHandler(ending, name="lambda-search-points"):
+            data = prepare_data(
+                name=dataset, root=data_root, download=download, validation=validation, seed=seed
+            ).set_display_name("prepare data")
+            # One after the other: two trainings would fight for one GPU, or for a laptop's cores.
+            with dsl.ParallelFor(items=recipes, parallelism=1, name="lambda") as recipe:
+                trained = train_sparse(
+                    dataset=data.output,
+                    architecture=model,
+                    architecture_args=model_args,
+                    preset=preset,
+                    recipe=recipe,
+                    seed=seed,
+                    pass_index=1,
+                ).set_display_name("train sparse")
+                _prune_and_measure(
+                    data,
+                    trained,
+                    percent,
+                    "lambda",
+                    preset=preset,
+                    tune=tune,
+                    scope=scope,
+                    policy=policy,
+                    max_layer_percent=max_layer_percent,
+                    channel_multiple=channel_multiple,
+                    seed=seed,
+                    experiment=experiment,
+                )
+
+    return lambda_search
+
+
+def build_percent() -> Callable[..., Any]:
+    """The study of the pruned percentage (paper, Figure 5): prune one sparse network by each percent."""
+
+    @dsl.pipeline(name="percent-study", description="How much can be pruned before the error rises?")
+    def percent_study(
+        percents: list,
+        model: str = "vgg-digits",
+        model_args: dict = {},
+        dataset: str = "digits",
+        data_root: str = "",
+        download: bool = False,
+        validation: int = 0,
+        preset: str = "digits",
+        sparse: dict = {},
+        tune: dict = {},
+        scope: str = "global",
+        policy: str = "auto",
+        max_layer_percent: float = 1.0,
+        channel_multiple: int = 1,
+        seed: int = 0,
+        experiment: str = "netslim/digits",
+    ) -> None:
+        ending = finish(experiment=experiment).set_display_name("finish").set_caching_options(False)
+        with dsl.ExitHandler(ending, name="percent-study-points"):
+            data = prepare_data(
+                name=dataset, root=data_root, download=download, validation=validation, seed=seed
+            ).set_display_name("prepare data")
+            trained = train_sparse(
+                dataset=data.output,
+                architecture=model,
+                architecture_args=model_args,
+                preset=preset,
+                recipe=sparse,
+                seed=seed,
+                pass_index=1,
+            ).set_display_name("train sparse")
+            with dsl.ParallelFor(items=percents, parallelism=1, name="percent") as percent:
+                _prune_and_measure(
+                    data,
+                    trained,
+                    percent,
+                    "percent",
+                    preset=preset,
+                    tune=tune,
+                    scope=scope,
+                    policy=policy,
+                    max_layer_percent=max_layer_percent,
+                    channel_multiple=channel_multiple,
+                    seed=seed,
+                    experiment=experiment,
+                )
+
+    return percent_study
+
+
+def _prune_and_measure(
+    data: Any,
+    trained: Any,
+    percent: Any,
+    point: str,
+    *,
+    preset: Any,
+    tune: Any,
+    scope: Any,
+    policy: Any,
+    max_layer_percent: Any,
+    channel_multiple: Any,
+    seed: Any,
+    experiment: Any,
+) -> None:
+    """What follows sparse training at one point of a sweep."""
+    pruned = prune(
+        dataset=data.output,
+        start=trained.outputs["model"],
+        percent=percent,
+        scope=scope,
+        policy=policy,
+        max_layer_percent=max_layer_percent,
+        channel_multiple=channel_multiple,
+    ).set_display_name("prune")
+    tuned = fine_tune(
+        dataset=data.output, start=pruned.outputs["model"], preset=preset, recipe=tune, seed=seed
+    ).set_display_name("fine-tune")
+    exported = export_onnx(dataset=data.output, start=tuned.outputs["model"], pass_index=1)
+    exported.set_display_name("export ONNX")
+    evaluate(
+        dataset=data.output,
+        onnx=exported.outputs["onnx"],
+        exported=exported.outputs["evidence"],
+        trained=trained.outputs["evidence"],
+        pruned=pruned.outputs["evidence"],
+        tuned=tuned.outputs["evidence"],
+        pass_index=1,
+        passes=1,
+        experiment=experiment,
+        point=point,
+    ).set_display_name("evaluate").set_caching_options(False)

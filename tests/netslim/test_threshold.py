@@ -1,0 +1,217 @@
+"""The choice against plain sorting, brute force and the paper's own numbers."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netslim.errors import ConfigError, ModelError
+from netslim.threshold import DEAD, Choice, Unit, choose
+
+
+def unit(name: str, *importance: float, factors: int = 1, groups: int = 1, frozen: str = "") -> Unit:
+    return Unit(name, np.array(importance, dtype=np.float64), factors, groups, frozen)
+
+
+def widths(choice: Choice) -> list[int]:
+    return [len(kept) for kept in choice.keep.values()]
+
+
+# Few distinct values, so that most draws are full of ties.
+layers = st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=12), min_size=1, max_size=5)
+percents = st.integers(0, 99).map(lambda hundredths: hundredths / 100)
+
+
+@given(layers, percents)
+def test_without_limits_it_is_one_stable_sort(values: list[list[int]], percent: float) -> None:
+    units = [unit(str(i), *layer) for i, layer in enumerate(values)]
+    ranked = sorted((v, i, c) for i, layer in enumerate(values) for c, v in enumerate(layer))
+    gone = ranked[: len(ranked) * round(percent * 100) // 100]
+    # Every layer keeps a channel, so a draw that empties one is outside this test's truth.
+    if any(sum(i == layer for _, layer, _ in gone) == len(values[i]) for i in range(len(values))):
+        return
+    choice = choose(units, percent=percent)
+    expected = {str(i): [c for c in range(len(v)) if (v[c], i, c) not in gone] for i, v in enumerate(values)}
+    assert {name: kept.tolist() for name, kept in choice.keep.items()} == expected
+    assert choice.removed == choice.wanted == len(gone)
+    assert choice.threshold == max((v for v, _, _ in gone), default=0)
+    assert all(row.get == row.want and not row.why for row in choice.rows)
+
+
+@given(layers, percents, st.integers(1, 5), st.sampled_from([None, 0.25, 0.5, 0.9]), st.integers(1, 4))
+def test_limits_hold_and_the_number_is_met_where_it_can_be(
+    values: list[list[int]], percent: float, floor: int, cap: float | None, multiple: int
+) -> None:
+    units = [unit(str(i), *layer) for i, layer in enumerate(values)]
+    limits = {"min_channels": floor, "max_layer_percent": cap, "channel_multiple": multiple}
+    choice = choose(units, percent=percent, **limits)
+    total = sum(map(len, values))
+    assert choice.wanted == total * round(percent * 100) // 100
+    assert choice.removed == total - sum(widths(choice)) <= choice.wanted
+    room = 0
+    for row, kept, layer in zip(choice.rows, choice.keep.values(), values, strict=True):
+        assert (row.have, row.get) == (len(layer), len(kept))
+        assert (row.why == "") == (row.get == row.want)
+        assert len(kept) == len(layer) or len(kept) % multiple == 0
+        lowest = max(floor, len(layer) - math.floor((cap or 1) * len(layer)))
+        assert len(kept) >= min(lowest, len(layer))
+        gone = set(range(len(layer))) - set(kept.tolist())
+        assert all((layer[g], g) < (layer[k], k) for g in gone for k in kept.tolist())
+        allowed = [w for w in range(lowest, len(layer)) if w % multiple == 0]
+        room += len(layer) - min(allowed, default=len(layer))
+    if multiple == 1:
+        assert choice.removed == min(choice.wanted, room)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 3), st.integers(1, 3), st.lists(st.integers(0, 9), min_size=1, max_size=4)),
+        min_size=1,
+        max_size=4,
+    ),
+    percents,
+)
+def test_grouped_and_coupled_channels(layers: list[tuple[int, int, list[int]]], percent: float) -> None:
+    units = [
+        unit(str(i), *(block * groups), factors=factors, groups=groups)
+        for i, (factors, groups, block) in enumerate(layers)
+    ]
+    choice = choose(units, percent=percent)
+    gone = 0
+    for u, kept in zip(units, choice.keep.values(), strict=True):
+        per_block = np.bincount(kept // (u.width // u.groups), minlength=u.groups)
+        assert len(set(per_block.tolist())) == 1, "every block keeps the same number"
+        assert per_block[0] >= 1
+        gone += u.factors * (u.width - len(kept))
+    assert gone == choice.removed <= choice.wanted
+    left = choice.wanted - gone
+    could = [
+        u.factors * u.groups
+        for u, kept in zip(units, choice.keep.values(), strict=True)
+        if len(kept) > u.groups
+    ]
+    assert all(bite > left for bite in could), "nothing that would still fit is left"
+
+
+def test_each_block_keeps_its_own_best() -> None:
+    choice = choose([unit("conv", 1, 9, 5, 6, 2, 8, groups=2)], percent=0.4)
+    assert choice.keep["conv"].tolist() == [1, 2, 3, 5]
+
+
+def test_a_coupled_channel_counts_once_for_each_factor() -> None:
+    units = [unit("stream", 1, 2, 3, 4, factors=3), unit("inner", 1.5, 2.5, 3.5, 4.5)]
+    choice = choose(units, percent=0.5)  # 8 of 16: 3 + 1 + 3 + 1
+    assert (widths(choice), choice.removed) == ([2, 2], 8)
+    choice = choose(units, percent=0.4)  # 6 of 16: 3 + 1, then 3 does not fit, the inner ones do
+    assert (widths(choice), choice.removed) == ([3, 1], 6)
+
+
+def test_more_exact_zeros_than_asked_for_are_kept() -> None:
+    zeros, live = unit("a", *[0.0] * 90), unit("b", *[1.0] * 10)
+    choice = choose([zeros, live], percent=0.5)
+    assert widths(choice) == [40, 10]
+    assert choice.keep["a"].tolist() == list(range(50, 90))
+
+
+def test_dead_takes_all_at_zero_and_nothing_else() -> None:
+    tiny, alive = DEAD * 0.999, DEAD
+    choice = choose([unit("a", 0, tiny, alive, 1), unit("b", tiny, 0, 0)], percent="dead")
+    assert choice.keep["a"].tolist() == [2, 3]
+    assert choice.keep["b"].tolist() == [0], "the floor leaves the greatest"
+    assert choice.rows[1].why == "floor: keeps 1"
+    assert (choice.wanted, choice.removed, choice.threshold) == (5, 4, tiny)
+
+
+def test_dead_in_groups_needs_a_dead_channel_in_each_block() -> None:
+    choice = choose([unit("conv", 0, 0, 1, 0, 2, 3, groups=2)], percent="dead")
+    assert choice.keep["conv"].tolist() == [1, 2, 4, 5]
+    assert choice.rows[0].why == "equal counts in 2 groups"
+
+
+def test_the_paper_s_mlp() -> None:
+    rng = np.random.default_rng(0)
+    units = [Unit("fc1", rng.random(500)), Unit("fc2", 10 * rng.random(300))]
+    assert widths(choose(units, percent=0.8, scope="layer")) == [100, 60]
+    assert widths(choose(units, percent=0.8)) != [100, 60]
+
+
+def test_what_a_cap_holds_back_comes_from_the_next_lowest() -> None:
+    low, high = unit("low", *range(10)), unit("high", *range(10, 20))
+    choice = choose([low, high], percent=0.5, max_layer_percent=0.7)
+    assert widths(choice) == [3, 7]
+    assert choice.keep["high"].tolist() == [3, 4, 5, 6, 7, 8, 9]
+    assert [row.want for row in choice.rows] == [0, 10]
+    assert [row.why for row in choice.rows] == [
+        "cap: loses 0.7",
+        "makes up for layers that a limit held back",
+    ]
+
+
+def test_layer_scope_moves_nothing_between_layers() -> None:
+    layers = [unit("a", *range(3), frozen="attention"), unit("b", *range(10))]
+    assert widths(choose(layers, percent=0.5, scope="layer")) == [3, 5]
+
+
+def test_frozen_channels_count_and_others_make_up_for_them() -> None:
+    choice = choose([unit("a", *range(5), frozen="feeds lstm"), unit("b", *range(10, 15))], percent=0.4)
+    assert choice.wanted == choice.removed == 4
+    assert widths(choice) == [5, 1]
+    assert choice.rows[0].why == "frozen: feeds lstm"
+
+
+def test_widths_are_rounded_up_and_never_beyond_the_full_width() -> None:
+    choice = choose([unit("a", *range(20)), unit("b", *range(100, 106))], percent=0.4, channel_multiple=8)
+    assert widths(choice) == [16, 6]
+    assert choice.rows[0].why == "rounded up to a multiple of 8"
+
+
+@pytest.mark.parametrize(("percent", "gone"), [(0.29, 29), (0.57, 57), (0.999, 99), (Fraction(1, 3), 33)])
+def test_the_number_is_that_of_the_written_percent(percent: float | Fraction, gone: int) -> None:
+    """0.29 * 100 is 28.999999999999996 in binary."""
+    assert choose([unit("a", *range(100))], percent=percent).removed == gone
+
+
+def test_negative_zero_and_one_channel_layers() -> None:
+    assert widths(choose([unit("a", -0.0), unit("b", 1.0)], percent=0.5)) == [1, 1]
+
+
+def test_nothing_to_choose() -> None:
+    choice = choose([], percent=0.5)
+    assert (choice.keep, choice.rows, choice.removed, choice.threshold) == ({}, (), 0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"percent": 50}, r"percent = 50: .*Write 0\.5 for 50 %"),
+        ({"percent": 1.0}, "percent = 1.0: would remove every channel. Use a share below 1"),
+        ({"percent": -0.1}, "percent = -0.1: is not a share"),
+        ({"percent": math.nan}, "percent = nan: is not a share"),
+        ({"percent": math.inf}, "percent = inf: is not a share"),
+        ({"percent": "half"}, 'percent = half: .*or "dead"'),
+        ({"percent": True}, "percent = True: is not a share"),
+        ({"scope": "stage"}, 'scope = stage: unknown scope. Use "global" or "layer"'),
+        ({"min_channels": 0}, "min_channels = 0: must be a whole number from 1 on"),
+        ({"min_channels": 1.5}, "min_channels = 1.5: must be a whole number from 1 on"),
+        ({"channel_multiple": -8}, "channel_multiple = -8: must be"),
+        ({"max_layer_percent": 0.0}, "max_layer_percent = 0.0: is not a share of a layer"),
+        ({"max_layer_percent": 50}, "max_layer_percent = 50: is not a share of a layer"),
+        ({"max_layer_percent": math.nan}, "max_layer_percent = nan: is not a share of a layer"),
+    ],
+)
+def test_wrong_options(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        choose([unit("a", 1, 2)], **({"percent": 0.5} | options))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_diverged_factors(value: float) -> None:
+    with pytest.raises(
+        ModelError, match=r"features\.1: a scaling factor is NaN or infinite\. Its training diverged"
+    ):
+        choose([unit("features.1", 1, value)], percent=0.5)

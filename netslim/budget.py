@@ -1,0 +1,116 @@
+"""A budget instead of a percent: "half the FLOPs", met within 1 % or refused with what can be had.
+
+What a channel costs depends on its neighbours, so the percent that meets a budget is searched for. Removing
+more never costs more, so the search halves the range of counts until two neighbours enclose the budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Literal, NoReturn, cast, get_args
+
+from netslim.errors import ConfigError
+
+if TYPE_CHECKING:
+    from netslim.cost import Cost
+
+__all__ = ["TOLERANCE", "Measure", "Target", "percent_for"]
+
+Measure = Literal["params", "macs", "flops"]
+TOLERANCE = 0.01
+"""How far from its budget a network may end, as a share of the budget."""
+
+_FORM = "Write for example flops=0.5, a share of the network, or params=400000, a number"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A budget: `value` up to 1 is a share of what the network has now, above 1 the number itself."""
+
+    measure: Measure
+    value: float
+
+    @classmethod
+    def parse(cls, target: str | Mapping[str, float]) -> Target:
+        """Read "flops=0.5" or {"flops": 0.5}.
+
+        Raises:
+            ConfigError: not one known measure with a positive number.
+        """
+        try:
+            (pair,) = [target.split("=")] if isinstance(target, str) else target.items()
+            measure, value = pair[0].strip(), float(pair[1])
+        except (AttributeError, IndexError, TypeError, ValueError):
+            problem = "is not one measure and its budget"
+            raise ConfigError(problem, field="target", value=target, remedy=_FORM) from None
+        if measure not in get_args(Measure):
+            remedy = f"Use one of {', '.join(get_args(Measure))}"
+            raise ConfigError("unknown measure", field="target", value=measure, remedy=remedy)
+        if not 0 < value < float("inf"):
+            raise ConfigError("is no budget", field="target", value=f"{measure}={value:g}", remedy=_FORM)
+        return cls(cast(Measure, measure), value)
+
+    def of(self, cost: Cost) -> int:
+        """What `cost` has of this measure."""
+        return int(getattr(cost, self.measure))
+
+    def goal(self, before: Cost) -> float:
+        """The number to come down to."""
+        return self.value * self.of(before) if self.value <= 1 else self.value
+
+    def __str__(self) -> str:
+        return f"{self.measure}={self.value:.12g}"
+
+
+def percent_for(
+    target: Target, cost_at: Callable[[Fraction], Cost], *, before: Cost, factors: int
+) -> Fraction:
+    """The least percent whose network is within the budget, and at most `TOLERANCE` below it.
+
+    Where a single step jumps across that range, the percent one step less is taken if it ends at most
+    `TOLERANCE` above the budget.
+
+    Args:
+        target: the budget.
+        cost_at: the cost of the network after pruning a percent of the scaling factors; called about
+            log2(factors) times.
+        before: the cost of the network now.
+        factors: how many scaling factors the percent is a share of.
+
+    Raises:
+        ConfigError: the network is within the budget already, or the budget cannot be met; the message has
+            the nearest that can be.
+    """
+    goal = target.goal(before)
+    if target.of(before) <= goal:
+        have = f"the network has {target.of(before):,} already"
+        raise ConfigError(have, field="target", value=str(target), remedy="Ask for less")
+    more, fewer = 0, factors - 1  # scaling factors removed: too few, and enough
+    above, below = target.of(before), target.of(cost_at(Fraction(fewer, factors)))
+    if below > goal:
+        _refuse(target, before, [below])
+    while fewer - more > 1:
+        middle = (more + fewer) // 2
+        cost = target.of(cost_at(Fraction(middle, factors)))
+        if cost > goal:
+            more, above = middle, cost
+        else:
+            fewer, below = middle, cost
+    if below >= (1 - TOLERANCE) * goal:
+        return Fraction(fewer, factors)
+    if above <= (1 + TOLERANCE) * goal:
+        return Fraction(more, factors)
+    _refuse(target, before, [below, above])
+
+
+def _refuse(target: Target, before: Cost, reachable: list[int]) -> NoReturn:
+    wide = target.of(before)
+    told = " and ".join(f"{target.measure}={cost / wide:.4f} ({cost:,})" for cost in reachable)
+    if len(reachable) == 1:
+        remedy = f"The least that floors, caps and frozen channels allow is {told}"
+    else:
+        remedy = f"The nearest that can be had are {told}"
+    problem = f"cannot be met within {TOLERANCE:.0%}"
+    raise ConfigError(problem, field="target", value=str(target), remedy=remedy)

@@ -1,0 +1,118 @@
+"""Budgets on a chain of layers whose cost can be written down, against trying every percent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netslim.budget import TOLERANCE, Target, percent_for
+from netslim.cost import Cost
+from netslim.errors import ConfigError
+from netslim.threshold import Unit, choose
+
+WIDTHS = [20, 30, 24]
+WIDE = [48, 64, 96]
+
+
+def chain(
+    seed: int, widths: list[int] = WIDTHS, **limits: Any
+) -> tuple[Callable[[Fraction], Cost], list[int]]:
+    """A chain of linear layers from 3 inputs to 10 outputs, each hidden layer with factors of its own."""
+    rng = np.random.default_rng(seed)
+    units = [Unit(str(layer), rng.random(width)) for layer, width in enumerate(widths)]
+    asked: list[int] = []
+
+    def cost_at(percent: Fraction) -> Cost:
+        asked.append(int(percent * sum(widths)))
+        choice = choose(units, percent=percent, **limits)
+        kept = [3, *(row.get for row in choice.rows), 10]
+        macs = sum(a * b for a, b in pairwise(kept))
+        return Cost(params=macs + sum(kept[1:]), macs=macs, channels=sum(kept[1:-1]))
+
+    return cost_at, asked
+
+
+def solve(text: str, cost_at: Callable[[Fraction], Cost], widths: list[int] = WIDTHS) -> Fraction:
+    return percent_for(Target.parse(text), cost_at, before=cost_at(Fraction(0)), factors=sum(widths))
+
+
+@given(st.integers(0, 20), st.sampled_from(["macs", "params", "flops"]), st.floats(0.05, 0.95))
+def test_the_least_percent_within_the_budget(seed: int, measure: str, share: float) -> None:
+    cost_at, asked = chain(seed)
+    target, before = Target.parse({measure: share}), cost_at(Fraction(0))
+    goal = share * target.of(before)
+    every = [target.of(cost_at(Fraction(k, sum(WIDTHS)))) for k in range(sum(WIDTHS))]
+    first = next(k for k, cost in enumerate(every) if cost <= goal)
+    nearest = min(abs(every[k] / goal - 1) for k in (first, first - 1))
+    asked.clear()
+    if nearest > TOLERANCE:
+        with pytest.raises(ConfigError, match=rf"\({every[first]:,}\) and .*\({every[first - 1]:,}\)"):
+            percent_for(target, cost_at, before=before, factors=sum(WIDTHS))
+    else:
+        found = int(percent_for(target, cost_at, before=before, factors=sum(WIDTHS)) * sum(WIDTHS))
+        within = every[first] >= (1 - TOLERANCE) * goal
+        assert found == (first if within else first - 1), "within the budget where possible"
+    assert len(asked) <= 8, "74 counts need 7 halvings, and one look at the least"
+
+
+def test_an_absolute_budget() -> None:
+    cost_at, _ = chain(0, WIDE)
+    assert cost_at(solve("params=4000", cost_at, WIDE)).params == pytest.approx(4000, rel=0.01)
+
+
+def test_limits_are_inside_the_search() -> None:
+    cost_at, _ = chain(0, WIDE, max_layer_percent=0.6)
+    with pytest.raises(
+        ConfigError, match=r"target = macs=0.1: cannot .* The least that .* allow is macs=0\.\d{4}"
+    ):
+        solve("macs=0.1", cost_at, WIDE)
+    assert cost_at(solve("macs=0.4", cost_at, WIDE)).macs / cost_at(Fraction(0)).macs == pytest.approx(
+        0.4, rel=0.01
+    )
+
+
+def test_a_coarse_network_is_refused_with_its_neighbours() -> None:
+    cost_at, _ = chain(0, [4])  # 13 MACs for each of four channels
+    with pytest.raises(ConfigError, match=r"macs=0\.5000 \(26\) and macs=0\.7500 \(39\)"):
+        solve("macs=0.6", cost_at, [4])
+    assert solve("macs=0.503", cost_at, [4]) == Fraction(2, 4)
+    assert solve("macs=0.497", cost_at, [4]) == Fraction(2, 4), "at most 1 % above where nothing is within"
+
+
+@pytest.mark.parametrize("target", ["flops=1", "params=1e9", {"macs": 1.0}])
+def test_nothing_to_do_is_said(target: Any) -> None:
+    cost_at, _ = chain(0)
+    with pytest.raises(ConfigError, match=r"already\. Ask for less"):
+        percent_for(Target.parse(target), cost_at, before=cost_at(Fraction(0)), factors=sum(WIDTHS))
+
+
+def test_text_and_mapping_are_the_same() -> None:
+    assert Target.parse(" flops = 0.5 ") == Target.parse({"flops": 0.5}) == Target("flops", 0.5)
+    assert str(Target("flops", 0.5)) == "flops=0.5"
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("flops", "target = flops: is not one measure and its budget. Write for example flops=0.5"),
+        ("flops=half", "target = flops=half: is not one"),
+        ({"flops": 0.5, "params": 0.5}, "is not one measure and its budget"),
+        ({}, "is not one measure"),
+        (0.5, "target = 0.5: is not one measure"),
+        ("latency=0.5", "target = latency: unknown measure. Use one of params, macs, flops"),
+        ("flops=0", "target = flops=0: is no budget"),
+        ("flops=-2", "target = flops=-2: is no budget"),
+        ("flops=nan", "target = flops=nan: is no budget"),
+        ("flops=inf", "target = flops=inf: is no budget"),
+    ],
+)
+def test_wrong_targets(target: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Target.parse(target)

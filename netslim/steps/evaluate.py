@@ -1,0 +1,75 @@
+"""Step evaluate: measure the exported model, add the pass's row to the ledger, log it, and decide."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from netslim import data, measure, progress, tracking
+from netslim.ledger import Histogram, Ledger, Row, Size, decide
+from netslim.layer_report import LayerRow
+from netslim.steps.evidence import Evidence, read_evidence
+
+if TYPE_CHECKING:
+    from netslim.data import DatasetInfo
+
+__all__ = ["evaluate_step"]
+
+FILE = "model.onnx"
+BATCHES = (1, 32)
+
+Path_ = str | os.PathLike[str]
+
+
+def evaluate_step(
+    dataset: Path_,
+    onnx: Path_,
+    ledger: Path_,
+    *,
+    exported: Path_,
+    trained: Path_,
+    pruned: Path_ | None = None,
+    tuned: Path_ | None = None,
+    previous: Path_ | None = None,
+    pass_index: int,
+    passes: int,
+    max_loss: float,
+    experiment: str,
+    point: str = "",
+) -> tuple[bool, dict[str, float]]:
+    """Measure `onnx`/model.onnx on the test split with onnxruntime and write the ledger.
+
+    Args:
+        exported, trained, pruned, tuned: evidence of the pass's steps; the baseline has no last two.
+        previous: the ledger of the pass before.
+        point: `lambda` or `percent` when this is a point of that sweep and not a pass.
+
+    Returns:
+        Whether to go on, and the row's plain numbers.
+    """
+    packed = data.open_dataset(dataset)
+    file = Path(onnx) / FILE
+    steps = {
+        name: read_evidence(path)
+        for name, path in {"export": exported, "train": trained, "prune": pruned, "tune": tuned}.items()
+        if path is not None
+    }
+    with progress.bar("measuring", 3) as bar:
+        error = measure.error(file, packed.split("test"), packed.info)
+        bar.advance(error=error)
+        shape = (packed.info.channels, *packed.info.image_size)
+        latency = measure.latency(file, shape, batch_sizes=BATCHES)
+        bar.advance()
+        row = _row(pass_index, error, latency, steps, point)
+        before = Ledger.load(previous) if previous else Ledger(constants=_constants(packed.info, steps, point))
+        now = before.with_row(row)
+        decision = decide(now, passes=passes, max_loss=max_loss)
+        now = now.with_note(decision.reason)
+        now.save(ledger)
+        tracking.log_pass(now, experiment=experiment, files={"model.onnx": file})
+        bar.advance()
+    print(f"{row.title}: {decision.reason}", flush=True)
+    return decision.go_on, {"error": error, "params": float(row.params), "flops": float(row.flops)}

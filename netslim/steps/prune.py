@@ -1,0 +1,103 @@
+"""Step prune: rank, cut, compensate, and measure what is left before any fine-tuning."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import netslim
+from netslim import data, progress, store
+from netslim.batches import ordered
+from netslim.evaluation import evaluate
+from netslim.sparsity import NEAR_ZERO
+from netslim.steps.evidence import Evidence, write_evidence
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from netslim.data import PackedDataset
+    from netslim.pruning import PruneResult
+
+__all__ = ["prune_step"]
+
+RECALIBRATE_ON = 2000  # training images, enough for stable batch statistics
+
+
+def prune_step(
+    dataset: str | os.PathLike[str],
+    start: str | os.PathLike[str],
+    model: str | os.PathLike[str],
+    evidence: str | os.PathLike[str],
+    *,
+    percent: str,
+    target: Mapping[str, float],
+    scope: str,
+    policy: str,
+    max_layer_percent: float,
+    min_channels: int,
+    channel_multiple: int,
+    compensate: bool,
+    pass_index: int,
+) -> dict[str, float]:
+    """Prune the model artifact `start` and write the narrower model and the evidence.
+
+    `percent` is a number or `dead`; it is ignored when `target` names a budget.
+
+    Returns:
+        The evidence's plain numbers.
+    """
+    import torch
+
+    packed = data.open_dataset(dataset)
+    wide = store.load_model(start)
+    example = torch.zeros(1, packed.info.channels, *packed.info.image_size)
+    with progress.bar("pruning", 3) as bar:
+        result = netslim.prune(
+            wide.model,
+            example,
+            percent=None if target else percent if percent == "dead" else float(percent),
+            target=dict(target) or None,
+            policy=policy,
+            min_channels=min_channels,
+            max_layer_percent=max_layer_percent,
+            channel_multiple=channel_multiple,
+            scope=scope,
+            compensate=compensate,
+        )
+        print(result.report, flush=True)
+        bar.advance(channels=result.after.channels)
+        # Folding is exact for channels at zero, and new statistics would only add noise to them. Once a live
+        # channel went, the statistics of what follows it are stale.
+        recalibrate = compensate and result.threshold >= NEAR_ZERO
+        if recalibrate:
+            netslim.recalibrate(result.model, _training_images(packed))
+        bar.advance()
+        error = evaluate(result.model, packed.split("test"), packed.info)
+        bar.advance(error=error)
+    store.save_model(model, result.model, wide.architecture, wide.plan.then(result.plan))
+    return write_evidence(evidence, Evidence(_facts(result, error, recalibrate))).numbers()
+
+
+def _training_images(packed: PackedDataset) -> Iterator[Tensor]:
+    """Plain training images, without augmentation: `RECALIBRATE_ON` of them, or all there are."""
+    batches = ordered(packed.split("train"), packed.info, batch_size=250)
+    return (images for images, _ in islice(batches, RECALIBRATE_ON // 250))
+
+
+def _facts(result: PruneResult, error: float, recalibrated: bool) -> dict[str, Any]:
+    before, after = result.before, result.after
+    return {
+        "error_pruned": error,
+        "threshold": result.threshold,
+        "recalibrated": recalibrated,
+        "channels_before": before.channels,
+        "params_before": before.params,
+        "macs_before": before.macs,
+        "channels": after.channels,
+        "params": after.params,
+        "macs": after.macs,
+        "plan_digest": result.plan.digest,
+        "report": result.report.to_json(),
+    }

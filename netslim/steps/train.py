@@ -1,0 +1,121 @@
+"""Steps train_sparse and fine_tune: one training, of a fresh network or of what a step before has left."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from netslim import data, models, presets, sparsity, store, tracking
+from netslim.plan import Plan
+from netslim.recipe import Recipe
+from netslim.steps.evidence import Evidence, write_evidence
+from netslim.train import TrainResult, train
+
+if TYPE_CHECKING:
+    from netslim.data import DatasetInfo, PackedDataset
+
+__all__ = ["train_step"]
+
+TITLES = {"base": "training", "sparse": "sparse training", "fine_tune": "fine-tuning"}
+
+
+def train_step(
+    stage: str,
+    dataset: str | os.PathLike[str],
+    model: str | os.PathLike[str],
+    evidence: str | os.PathLike[str],
+    *,
+    start: str | os.PathLike[str] | None = None,
+    teacher: str | os.PathLike[str] | None = None,
+    architecture: str = "",
+    architecture_args: Mapping[str, Any] | None = None,
+    preset: str,
+    overrides: Mapping[str, Any],
+    seed: int,
+    pass_index: int,
+) -> dict[str, float]:
+    """Train, and write the model and the evidence.
+
+    Checkpoints lie beside the model while it trains, so that a retry of this step in the same place continues
+    where the last try was killed.
+
+    Args:
+        stage: `base`, `sparse` or `fine_tune`: which of the preset's recipes.
+        start: model artifact to go on from; without it a fresh network is made from `architecture`.
+        teacher: model artifact to distil from, used when the recipe says so.
+
+    Returns:
+        The evidence's plain numbers.
+    """
+    packed = data.open_dataset(dataset)
+    recipe = presets.stage(preset, stage, overrides)
+    found = _start(packed.info, start, architecture, architecture_args or {}, seed)
+    taught_by = store.load_model(teacher).model if teacher and recipe.distill else None
+    checkpoints = Path(model).with_name("checkpoints")
+    with ExitStack() as stack:
+        history = Path(stack.enter_context(TemporaryDirectory())) / "history.jsonl"
+        stack.enter_context(tracking.live_curves(history, pass_index=pass_index, stage=stage))
+        result = train(
+            found.model,
+            packed,
+            recipe,
+            seed=seed,
+            teacher=taught_by,
+            history_path=history,
+            checkpoint_dir=checkpoints,
+            title=TITLES[stage],
+        )
+    store.save_model(model, found.model, found.architecture, found.plan)
+    return write_evidence(
+        evidence, Evidence(_facts(stage, recipe, result, found, packed.info), list(result.history))
+    ).numbers()
+
+
+def _start(
+    info: DatasetInfo,
+    start: str | os.PathLike[str] | None,
+    architecture: str,
+    arguments: Mapping[str, Any],
+    seed: int,
+) -> store.StoredModel:
+    if start is not None:
+        return store.load_model(start)
+    import torch
+
+    named = models.resolve(
+        architecture,
+        num_classes=len(info.classes),
+        in_channels=info.channels,
+        image_size=info.image_size,
+        **arguments,
+    )
+    torch.manual_seed(seed)
+    model = named.build()
+    models.check_fit(
+        model, num_classes=len(info.classes), in_channels=info.channels, image_size=info.image_size
+    )
+    sparsity.scaling_factors(model)  # a network that cannot be slimmed is refused before it is trained
+    return store.StoredModel(model, named, Plan.empty())
+
+
+def _facts(
+    stage: str, recipe: Recipe, result: TrainResult, found: store.StoredModel, info: DatasetInfo
+) -> dict[str, Any]:
+    assert result.sparsity is not None  # checked by _start
+    return {
+        "stage": stage,
+        "architecture": found.architecture.factory,
+        "dataset": info.title,
+        "recipe": recipe.to_mapping(),
+        "error": result.error,
+        "lam": result.lam,
+        "zero_share": result.sparsity.zero_share,
+        "near_zero_share": result.sparsity.near_zero_share,
+        "gammas": {"edges": list(result.sparsity.edges), "counts": list(result.sparsity.counts)},
+        "resumed_at": result.resumed_at,
+        "refused_checkpoints": list(result.refused),
+    }

@@ -1,0 +1,142 @@
+"""Every portability rule finds the breach it is there for, and our own pipelines breach none."""
+
+import copy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+from kfp import compiler, dsl
+
+from pipelines import sweeps
+from pipelines.compiling import compile_pipeline
+from pipelines.lint import ARGV_LIMIT, RULES, lint
+from pipelines.slimming import MAX_PASSES, build
+
+OURS = {
+    **{f"slimming-{passes}": build(passes) for passes in (1, 3, MAX_PASSES)},
+    "slimming-without-baseline": build(2, baseline=False),
+    "sweep-lambda": sweeps.build_lambda(),
+    "sweep-percent": sweeps.build_percent(),
+}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_pipelines_keep_every_rule(name: str, tmp_path: Path) -> None:
+    assert lint(compile_pipeline(OURS[name], tmp_path / "ir.yaml")) == []
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return compile_pipeline(build(3), tmp_path_factory.mktemp("ir") / "ir.yaml")
+
+
+def test_compiling_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        compile_pipeline(build(2), tmp_path / f"{name}.yaml")
+    assert (tmp_path / "one.yaml").read_bytes() == (tmp_path / "two.yaml").read_bytes()
+
+
+def executor(ir: dict[str, Any], name: str) -> dict[str, Any]:
+    return ir["deploymentSpec"]["executors"][f"exec-{name}"]["container"]
+
+
+def tasks(ir: dict[str, Any]) -> dict[str, Any]:
+    return ir["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+
+
+def condition(ir: dict[str, Any], text: str) -> None:
+    tasks(ir)["condition-2"]["triggerPolicy"]["condition"] = text
+
+
+BREACHES = {
+    "conditions on one unnamed bool": [
+        lambda ir: condition(ir, "inputs.parameter_values['pipelinechannel--evaluate-go_on'] == true"),
+        lambda ir: condition(ir, "inputs.parameter_values['pipelinechannel--evaluate-2-Output'] == 'yes'"),
+        lambda ir: condition(ir, "inputs.parameter_values['pipelinechannel--evaluate-2-Output'] > 3"),
+    ],
+    "sub dags have a parameter": [
+        lambda ir: ir["components"]["comp-condition-2"].__setitem__(
+            "inputDefinitions", {"artifacts": {"a": {}}}
+        ),
+    ],
+    "every input has a value": [
+        lambda ir: ir["root"]["inputDefinitions"]["parameters"].__setitem__(
+            "new", {"parameterType": "STRING", "isOptional": True}
+        ),
+        lambda ir: ir["components"]["comp-prune"]["inputDefinitions"]["parameters"]["min_channels"].pop(
+            "defaultValue"
+        ),
+    ],
+    "no pipeline artifact inputs": [
+        lambda ir: ir["root"]["inputDefinitions"].__setitem__("artifacts", {"model": {}}),
+    ],
+    "no artifact one of": [
+        lambda ir: ir["components"]["comp-condition-2"]["dag"].__setitem__(
+            "outputs", {"artifacts": {"model": {"artifactSelectors": [{}, {}]}}}
+        ),
+    ],
+    "loops over plain lists": [
+        lambda ir: tasks(ir)["prune"].__setitem__("artifactIterator", {}),
+        lambda ir: tasks(ir)["prune"].__setitem__(
+            "parameterIterator", {"items": {"inputParameter": "make-list-values"}}
+        ),
+    ],
+    "nothing installed at step start": [
+        lambda ir: executor(ir, "prune")["command"].insert(0, "python3 -m pip install torch"),
+    ],
+    "lightweight components only": [
+        lambda ir: executor(ir, "prune").__setitem__("command", ["python", "prune.py"]),
+    ],
+    "images are fixed": [
+        lambda ir: executor(ir, "prune").__setitem__("image", "{{$.inputs.parameters['image']}}"),
+        lambda ir: executor(ir, "prune").__setitem__("image", "registry.example:5000/netslim-train"),
+        lambda ir: executor(ir, "prune").__setitem__("image", "netslim-train:latest"),
+    ],
+    "no run identity in parameters": [
+        lambda ir: tasks(ir)["prune"]["inputs"]["parameters"].__setitem__(
+            "key", {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
+        ),
+    ],
+    "deciding steps are uncached": [
+        lambda ir: tasks(ir)["evaluate"].__setitem__("cachingOptions", {"enableCache": True}),
+        lambda ir: tasks(ir)["prune"].__setitem__("cachingOptions", {}),
+    ],
+    "no workspace": [lambda ir: ir.__setitem__("platforms", {"kubernetes": {"workspace": {}}})],
+    "argv is small": [lambda ir: executor(ir, "prune")["command"].append("x" * (ARGV_LIMIT // 2))],
+}
+
+
+def test_every_rule_has_a_breach_here() -> None:
+    assert set(BREACHES) == set(RULES)
+
+
+@pytest.mark.parametrize(
+    ("rule", "breach"), [(rule, breach) for rule, breaches in BREACHES.items() for breach in breaches]
+)
+def test_a_breach_is_found_by_its_rule_alone(clean: dict[str, Any], rule: str, breach: Any) -> None:
+    ir = copy.deepcopy(clean)
+    breach(ir)
+    found = lint(ir)
+    assert len(found) == 1
+    assert found[0].startswith(f"{rule}: ")
+
+
+def test_a_real_named_output_is_caught_where_kfp_would_be_silent(tmp_path: Path) -> None:
+    @dsl.component(base_image="python:3.11", install_kfp_package=False)
+    def decide() -> NamedTuple("Out", [("go_on", bool)]):  # type: ignore[misc]
+        return (True,)  # type: ignore[return-value]
+
+    @dsl.component(base_image="python:3.11", install_kfp_package=False)
+    def work(x: int = 1):
+        print(x)
+
+    @dsl.pipeline
+    def broken():
+        decided = decide()
+        with dsl.If(decided.outputs["go_on"] == True):  # noqa: E712
+            work()
+
+    compiler.Compiler().compile(broken, str(tmp_path / "broken.yaml"))
+    found = lint(yaml.safe_load((tmp_path / "broken.yaml").read_text()))
+    assert any("conditions on one unnamed bool" in breach for breach in found)

@@ -1,0 +1,97 @@
+"""What the user sees is what KFP's log and the steps' events said."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from netslim import progress
+from netslim.errors import ConfigError
+from netslim.steps.shell import as_step
+from pipelines.compiling import compile_pipeline
+from pipelines.slimming import build
+from pipelines.watch import Watch, step_titles
+
+TITLES = {"prune": "pass 1: prune", "train-sparse-2": "pass 1: train sparse"}
+LOG = [
+    "00:00:01 - INFO - Executing task \x1b[96m'train-sparse-2'\x1b[0m\n",
+    "    some words of the step\n",
+    "00:00:09 - INFO - Task \x1b[96m'train-sparse-2'\x1b[0m finished with status \x1b[92mSUCCESS\x1b[0m\n",
+    "Task prune cache hit (key=0123); reusing cached outputs\n",
+]
+
+
+@pytest.fixture
+def screen() -> Console:
+    return Console(file=io.StringIO(), width=100)
+
+
+def shown(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_steps_are_counted_and_told(tmp_path: Path, screen: Console) -> None:
+    with Watch(TITLES, tmp_path / "events", screen) as watch:
+        for line in LOG:
+            watch.line(line)
+    assert (watch.executed, watch.cached) == (["pass 1: train sparse"], ["pass 1: prune"])
+    assert "done" in shown(screen)
+    assert "cached pass 1: prune" in shown(screen)
+
+
+def test_facts_of_a_bar_end_up_beside_the_step(
+    tmp_path: Path, screen: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(progress.ENVIRONMENT, str(tmp_path / "events"))
+    with Watch(TITLES, tmp_path / "events", screen) as watch:
+        watch.line(LOG[0])
+        with progress.bar("sparse training", 10) as bar:
+            bar.advance(4, error=1.25)
+            watch.poll()
+            assert watch.progress.tasks[0].completed == 4
+            assert watch.progress.tasks[0].total == 10
+        watch.line(LOG[2])
+    assert "error 1.25" in shown(screen)
+
+
+def test_half_a_line_is_left_for_later(tmp_path: Path, screen: Console) -> None:
+    events = tmp_path / "events"
+    whole = '{"event": "error", "kind": "DataError", "message": "no"}\n'
+    events.write_text(whole[:20])
+    with Watch(TITLES, events, screen) as watch:
+        watch.poll()
+        assert watch.errors == []
+        events.write_text(whole)
+        watch.poll()
+        watch.poll()
+    assert [error["kind"] for error in watch.errors] == ["DataError"]
+
+
+def test_a_steps_mistake_becomes_an_event_and_an_exit_code(
+    tmp_path: Path, screen: Console, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(progress.ENVIRONMENT, str(tmp_path / "events"))
+
+    def step() -> None:
+        raise ConfigError("too large", field="percent", value=2)
+
+    with pytest.raises(SystemExit) as caught:
+        as_step(step)()
+    assert caught.value.code == ConfigError.exit_code
+    assert "netslim: percent = 2: too large." in capsys.readouterr().err
+    with Watch(TITLES, tmp_path / "events", screen) as watch:
+        watch.poll()
+    assert watch.errors[0]["message"] == "percent = 2: too large."
+
+
+def test_every_step_has_a_title_under_both_of_its_names(tmp_path: Path) -> None:
+    ir = compile_pipeline(build(3), tmp_path / "ir.yaml")
+    titles = step_titles(ir)
+    executed = {name.removeprefix("exec-") for name in ir["deploymentSpec"]["executors"]}
+    assert executed <= set(titles)
+    assert len(set(titles.values())) == len(executed) == 20
+    assert titles["prune-3"] == "pass 3: prune"

@@ -57,7 +57,7 @@ class Row(Size):
         error: test error in percent of the exported model, as onnxruntime computes it.
         onnx_bytes: size of the exported file.
         measured_at: when, in milliseconds since 1970; the timestamp of this row's points in MLflow.
-        label: what to call the row when it is no pass, such as a point of a sweep.
+        label: what to call the row when it is a point of a sweep and no pass.
         error_trained: test error in percent after (sparse) training, before anything was pruned.
         error_pruned: test error in percent right after pruning, before fine-tuning.
         before: the size of the network that was pruned; None for the baseline.
@@ -144,20 +144,24 @@ class Ledger:
     `constants` are what identifies the run (architecture, dataset, lambda, percent, ...): MLflow's params.
 
     Raises:
-        DataError: the rows are not consecutive from 0 (with a baseline) or 1 (without).
+        DataError: the rows are passes, and not consecutive from 0 (with a baseline) or 1 (without).
     """
 
     rows: tuple[Row, ...] = ()
     constants: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        indices = [row.index for row in self.rows]
+        indices = [row.index for row in self.rows if not row.label]
         if indices and (indices[0] > 1 or indices != list(range(indices[0], indices[0] + len(indices)))):
             raise _wrong("rows", f"passes {indices} are not consecutive from 0 or 1")
 
     def with_row(self, row: Row) -> Ledger:
         """This ledger and one more pass; a retried pass replaces its own row and whatever came after it."""
         return replace(self, rows=(*(old for old in self.rows if old.index < row.index), row))
+
+    def with_note(self, note: str) -> Ledger:
+        """This ledger, its last row saying why the run went on or stopped after it."""
+        return replace(self, rows=(*self.rows[:-1], replace(self.rows[-1], note=note)))
 
     @property
     def baseline(self) -> Row | None:

@@ -102,6 +102,15 @@ def test_a_retried_pass_replaces_its_row() -> None:
     assert ledger.with_row(row(3)).rows[:3] == ledger.rows
 
 
+def test_points_of_a_sweep_are_no_passes() -> None:
+    points = tuple(row(1, label=f"percent 0.{tenths}") for tenths in range(1, 10))
+    assert Ledger.from_json(Ledger(points).to_json()) == Ledger(points)
+
+
+def test_a_note_is_the_last_rows() -> None:
+    assert [r.note for r in Ledger((row(0), row(1))).with_note("done").rows] == ["", "done"]
+
+
 def test_what_is_compared_with() -> None:
     first = row(1, error_trained=3.0)
     assert Ledger((row(0, error=2.0), first)).allowed_from == ("the baseline", 2.0)

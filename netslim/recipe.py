@@ -1,0 +1,154 @@
+"""A training recipe: every choice that changes the trained weights, as one validated value. No torch here."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from netslim.augment import AUGMENTATIONS
+from netslim.errors import ConfigError
+from netslim.schedule import SCHEDULES, Rates, lam_for_pull, learning_rates
+
+__all__ = ["PENALTIES", "PRECISIONS", "Recipe"]
+
+PENALTIES = ("l1", "smooth-l1", "proximal")
+PRECISIONS = ("auto", "fp32", "bf16")
+SELECTIONS = ("last", "val")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """How to train; the defaults are the paper's for CIFAR (section 4.3).
+
+    Raises:
+        ConfigError: a value is out of its range, or two of them contradict each other.
+    """
+
+    epochs: int
+    """Times the training images are seen."""
+    batch_size: int = 64
+    """Images per optimizer step."""
+    lr: float = 0.1
+    """The first learning rate."""
+    schedule: str = "step"
+    """`step` (divided by 10 at each milestone), `cosine` (to 0), or `constant`."""
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    """Where `step` drops, as fractions of the run."""
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 1e-4
+    """On every parameter, scaling factors and shifts included, as in the paper's code."""
+    label_smoothing: float = 0.0
+    lam: float = 0.0
+    """The paper's lambda: strength of the L1 term on every scaling factor. 0 is normal training."""
+    pull: float = 0.0
+    """The same as total pull, lam * sum(lr) / (1 - momentum), which means the same in a run of any length."""
+    penalty: str = "l1"
+    """`l1` (the paper's subgradient), `smooth-l1`, or `proximal` (exact zeros); see `netslim.sparsity`."""
+    distill: float = 0.0
+    """Weight of the teacher's answers in the loss, 0 to 1; the labels weigh the rest."""
+    temperature: float = 4.0
+    """Softens teacher and student alike when `distill` is above 0."""
+    augment: str = "auto"
+    """`auto` takes what the dataset suggests; else one of `netslim.augment`, or `imagenet` (for folders)."""
+    precision: str = "auto"
+    """`fp32`, `bf16` (autocast), or `auto`: bf16 where the hardware computes it, see `netslim.machine`."""
+    threads: int = 0
+    """CPU threads; 0 leaves torch's setting. The same seed with another number gives other last digits."""
+    select: str = "last"
+    """`last` keeps the last epoch's weights, `val` those of the lowest validation error (never test)."""
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "epochs", self.epochs, "must be at least 1")
+        _require(self.batch_size >= 2, "batch_size", self.batch_size, "BatchNorm needs at least 2 images")
+        _require(0 < self.lr < math.inf, "lr", self.lr, "must be above 0")
+        _require(0 <= self.momentum < 1, "momentum", self.momentum, "must be at least 0 and below 1")
+        _require(0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "must not be negative")
+        _require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "must be in [0, 1)")
+        _require(0 <= self.lam < math.inf, "lam", self.lam, "must not be negative")
+        _require(0 <= self.pull < math.inf, "pull", self.pull, "must not be negative")
+        _require(0 <= self.distill <= 1, "distill", self.distill, "must be between 0 and 1")
+        _require(0 < self.temperature < math.inf, "temperature", self.temperature, "must be above 0")
+        _require(self.threads >= 0, "threads", self.threads, "must not be negative")
+        for name, choices in _CHOICES.items():
+            _require(
+                getattr(self, name) in choices,
+                name,
+                getattr(self, name),
+                f"must be one of {', '.join(choices)}",
+            )
+        rising = all(a < b for a, b in zip(self.milestones, self.milestones[1:], strict=False))
+        inside = all(0 < milestone < 1 for milestone in self.milestones)
+        _require(rising and inside, "milestones", self.milestones, "must rise and lie between 0 and 1")
+        if self.nesterov and self.momentum == 0:
+            remedy = "Set nesterov to false, or momentum above 0"
+            raise ConfigError("Nesterov needs momentum", field="nesterov", value=True, remedy=remedy)
+        if self.lam and self.pull:
+            remedy = "Give the strength of the L1 term once: as lam or as pull"
+            raise ConfigError(f"contradicts lam = {self.lam}", field="pull", value=self.pull, remedy=remedy)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Recipe:
+        """A recipe from a config file or a pipeline parameter.
+
+        Kubeflow turns the integers inside a dict into floats, so 160.0 is read as 160 where one is due.
+
+        Raises:
+            ConfigError: an unknown name (the nearest known one is suggested), a wrong type or a wrong value.
+        """
+        known = {field.name: field for field in fields(cls)}
+        for name in values:
+            if name not in known:
+                near = difflib.get_close_matches(str(name), known, n=1)
+                remedy = f"Perhaps {near[0]} was meant" if near else f"Known are {', '.join(known)}"
+                raise ConfigError("a recipe has no such field", field=str(name), remedy=remedy)
+        if "epochs" not in values:
+            raise ConfigError("is missing", field="epochs", remedy="Say how often the images are to be seen")
+        return cls(**{name: _cast(name, str(known[name].type), value) for name, value in values.items()})
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The recipe as plain JSON values; `from_mapping` reads them back."""
+        return asdict(self) | {"milestones": list(self.milestones)}
+
+    def learning_rates(self, steps_per_epoch: int) -> Rates:
+        """The learning rate of every step of the run, float64[epochs * steps_per_epoch]."""
+        steps = self.epochs * steps_per_epoch
+        return learning_rates(self.lr, steps, schedule=self.schedule, milestones=self.milestones)
+
+    def strength(self, steps_per_epoch: int) -> float:
+        """The lambda to train with: `lam`, or the one whose total pull is `pull`."""
+        return self.lam or lam_for_pull(self.pull, self.learning_rates(steps_per_epoch), self.momentum)
+
+
+_CHOICES = {
+    "schedule": SCHEDULES,
+    "penalty": PENALTIES,
+    "augment": ("auto", *AUGMENTATIONS, "imagenet"),
+    "precision": PRECISIONS,
+    "select": SELECTIONS,
+}
+
+
+def _require(holds: bool, name: str, value: object, problem: str) -> None:
+    if not holds:
+        raise ConfigError(problem, field=name, value=value)
+
+
+def _cast(name: str, kind: str, value: Any) -> Any:
+    """`value` as the field's type, or ConfigError. Nothing is guessed from text: "0.1" is not a number."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind == "int" and number and float(value).is_integer():
+        return int(value)
+    if kind == "float" and number:
+        return float(value)
+    if kind == "bool" and isinstance(value, bool):
+        return value
+    if kind == "str" and isinstance(value, str):
+        return value
+    if kind.startswith("tuple") and isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(_cast(name, "float", each) for each in value)
+    wanted = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
+    raise ConfigError(f"must be {wanted.get(kind, 'a list of numbers')}", field=name, value=value)

@@ -1,0 +1,173 @@
+"""The sparsity term of network slimming: an L1 pull on every BatchNorm scaling factor (paper, section 3).
+
+A scaling factor (gamma) is one entry of the weight of a BatchNorm layer. Three ways to pull factors to zero:
+
+    l1         grad += lam * sign(gamma), the paper's subgradient. Factors end as a ripple of about
+               lr * lam / (1 - momentum) around zero: small once the rate has decayed, but never exactly 0.
+    smooth-l1  grad += lam * clamp(gamma / width, -1, 1), the paper's alternative, without a jump at zero.
+    proximal   gamma = soft-threshold(gamma, lr * lam / (1 - momentum)) after the step: exact zeros.
+
+All three pull with the same total strength, lam * sum(lr) / (1 - momentum) (see `netslim.schedule.pull`): a
+subgradient is multiplied by 1 / (1 - momentum) on its way through the optimizer's momentum, and the
+proximal step, which does not pass through it, is multiplied by the same number here.
+
+Where the call belongs, once per optimizer step and not once per micro-batch:
+
+    loss.backward()                     # last micro-batch, when gradients are accumulated
+    scaler.unscale_(optimizer)          # with a GradScaler, so that lam is not scaled away
+    clip_grad_norm_(...)                # if at all: the penalty is part of the method and is not clipped
+    add_l1_subgradient(model, lam)      # or add_smooth_l1; DDP has averaged the gradients by now
+    optimizer.step()
+    apply_proximal(model, lam, lr)      # instead of the line above the step
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from netslim.errors import ModelError
+
+__all__ = [
+    "NEAR_ZERO",
+    "SparsityStats",
+    "add_l1_subgradient",
+    "add_smooth_l1",
+    "apply_proximal",
+    "scaling_factors",
+    "statistics",
+]
+
+NEAR_ZERO = 1e-3
+"""Below this a factor counts as dead: what it sends on is its constant, act(beta), to three digits."""
+
+Factors = nn.Module | Sequence[nn.Parameter]
+"""A model, or its factors collected once by a training loop that calls these functions at every step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SparsityStats:
+    """How far the factors of one model have gone to zero. Shares are between 0 and 1."""
+
+    total: int
+    """Number of scaling factors."""
+    zero_share: float
+    """Share of factors that are exactly 0."""
+    near_zero_share: float
+    """Share of factors with |gamma| < `NEAR_ZERO`, those at exactly 0 included."""
+    counts: tuple[int, ...]
+    """Histogram of |gamma|: how many fall into each bin."""
+    edges: tuple[float, ...]
+    """The bins' borders, one more than there are bins, from 0 to the largest |gamma|."""
+
+
+def scaling_factors(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """The scaling factors of every BatchNorm layer that has them, in the model's order.
+
+    BatchNorm1d, 2d, 3d and SyncBatchNorm count, unless made with `affine=False`; a layer or a weight used
+    twice is listed once. Names are as in the bare model (`features.1.weight`), also when `model` is wrapped
+    in DataParallel, DistributedDataParallel or torch.compile.
+
+    Raises:
+        ModelError: the model has no scaling factor, so network slimming does not apply to it.
+    """
+    found: list[tuple[str, nn.Parameter]] = []
+    seen: set[int] = set()
+    for name, module in _bare(model).named_modules():
+        factors = module.weight if isinstance(module, _BatchNorm) else None
+        if factors is not None and id(factors) not in seen:
+            seen.add(id(factors))
+            found.append((f"{name}.weight" if name else "weight", factors))
+    if not found:
+        raise ModelError(
+            "the model has no BatchNorm scaling factors, which network slimming prunes by",
+            field=type(_bare(model)).__name__,
+            remedy="Use a variant with BatchNorm (vgg19_bn instead of vgg19)",
+        )
+    return found
+
+
+@torch.no_grad()
+def add_l1_subgradient(factors: Factors, lam: float) -> None:
+    """Add lam * sign(gamma) to the gradient of every factor; sign(0) is 0. Call between backward and step.
+
+    Factors without a gradient (frozen ones, or not part of this loss) are left alone.
+    """
+    gammas, gradients = _with_gradients(factors)
+    if gammas:
+        torch._foreach_add_(gradients, torch._foreach_sign(gammas), alpha=lam)
+
+
+@torch.no_grad()
+def add_smooth_l1(factors: Factors, lam: float, width: float = NEAR_ZERO) -> None:
+    """Add the gradient of the smooth L1 norm, lam * clamp(gamma / width, -1, 1), to that of every factor.
+
+    It is the L1 subgradient outside |gamma| < width and falls linearly to 0 inside.
+    """
+    gammas, gradients = _with_gradients(factors)
+    if gammas:
+        slopes = torch._foreach_div(gammas, width)
+        torch._foreach_clamp_max_(slopes, 1.0)
+        torch._foreach_clamp_min_(slopes, -1.0)
+        torch._foreach_add_(gradients, slopes, alpha=lam)
+
+
+@torch.no_grad()
+def apply_proximal(factors: Factors, lam: float, lr: float, momentum: float = 0.9) -> None:
+    """Move every trainable factor towards zero by lr * lam / (1 - momentum). Call after the step.
+
+    This is the proximal step of the L1 norm: what would cross zero stays at exactly 0 (until its loss
+    gradient outweighs the pull again). `lr` and `momentum` are those of the step just taken.
+    """
+    reach = lr * lam / (1.0 - momentum)
+    gammas: list[Tensor] = [factor for factor in _parameters(factors) if factor.requires_grad]
+    if gammas and reach > 0:
+        inside = list(torch._foreach_clamp_max(gammas, reach))
+        torch._foreach_clamp_min_(inside, -reach)
+        torch._foreach_sub_(gammas, inside)  # g - clamp(g, -r, r): the soft threshold without a branch
+
+
+@torch.no_grad()
+def statistics(factors: Factors, *, bins: int = 50) -> SparsityStats:
+    """Shares at and near zero, and the histogram of |gamma| in `bins` equal bins. Nothing is changed."""
+    sizes = torch.cat([g.detach().float().abs().flatten().cpu() for g in _parameters(factors)])
+    top = max(float(sizes.max()), NEAR_ZERO)
+    counts, edges = torch.histogram(sizes, bins, range=(0.0, top))
+    return SparsityStats(
+        total=sizes.numel(),
+        zero_share=float((sizes == 0).double().mean()),
+        near_zero_share=float((sizes < NEAR_ZERO).double().mean()),
+        counts=tuple(int(count) for count in counts),
+        edges=tuple(edges.tolist()),
+    )
+
+
+def _bare(model: nn.Module) -> nn.Module:
+    """The module inside DataParallel, DistributedDataParallel and torch.compile wrappers, in any nesting."""
+    while True:
+        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
+            model = inner
+        else:
+            return model
+
+
+def _parameters(factors: Factors) -> list[nn.Parameter]:
+    if isinstance(factors, nn.Module):
+        return [factor for _, factor in scaling_factors(factors)]
+    return list(factors)
+
+
+def _with_gradients(factors: Factors) -> tuple[list[Tensor], list[Tensor]]:
+    gammas: list[Tensor] = []
+    gradients: list[Tensor] = []
+    for gamma in _parameters(factors):
+        if gamma.grad is not None:
+            gammas.append(gamma)
+            gradients.append(gamma.grad)
+    return gammas, gradients

@@ -1,0 +1,92 @@
+"""Recipes: what they accept, what they refuse, and in which words."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from netslim.errors import ConfigError
+from netslim.recipe import Recipe
+
+
+def test_the_defaults_are_the_papers():
+    recipe = Recipe(epochs=160)
+    assert (recipe.batch_size, recipe.lr, recipe.schedule, recipe.milestones) == (
+        64,
+        0.1,
+        "step",
+        (0.5, 0.75),
+    )
+    assert (recipe.momentum, recipe.nesterov, recipe.weight_decay) == (0.9, True, 1e-4)
+    assert recipe.lam == recipe.pull == recipe.distill == recipe.label_smoothing == 0
+
+
+def test_whole_numbers_that_kubeflow_made_floats_are_whole_again():
+    recipe = Recipe.from_mapping({"epochs": 20.0, "batch_size": 64.0, "lr": 1, "milestones": [0.5, 0.75]})
+    assert recipe == Recipe(epochs=20, batch_size=64, lr=1.0)
+    assert isinstance(recipe.epochs, int)
+    assert isinstance(recipe.lr, float)
+
+
+def test_mapping_goes_through_json_and_back():
+    recipe = Recipe(epochs=3, lam=1e-5, milestones=(1 / 3, 2 / 3), nesterov=False)
+    assert Recipe.from_mapping(json.loads(json.dumps(recipe.to_mapping()))) == recipe
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field", "says"),
+    [
+        ({"epochs": 0}, "epochs", "at least 1"),
+        ({"epochs": 1.5}, "epochs", "whole number"),
+        ({"epochs": "20"}, "epochs", "whole number"),
+        ({"epochs": True}, "epochs", "whole number"),
+        ({"batch_size": 1}, "batch_size", "at least 2"),
+        ({"lr": 0}, "lr", "above 0"),
+        ({"lr": math.nan}, "lr", "above 0"),
+        ({"lr": math.inf}, "lr", "above 0"),
+        ({"momentum": 1.0}, "momentum", "below 1"),
+        ({"momentum": 0.0}, "nesterov", "momentum"),
+        ({"nesterov": 1}, "nesterov", "true or false"),
+        ({"weight_decay": -1e-4}, "weight_decay", "negative"),
+        ({"label_smoothing": 1.0}, "label_smoothing", "[0, 1)"),
+        ({"lam": -1e-4}, "lam", "negative"),
+        ({"pull": math.nan}, "pull", "negative"),
+        ({"lam": 1e-4, "pull": 1.0}, "pull", "lam = 0.0001"),
+        ({"penalty": "l2"}, "penalty", "l1, smooth-l1, proximal"),
+        ({"schedule": "Cosine"}, "schedule", "step, cosine, constant"),
+        ({"milestones": [0.75, 0.5]}, "milestones", "rise"),
+        ({"milestones": [80, 120]}, "milestones", "between 0 and 1"),
+        ({"milestones": "0.5"}, "milestones", "list of numbers"),
+        ({"milestones": ["half"]}, "milestones", "number"),
+        ({"distill": 1.1}, "distill", "between 0 and 1"),
+        ({"temperature": 0}, "temperature", "above 0"),
+        ({"augment": "cutout"}, "augment", "pad4flip"),
+        ({"precision": "fp16"}, "precision", "bf16"),
+        ({"threads": -1}, "threads", "negative"),
+        ({"select": "test"}, "select", "last, val"),
+        ({"label_smooting": 0.1}, "label_smooting", "label_smoothing"),
+        ({"zzz": 1}, "zzz", "Known are epochs"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_field(wrong, field, says):
+    with pytest.raises(ConfigError) as caught:
+        Recipe.from_mapping({"epochs": 2, **wrong})
+    assert caught.value.field == field
+    assert says in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_epochs_must_be_given():
+    with pytest.raises(ConfigError, match="epochs"):
+        Recipe.from_mapping({"lr": 0.1})
+
+
+def test_strength_is_lam_or_what_gives_the_pull():
+    rates = Recipe(epochs=10).learning_rates(7)
+    assert len(rates) == 70
+    assert Recipe(epochs=10).strength(7) == 0
+    assert Recipe(epochs=10, lam=1e-3).strength(7) == 1e-3
+    lam = Recipe(epochs=10, pull=2.0).strength(7)
+    assert lam * rates.sum() / (1 - 0.9) == pytest.approx(2.0)

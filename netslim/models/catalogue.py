@@ -8,7 +8,7 @@ from typing import Any
 from netslim.errors import ModelError
 from netslim.models.architecture import Architecture
 
-__all__ = ["CATALOGUE", "names", "resolve"]
+__all__ = ["CATALOGUE", "check_name", "names", "resolve"]
 
 CATALOGUE = {
     "densenet40": "netslim.models.densenet:densenet40",
@@ -24,6 +24,29 @@ CATALOGUE = {
 def names() -> list[str]:
     """Our own networks, sorted. Every torchvision classifier can be named as well (`zoo.names()`)."""
     return sorted(CATALOGUE)
+
+
+def check_name(name: str) -> str:
+    """The factory that `name` stands for, found without building or, for a factory of yours, importing it.
+
+    Raises:
+        ModelError: there is no such network.
+    """
+    from netslim.models import zoo
+
+    ours = name.replace("_", "-")
+    if ours in CATALOGUE:
+        return ours
+    if ":" in name and not name.startswith(zoo.PREFIX):
+        return name
+    classifier = name.removeprefix(zoo.PREFIX)
+    if classifier in zoo.names():
+        return zoo.PREFIX + classifier
+    close = difflib.get_close_matches(classifier, [*names(), *zoo.names()], n=3, cutoff=0.5)
+    meant = f"Did you mean {' or '.join(close)}? " if close else ""
+    others = "any torchvision classifier and package.module:factory work too"
+    remedy = f"{meant}Ours are {', '.join(names())}; {others}"
+    raise ModelError("no such network", field="model", value=name, remedy=remedy)
 
 
 def resolve(
@@ -45,17 +68,7 @@ def resolve(
     """
     from netslim.models import factories, zoo
 
+    factory = check_name(name)
     context = {"num_classes": num_classes, "in_channels": in_channels, "image_size": list(image_size)}
-    ours = name.replace("_", "-")
-    if ours in CATALOGUE:
-        return factories.describe(ours, context, arguments)
-    if ":" in name and not name.startswith(zoo.PREFIX):
-        return factories.describe(name, context, arguments)
-    classifier = name.removeprefix(zoo.PREFIX)
-    if classifier in zoo.names():
-        return zoo.describe(classifier, context, arguments)
-    close = difflib.get_close_matches(classifier, [*names(), *zoo.names()], n=3, cutoff=0.5)
-    meant = f"Did you mean {' or '.join(close)}? " if close else ""
-    others = "any torchvision classifier and package.module:factory work too"
-    remedy = f"{meant}Ours are {', '.join(names())}; {others}"
-    raise ModelError("no such network", field="model", value=name, remedy=remedy)
+    describe = zoo.describe if factory.startswith(zoo.PREFIX) else factories.describe
+    return describe(factory, context, arguments)

@@ -29,12 +29,13 @@ def names() -> tuple[str, ...]:
     return tuple(torchvision.models.list_models(module=torchvision.models))
 
 
-def describe(name: str, context: Mapping[str, Any], arguments: Mapping[str, Any]) -> Architecture:
-    """The architecture of torchvision classifier `name`; `arguments` go to its builder."""
+def describe(factory: str, context: Mapping[str, Any], arguments: Mapping[str, Any]) -> Architecture:
+    """The architecture of "torchvision:<classifier>"; `arguments` go to its builder."""
+    name = factory.removeprefix(PREFIX)
     sizes = {key: context[key] for key in ("num_classes", "in_channels")}
     if name == "maxvit_t":  # the one network with BatchNorm that must be told its input's size
         sizes["input_size"] = context["image_size"]
-    return Architecture(PREFIX + name, sizes | _DEFAULTS.get(name, {}) | dict(arguments))
+    return Architecture(factory, sizes | _DEFAULTS.get(name, {}) | dict(arguments))
 
 
 def build(name: str, *, in_channels: int = 3, **arguments: Any) -> nn.Module:

@@ -1,0 +1,133 @@
+"""Any folder of images: root/{train,test}/{class}/image, packed into memory where it fits, else streamed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netslim.data.images import ImageFiles, as_array, centre, decode, kind
+from netslim.data.info import Split
+from netslim.data.source import Source
+from netslim.errors import DataError
+from netslim.progress import bar
+
+__all__ = ["load_folder", "load_imagenet"]
+
+LIMIT = 4 << 30
+"""Bytes of pixels above which a folder is streamed instead of packed."""
+
+IMAGES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+LAYOUT = "It should hold train/<class>/<image> and test/<class>/<image>"
+IMAGENET = {"train": 1_281_167, "test": 50_000}
+
+
+def load_folder(root: Path, *, size: int | None = None) -> Source:
+    """Read an image folder; without test/, val/ is the test set (as ImageNet comes).
+
+    Args:
+        size: side that every image is resized and cut to. Without it, all images must have one size already.
+
+    Raises:
+        DataError: the layout is another, a class is foreign, images cannot be decoded or differ in size.
+    """
+    classes, listed = _scan(root)
+    count = sum(len(paths) for paths, _ in listed.values())
+    if size is not None:
+        shape, mode = (size, size), "RGB"
+        if count * size * size * 3 > LIMIT:
+            splits = {
+                name: Split(ImageFiles(root.resolve(), tuple(paths), size), labels)
+                for name, (paths, labels) in listed.items()
+            }
+            return Source(f"{root.name} (image folder)", classes, "imagenet", splits)
+    else:
+        shape, mode = _common(root, [path for paths, _ in listed.values() for path in paths])
+    channels = 1 if mode == "L" else 3
+    amount = count * shape[0] * shape[1] * channels
+    if amount > LIMIT:
+        problem = (
+            f"{count:,} images of {shape[0]} x {shape[1]} do not fit in memory ({amount / 2**30:.1f} GiB)"
+        )
+        raise DataError(problem, field=str(root), remedy="Give a size, and they are streamed at that size")
+    with bar(f"read {root.name}", count) as progress:
+
+        def pack(paths: Sequence[str]) -> NDArray[np.uint8]:
+            def one(index: int) -> None:
+                image = decode(root / paths[index], mode)
+                packed[index] = as_array(image) if size is None else centre(image, size)
+                progress.advance()
+
+            packed = np.empty((len(paths), *shape, channels), np.uint8)
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                list(pool.map(one, range(len(paths))))
+            return packed
+
+        splits = {name: Split(pack(paths), labels) for name, (paths, labels) in listed.items()}
+    return Source(f"{root.name} (image folder)", classes, "pad4flip", splits)
+
+
+def load_imagenet(root: Path, *, size: int | None = None) -> Source:
+    """ImageNet as its unpacked image folder, at 224 pixels if not told otherwise; its val/ is the test set.
+
+    The title says so when it is not the whole of ILSVRC 2012.
+    """
+    source = load_folder(root, size=size or 224)
+    whole = {name: len(split) for name, split in source.splits.items()} == IMAGENET
+    title = "ImageNet" if whole and len(source.classes) == 1000 else f"ImageNet subset ({root.name})"
+    return Source(title, source.classes, "imagenet", source.splits)
+
+
+def _scan(root: Path) -> tuple[tuple[str, ...], dict[str, tuple[list[str], NDArray[np.int64]]]]:
+    if not root.is_dir():
+        raise DataError("no such folder", field="data root", value=str(root), remedy=LAYOUT)
+    places = {name: root / name for name in ("train", "val", "test") if (root / name).is_dir()}
+    if "test" not in places and "val" in places:
+        places["test"] = places.pop("val")
+    absent = {"train", "test"} - places.keys()
+    if absent:
+        problem = f"has no folder {' and no folder '.join(sorted(absent))}"
+        raise DataError(problem, field="data root", value=str(root), remedy=LAYOUT)
+    classes = tuple(sorted(entry.name for entry in places["train"].iterdir() if entry.is_dir()))
+    if not classes:
+        raise DataError("holds no folders of classes", field=str(places["train"]), remedy=LAYOUT)
+    listed = {}
+    for name, place in places.items():
+        foreign = {entry.name for entry in place.iterdir() if entry.is_dir()} - set(classes)
+        if foreign:
+            problem = f"holds class {min(foreign)}, which train/ does not have"
+            raise DataError(problem, field=str(place), remedy="Each class needs training images")
+        found = [(_images(root, place / label), label) for label in classes]
+        paths = [path for inside, _ in found for path in inside]
+        labels = np.repeat(np.arange(len(classes)), [len(inside) for inside, _ in found])
+        listed[name] = (paths, labels.astype(np.int64))
+    return classes, listed
+
+
+def _images(root: Path, place: Path) -> list[str]:
+    """Paths of the images below `place`, relative to `root`, sorted."""
+    found = []
+    for folder, _, files in os.walk(place, followlinks=True):
+        inside = Path(folder).relative_to(root).as_posix()
+        found += [f"{inside}/{file}" for file in files if Path(file).suffix.lower() in IMAGES]
+    return sorted(found)
+
+
+def _common(root: Path, paths: Sequence[str]) -> tuple[tuple[int, int], str]:
+    """The one size (height, width) of all images, and "L" if all are grey, else "RGB"."""
+    if not paths:
+        raise DataError("holds no images", field=str(root), remedy=LAYOUT)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        kinds = list(pool.map(lambda path: kind(root / path), paths))
+    first, _ = kinds[0]
+    for path, (size, _) in zip(paths, kinds, strict=True):
+        if size != first:
+            problem = (
+                f"images differ in size: {paths[0]} is {first[0]} x {first[1]}, {path} {size[0]} x {size[1]}"
+            )
+            raise DataError(problem, field=str(root), remedy="Give a size to resize them all to")
+    return first, "L" if all(grey for _, grey in kinds) else "RGB"

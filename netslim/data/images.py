@@ -1,0 +1,137 @@
+"""Image files as arrays: decoded and cut to one size, singly or in batches. Pillow and numpy, no torch."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from netslim.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["ImageFiles", "as_array", "centre", "decode", "kind", "random_crop"]
+
+MARGIN = 256 / 224  # of the shorter side to the crop, as everyone evaluates ImageNet
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """RGB images on disk that look like an array uint8[n, size, size, 3]; a slice of it is decoded.
+
+    Indexing gives the evaluation view: the shorter side resized to 256/224 of `size`, the centre cut out.
+    """
+
+    root: Path
+    paths: tuple[str, ...]
+    size: int
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return len(self.paths), self.size, self.size, 3
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, chosen: slice) -> NDArray[np.uint8]:
+        paths = self.paths[chosen]
+        if not paths:
+            return np.empty((0, *self.shape[1:]), np.uint8)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without the interpreter's lock
+            return np.stack(list(pool.map(self._evaluation_view, paths)))
+
+    def take(self, indices: NDArray[np.int64]) -> ImageFiles:
+        return ImageFiles(self.root, tuple(self.paths[i] for i in indices), self.size)
+
+    def random_crop(self, index: int, random: np.random.Generator) -> NDArray[np.uint8]:
+        """The training view: 8 to 100 % of the image's area at an aspect of 3/4 to 4/3, maybe mirrored."""
+        return random_crop(decode(self.root / self.paths[index]), self.size, random)
+
+    def _evaluation_view(self, path: str) -> NDArray[np.uint8]:
+        return centre(decode(self.root / path), self.size)
+
+
+def decode(file: Path, mode: str = "RGB") -> Image.Image:
+    """Read a whole image file.
+
+    Raises:
+        DataError: it is missing, truncated, or no image.
+    """
+    with _opened(file) as image:
+        return image.convert(mode)
+
+
+def kind(file: Path) -> tuple[tuple[int, int], bool]:
+    """Height and width, and whether it is grey, from the file's header alone.
+
+    Raises:
+        DataError: it is missing, or no image.
+    """
+    with _opened(file) as image:
+        return (image.height, image.width), image.mode in ("1", "L")
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Image.Image]:
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            yield image
+    except FileNotFoundError as error:
+        raise DataError("no such image", field=str(file), remedy="Prepare the dataset again") from error
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+    ) as error:  # all that Pillow raises
+        remedy = "It is truncated or no image; replace or remove it"
+        raise DataError(f"cannot be decoded ({error})", field=str(file), remedy=remedy) from error
+
+
+def centre(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    """uint8[size, size, channels] from the image's middle; an image of that size already is left as it is."""
+    from PIL.Image import Resampling
+
+    if image.size == (size, size):
+        return as_array(image)
+    scale = size * MARGIN / min(image.size)
+    width, height = (max(size, round(side * scale)) for side in image.size)
+    image = image.resize((width, height), Resampling.BILINEAR)
+    left, top = (width - size) // 2, (height - size) // 2
+    return as_array(image.crop((left, top, left + size, top + size)))
+
+
+def random_crop(image: Image.Image, size: int, random: np.random.Generator) -> NDArray[np.uint8]:
+    """uint8[size, size, channels] from a random part of the image, as Inception and ResNet are trained."""
+    from PIL.Image import Resampling
+
+    width, height = image.size
+    left, top, right, bottom = 0, 0, width, height
+    for _ in range(10):  # as in torchvision: give up on an extreme image, and take it whole
+        area = width * height * random.uniform(0.08, 1)
+        aspect = math.exp(random.uniform(math.log(3 / 4), math.log(4 / 3)))
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            left, top = int(random.integers(width - w + 1)), int(random.integers(height - h + 1))
+            right, bottom = left + w, top + h
+            break
+    cut = image.resize((size, size), Resampling.BILINEAR, box=(left, top, right, bottom))
+    array = as_array(cut)
+    return array[:, ::-1] if random.random() < 0.5 else array
+
+
+def as_array(image: Image.Image) -> NDArray[np.uint8]:
+    """uint8[height, width, channels]."""
+    array: NDArray[Any] = np.asarray(image, dtype=np.uint8)
+    return array[..., None] if array.ndim == 2 else array

@@ -1,0 +1,155 @@
+"""MNIST, Fashion-MNIST, CIFAR-10, CIFAR-100 and SVHN, read by torchvision's own classes.
+
+The original files are needed, since only their checksums are published; no file is read, let alone
+unpickled, before its checksum is right. A root may be read-only: what has to be unpacked goes elsewhere.
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import tarfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from netslim.data.info import Split
+from netslim.data.source import Source
+from netslim.errors import DataError
+
+__all__ = ["OFFICIAL", "load", "wanted_files"]
+
+
+@dataclass(frozen=True)
+class Official:
+    title: str
+    augment: str
+    torchvision: str
+    """The class in torchvision.datasets, which knows the addresses, file names and checksums."""
+    read: Callable[[Any, Path, bool, Path], tuple[Split, Split, Sequence[str]]]
+
+
+def load(name: str, root: Path, *, download: bool, scratch: Path) -> Source:
+    """Read the original files below `root`, in torchvision's layout or side by side in `root` itself.
+
+    Args:
+        download: fetch what is absent into `root`.
+        scratch: a folder of one's own for what has to be unpacked; made if need be.
+
+    Raises:
+        DataError: a file is absent, truncated or altered, or cannot be downloaded.
+    """
+    import torchvision.datasets
+
+    kind = OFFICIAL[name]
+    if not root.is_dir():
+        raise DataError(
+            "no such folder", field="data root", value=str(root), remedy=f"It should hold {kind.title}"
+        )
+    train, test, classes = kind.read(getattr(torchvision.datasets, kind.torchvision), root, download, scratch)
+    return Source(kind.title, tuple(classes), kind.augment, {"train": train, "test": test})
+
+
+def wanted_files(name: str) -> set[str]:
+    """The names of the original files, without folders: what a download from an object store needs."""
+    import torchvision.datasets
+
+    cls = getattr(torchvision.datasets, OFFICIAL[name].torchvision)
+    if OFFICIAL[name].read is _read_cifar:
+        return {cls.filename, *(Path(file).name for file, _ in _batches(cls))}
+    return {file for file, _ in (cls.resources if OFFICIAL[name].read is _read_idx else _matrices(cls))}
+
+
+def _read_idx(cls: Any, root: Path, download: bool, scratch: Path) -> tuple[Split, Split, Sequence[str]]:
+    folders = [root / cls.__name__ / "raw", root / "raw", root]
+    holds = next((f for f in folders if any((f / file).is_file() for file, _ in cls.resources)), folders[0])
+    if download and holds == folders[0]:  # where torchvision keeps them
+        _download(lambda: cls(root, download=True), root)
+    _verify(holds, cls.resources)
+    raw = scratch / cls.__name__ / "raw"
+    raw.mkdir(parents=True)
+    for file, _ in cls.resources:
+        with gzip.open(holds / file) as packed, open(raw / file.removesuffix(".gz"), "wb") as plain:
+            shutil.copyfileobj(packed, plain)
+
+    def split(train: bool) -> Split:
+        part = cls(scratch, train=train)
+        return Split(part.data.numpy()[..., None], part.targets.numpy().astype(np.int64))
+
+    return split(True), split(False), [label.partition(" - ")[0] for label in cls.classes]  # "0 - zero"
+
+
+def _read_cifar(cls: Any, root: Path, download: bool, scratch: Path) -> tuple[Split, Split, Sequence[str]]:
+    archive = root / cls.filename
+    if download:
+        _download(lambda: cls(root, download=True), root)
+    if not (root / cls.base_folder).is_dir() and archive.is_file():
+        _verify(root, [(cls.filename, cls.tgz_md5)])
+        with tarfile.open(archive) as packed:
+            packed.extractall(scratch, filter="data")
+        root = scratch
+    _verify(root, _batches(cls), instead=cls.filename)
+
+    def split(part: Any) -> Split:
+        return Split(part.data, np.array(part.targets, dtype=np.int64))
+
+    train = cls(root, train=True)
+    return split(train), split(cls(root, train=False)), train.classes
+
+
+def _read_svhn(cls: Any, root: Path, download: bool, scratch: Path) -> tuple[Split, Split, Sequence[str]]:
+    if download:
+        _download(lambda: [cls(root, split=name, download=True) for name in cls.split_list], root)
+    _verify(root, _matrices(cls))
+
+    def split(*names: str) -> Split:
+        parts = [cls(root, split=name) for name in names]
+        images = np.concatenate([part.data for part in parts]).transpose(0, 2, 3, 1)  # torchvision's is NCHW
+        return Split(images, np.concatenate([part.labels for part in parts]).astype(np.int64))
+
+    return split("train", "extra"), split("test"), [str(digit) for digit in range(10)]
+
+
+def _batches(cls: Any) -> list[tuple[str, str]]:
+    files = [*cls.train_list, *cls.test_list, (cls.meta["filename"], cls.meta["md5"])]
+    return [(f"{cls.base_folder}/{file}", md5) for file, md5 in files]
+
+
+def _matrices(cls: Any) -> list[tuple[str, str]]:
+    return [(file, md5) for _, file, md5 in cls.split_list.values()]
+
+
+def _download(start: Callable[[], object], root: Path) -> None:
+    try:
+        start()
+    except (RuntimeError, OSError) as error:
+        remedy = "Check the network and that the folder can be written, or put the files there by hand"
+        raise DataError(
+            f"the download failed ({' '.join(str(error).split())})", field=str(root), remedy=remedy
+        ) from error
+
+
+def _verify(folder: Path, files: Sequence[tuple[str, str]], instead: str = "") -> None:
+    from torchvision.datasets.utils import check_integrity
+
+    absent = [file for file, _ in files if not (folder / file).is_file()]
+    if absent:
+        place = f"Put {'the archive ' + instead if instead else 'it'} there, or ask for the download"
+        problem = f"the original file {absent[0]} is missing"
+        raise DataError(problem, field="data root", value=str(folder), remedy=place)
+    for file, md5 in files:
+        if not check_integrity(str(folder / file), md5):
+            problem = f"truncated or altered: its MD5 is not the published {md5}"
+            raise DataError(problem, field=str(folder / file), remedy="Remove it and get it again")
+
+
+OFFICIAL = {
+    "mnist": Official("MNIST", "none", "MNIST", _read_idx),
+    "fashion-mnist": Official("Fashion-MNIST", "none", "FashionMNIST", _read_idx),
+    "cifar10": Official("CIFAR-10", "pad4flip", "CIFAR10", _read_cifar),
+    "cifar100": Official("CIFAR-100", "pad4flip", "CIFAR100", _read_cifar),
+    "svhn": Official("SVHN (train + extra)", "none", "SVHN", _read_svhn),
+}

@@ -13,24 +13,19 @@ from __future__ import annotations
 
 import copy
 import ctypes
-import datetime
 import gc
-import os
-import platform
-import shlex
 import signal
 import statistics
-import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
+from provenance import facts, markdown
 from torch import nn
 
 import netslim
@@ -161,26 +156,6 @@ def compare(name: str, repeats: int, timeout: int) -> dict[str, Any]:
     return row
 
 
-def machine() -> dict[str, str]:
-    cpu = next(
-        (
-            line.split(":")[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.processor(),
-    )
-    packages = ("torch", "torchvision", "torch-pruning")
-    return {
-        "cpu": f"{cpu}, {len(os.sched_getaffinity(0))} cores, 1 thread used",
-        "python": platform.python_version(),
-        "netslim": netslim.__version__,
-        **{package: version(package) for package in packages},
-        "date": datetime.date.today().isoformat(),
-        "command": shlex.join(["python", *sys.argv]),
-    }
-
-
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Coverage of each side, and the ratios where both gave a model."""
     both = [row for row in rows if row["ours_cpu_s"] and row["theirs_cpu_s"]]
@@ -199,22 +174,20 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The rows as a Markdown table."""
-    lines = [
-        "| model | ours, s | theirs, s | faster | ours, MiB | theirs, MiB | ours runs | theirs runs |",
-        "|---|--:|--:|--:|--:|--:|---|---|",
+    seconds, memory = ("ours, s", "theirs, s", "faster"), ("ours, MiB", "theirs, MiB")
+    header = ("model", *seconds, *memory, "ours runs", "theirs runs")
+    return markdown(header, [_cells(row) for row in rows])
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    ours, theirs = row["ours_cpu_s"], row["theirs_cpu_s"]
+    return [
+        row["model"],
+        *("-" if value is None else f"{value:.3f}" for value in (ours, theirs)),
+        f"{theirs / ours:.1f}x" if ours and theirs else "-",
+        *("-" if (peak := row[f"{side}_peak_mib"]) is None else f"{peak:.0f}" for side in SIDES),
+        *(row[side] for side in SIDES),
     ]
-    for row in rows:
-        mine, peer = row["ours_cpu_s"], row["theirs_cpu_s"]
-        cells = [
-            row["model"],
-            *("-" if value is None else f"{value:.3f}" for value in (mine, peer)),
-            f"{peer / mine:.1f}x" if mine and peer else "-",
-            *("-" if row[f"{side}_peak_mib"] is None else f"{row[f'{side}_peak_mib']:.0f}" for side in SIDES),
-            *(row[side] for side in SIDES),
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
 
 
 @click.command()
@@ -229,14 +202,12 @@ def main(names: tuple[str, ...], repeats: int, timeout: int, output: Path | None
     rows = []
     for name in names or model_names():
         rows.append(compare(name, repeats, timeout))
-        click.echo(table(rows[-1:]).splitlines()[-1])
-    result = {"machine": machine(), "summary": summary(rows), "rows": rows}
-    told = "\n".join(
-        f"{key}: {value}" for part in ("machine", "summary") for key, value in result[part].items()
-    )
+        click.echo("  ".join(_cells(rows[-1])))
+    origin, total = facts("torchvision", "torch-pruning"), summary(rows)
+    told = "\n".join(f"{key}: {value}" for key, value in (origin | total).items())
     click.echo(f"\n{table(rows)}\n\n{told}")
     if output:
-        write_json(output.with_suffix(".json"), result)
+        write_json(output.with_suffix(".json"), {"machine": origin, "summary": total, "rows": rows})
         output.with_suffix(".md").write_text(f"{table(rows)}\n\n```\n{told}\n```\n", encoding="utf-8")
 
 

@@ -121,5 +121,5 @@ def failure(watch: Watch, log: Path) -> NetslimError:
             "a step failed without a word", field="log", value=str(log), remedy="Its last lines say more"
         )
     first = watch.errors[0]
-    kind = getattr(errors, first["kind"], PipelineError)
-    return kind(first["message"].rstrip("."), remedy=f"The log is {log}")  # type: ignore[no-any-return]
+    kind: type[NetslimError] = getattr(errors, first["kind"], PipelineError)
+    return kind(first["message"].rstrip("."), remedy=f"The log is {log}")

@@ -25,7 +25,7 @@ def preflight(config: RunConfig, tracking_uri: str) -> None:
             value=config.dataset,
             remedy=f"Choose one of {', '.join(data.names())}",
         )
-    models.check_name(config.model)
+    models.resolve(config.model, num_classes=10, in_channels=3, image_size=(32, 32), **config.model_args)
     arguments = config.pipeline_arguments()
     for stage, overrides in (("base", "base"), ("sparse", "sparse"), ("fine_tune", "tune")):
         presets.stage(config.preset, stage, arguments[overrides])

@@ -12,7 +12,7 @@ def export_onnx(
     onnx: dsl.Output[dsl.Model],
     evidence: dsl.Output[dsl.Metrics],
     pass_index: int = 0,
-):
+) -> None:
     """Export one self-contained ONNX file, checked, with parity at batch 1, 2 and 7.
 
     Args:

@@ -18,7 +18,7 @@ def fine_tune(
     recipe: dict = {},
     seed: int = 0,
     pass_index: int = 1,
-):
+) -> None:
     """Fine-tune a pruned network (paper, section 3), optionally taught by the unpruned baseline.
 
     Args:

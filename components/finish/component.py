@@ -10,7 +10,7 @@ def finish(
     report: dsl.Output[dsl.HTML],
     status: dsl.PipelineTaskFinalStatus,
     experiment: str = "netslim/digits",
-):
+) -> None:
     """End the run in MLflow as finished or failed, and draw its table and plots.
 
     Args:

@@ -13,7 +13,7 @@ def prepare_data(
     download: bool = False,
     validation: int = 0,
     seed: int = 0,
-):
+) -> None:
     """Pack a dataset: uint8 tensors, labels, channel statistics of the training part, checksums.
 
     Args:

@@ -20,7 +20,7 @@ def prune(
     channel_multiple: int = 1,
     compensate: bool = True,
     pass_index: int = 1,
-):
+) -> None:
     """Prune by one global percentile over |gamma| (paper, section 3).
 
     Args:

@@ -20,7 +20,7 @@ def train_sparse(
     recipe: dict = {},
     seed: int = 0,
     pass_index: int = 0,
-):
+) -> None:
     """Train a network while pushing its BatchNorm scaling factors towards zero (paper, section 3).
 
     Args:

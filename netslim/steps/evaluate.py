@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,12 +65,69 @@ def evaluate_step(
         latency = measure.latency(file, shape, batch_sizes=BATCHES)
         bar.advance()
         row = _row(pass_index, error, latency, steps, point)
-        before = Ledger.load(previous) if previous else Ledger(constants=_constants(packed.info, steps, point))
+        before = (
+            Ledger.load(previous) if previous else Ledger(constants=_constants(packed.info, steps, point))
+        )
         now = before.with_row(row)
         decision = decide(now, passes=passes, max_loss=max_loss)
-        now = now.with_note(decision.reason)
+        now = before.with_row(replace(row, note=decision.reason))
         now.save(ledger)
         tracking.log_pass(now, experiment=experiment, files={"model.onnx": file})
         bar.advance()
     print(f"{row.title}: {decision.reason}", flush=True)
     return decision.go_on, {"error": error, "params": float(row.params), "flops": float(row.flops)}
+
+
+def _row(
+    index: int,
+    error: float,
+    latency: Mapping[int, measure.Latency],
+    steps: Mapping[str, Evidence],
+    point: str,
+) -> Row:
+    """The pass's row, from what was measured here and what its steps have testified."""
+    size, trained = steps["export"].facts, steps["train"].facts
+    pruned = steps["prune"].facts if "prune" in steps else {}
+    gammas = trained["gammas"]
+    curves = {trained["stage"]: tuple(steps["train"].history)}
+    if "tune" in steps:
+        curves["fine_tune"] = tuple(steps["tune"].history)
+    return Row(
+        index=index,
+        error=error,
+        onnx_bytes=size["bytes"],
+        onnx_sha256=size["sha256"],
+        measured_at=time.time_ns() // 1_000_000,
+        label=_label(point, trained, pruned),
+        channels=size["channels"],
+        params=size["params"],
+        macs=size["macs"],
+        error_trained=trained["error"],
+        error_pruned=pruned.get("error_pruned"),
+        before=Size(
+            channels=pruned["channels_before"], params=pruned["params_before"], macs=pruned["macs_before"]
+        )
+        if pruned
+        else None,
+        threshold=pruned.get("threshold"),
+        zero_share=trained["near_zero_share"],
+        latency_ms={batch: found.median_ms for batch, found in latency.items()},
+        latency_p95_ms={batch: found.p95_ms for batch, found in latency.items()},
+        layers=tuple(LayerRow(**row) for row in pruned["report"]["rows"]) if pruned else (),
+        gammas=Histogram(edges=tuple(gammas["edges"]), counts=tuple(gammas["counts"])),
+        curves=curves,
+    )
+
+
+def _label(point: str, trained: Mapping[str, Any], pruned: Mapping[str, Any]) -> str:
+    """How a point of a sweep is called; a pass needs no label."""
+    if point == "lambda":
+        return f"lambda {trained['lam']:.3g}"
+    return f"{point} {pruned['settings'][point]}" if point else ""
+
+
+def _constants(info: DatasetInfo, steps: Mapping[str, Evidence], point: str) -> dict[str, str]:
+    """What identifies the run, as far as the first pass knows it: MLflow's params."""
+    trained = steps["train"].facts
+    found = {"architecture": trained["architecture"], "dataset": info.title, "sweep": point}
+    return {name: str(value) for name, value in found.items() if value}

@@ -77,7 +77,9 @@ def prune_step(
         error = evaluate(result.model, packed.split("test"), packed.info)
         bar.advance(error=error)
     store.save_model(model, result.model, wide.architecture, wide.plan.then(result.plan))
-    return write_evidence(evidence, Evidence(_facts(result, error, recalibrate))).numbers()
+    settings = {"percent": percent, "target": dict(target), "scope": scope, "policy": policy}
+    facts = {"settings": settings, "recalibrated": recalibrate, **_facts(result, error)}
+    return write_evidence(evidence, Evidence(facts)).numbers()
 
 
 def _training_images(packed: PackedDataset) -> Iterator[Tensor]:
@@ -86,12 +88,11 @@ def _training_images(packed: PackedDataset) -> Iterator[Tensor]:
     return (images for images, _ in islice(batches, RECALIBRATE_ON // 250))
 
 
-def _facts(result: PruneResult, error: float, recalibrated: bool) -> dict[str, Any]:
+def _facts(result: PruneResult, error: float) -> dict[str, Any]:
     before, after = result.before, result.after
     return {
         "error_pruned": error,
         "threshold": result.threshold,
-        "recalibrated": recalibrated,
         "channels_before": before.channels,
         "params_before": before.params,
         "macs_before": before.macs,

@@ -71,6 +71,7 @@ def build(max_passes: int = 3, *, baseline: bool = True) -> Callable[..., Any]:
                 recipe=recipe,
                 seed=seed,
                 pass_index=pass_index,
+                experiment=experiment,
                 **inputs,
             ).set_display_name(title(pass_index, "train" if stage == "base" else "train sparse"))
 
@@ -110,6 +111,7 @@ def build(max_passes: int = 3, *, baseline: bool = True) -> Callable[..., Any]:
                 recipe=tune,
                 seed=seed,
                 pass_index=pass_index,
+                experiment=experiment,
                 **teacher,
             ).set_display_name(title(pass_index, "fine-tune"))
             measured = measure(

@@ -57,6 +57,7 @@ def build_lambda() -> Callable[..., Any]:
                     recipe=recipe,
                     seed=seed,
                     pass_index=1,
+                    experiment=experiment,
                 ).set_display_name("train sparse")
                 _prune_and_measure(
                     data,
@@ -111,6 +112,7 @@ def build_percent() -> Callable[..., Any]:
                 recipe=sparse,
                 seed=seed,
                 pass_index=1,
+                experiment=experiment,
             ).set_display_name("train sparse")
             with dsl.ParallelFor(items=percents, parallelism=1, name="percent") as percent:
                 _prune_and_measure(
@@ -157,7 +159,12 @@ def _prune_and_measure(
         channel_multiple=channel_multiple,
     ).set_display_name("prune")
     tuned = fine_tune(
-        dataset=data.output, start=pruned.outputs["model"], preset=preset, recipe=tune, seed=seed
+        dataset=data.output,
+        start=pruned.outputs["model"],
+        preset=preset,
+        recipe=tune,
+        seed=seed,
+        experiment=experiment,
     ).set_display_name("fine-tune")
     exported = export_onnx(dataset=data.output, start=tuned.outputs["model"], pass_index=1)
     exported.set_display_name("export ONNX")

@@ -18,6 +18,7 @@ def fine_tune(
     recipe: dict = {},
     seed: int = 0,
     pass_index: int = 1,
+    experiment: str = "netslim/digits",
 ) -> None:
     """Fine-tune a pruned network (paper, section 3), optionally taught by the unpruned baseline.
 
@@ -31,6 +32,7 @@ def fine_tune(
         recipe: what to change in the recipe, such as {"epochs": 20}.
         seed: of order and augmentation.
         pass_index: which slimming pass this is.
+        experiment: the MLflow experiment, for curves that are seen while training.
     """
     from netslim.steps.train import train_step
 
@@ -47,5 +49,6 @@ def fine_tune(
         overrides=recipe,
         seed=int(seed),
         pass_index=int(pass_index),
+        experiment=experiment,
     )
     evidence.metadata.update(found)

@@ -20,6 +20,7 @@ def train_sparse(
     recipe: dict = {},
     seed: int = 0,
     pass_index: int = 0,
+    experiment: str = "netslim/digits",
 ) -> None:
     """Train a network while pushing its BatchNorm scaling factors towards zero (paper, section 3).
 
@@ -35,6 +36,7 @@ def train_sparse(
         recipe: what to change in the recipe, such as {"epochs": 20, "lam": 0.0001}.
         seed: of initial weights, order and augmentation.
         pass_index: which slimming pass this is; 0 is the baseline.
+        experiment: the MLflow experiment, for curves that are seen while training.
     """
     from netslim.steps.train import train_step
 
@@ -52,5 +54,6 @@ def train_sparse(
         overrides=recipe,
         seed=int(seed),
         pass_index=int(pass_index),
+        experiment=experiment,
     )
     evidence.metadata.update(found)

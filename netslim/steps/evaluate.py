@@ -72,7 +72,7 @@ def evaluate_step(
         decision = decide(now, passes=passes, max_loss=max_loss)
         now = before.with_row(replace(row, note=decision.reason))
         now.save(ledger)
-        tracking.log_pass(now, experiment=experiment, files={"model.onnx": file})
+        tracking.log_pass(now, experiment=experiment, model=file)
         bar.advance()
     print(f"{row.title}: {decision.reason}", flush=True)
     return decision.go_on, {"error": error, "params": float(row.params), "flops": float(row.flops)}

@@ -37,6 +37,7 @@ def train_step(
     overrides: Mapping[str, Any],
     seed: int,
     pass_index: int,
+    experiment: str = "",
 ) -> dict[str, float]:
     """Train, and write the model and the evidence.
 
@@ -47,6 +48,7 @@ def train_step(
         stage: `base`, `sparse` or `fine_tune`: which of the preset's recipes.
         start: model artifact to go on from; without it a fresh network is made from `architecture`.
         teacher: model artifact to distil from, used when the recipe says so.
+        experiment: where MLflow is told of the curves while they grow.
 
     Returns:
         The evidence's plain numbers.
@@ -58,7 +60,9 @@ def train_step(
     checkpoints = Path(model).with_name("checkpoints")
     with ExitStack() as stack:
         history = Path(stack.enter_context(TemporaryDirectory())) / "history.jsonl"
-        stack.enter_context(tracking.live_curves(history, pass_index=pass_index, stage=stage))
+        stack.enter_context(
+            tracking.live_curves(history, pass_index=pass_index, stage=stage, experiment=experiment)
+        )
         result = train(
             found.model,
             packed,

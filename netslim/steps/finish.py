@@ -1,0 +1,32 @@
+"""Step finish: whatever happened, write the report and end the run in MLflow."""
+
+from __future__ import annotations
+
+import os
+
+from netslim import progress, report, tracking
+from netslim.files import atomic_file
+from netslim.ledger import Ledger
+
+__all__ = ["finish_step"]
+
+
+def finish_step(report_path: str | os.PathLike[str], *, failed: bool, experiment: str) -> None:
+    """Draw what MLflow holds of this run, and close it as FINISHED or FAILED.
+
+    KFP hands no artifacts to the step that ends a pipeline, so MLflow is where the passes come together.
+    Without a tracking server the report is empty and says so.
+
+    Raises:
+        TrackingError: the server cannot be reached; running the pipeline again brings everything to it.
+    """
+    with progress.bar("report", 2) as bar:
+        uri, key = os.environ.get("MLFLOW_TRACKING_URI"), tracking.run_key()
+        ledger = tracking.read_run(uri, experiment, key).ledger if uri and key else Ledger()
+        page = report.html(ledger)
+        with atomic_file(report_path) as draft:
+            draft.write_text(page, encoding="utf-8")
+        bar.advance(passes=len(ledger.rows))
+        files = {"report.html": page.encode(), **report.plots(ledger)}
+        tracking.close_run(experiment=experiment, failed=failed, files=files)
+        bar.advance()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from netslim.data.images import ImageFiles, as_array, centre, decode, kind
+from netslim.data.images import ImageFiles, as_array, centre, decode, in_threads, kind
 from netslim.data.info import Split
 from netslim.data.source import Source
 from netslim.errors import DataError
@@ -63,8 +62,7 @@ def load_folder(root: Path, *, size: int | None = None) -> Source:
                 progress.advance()
 
             packed = np.empty((len(paths), *shape, channels), np.uint8)
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                list(pool.map(one, range(len(paths))))
+            in_threads(one, range(len(paths)))
             return packed
 
         splits = {name: Split(pack(paths), labels) for name, (paths, labels) in listed.items()}
@@ -121,8 +119,7 @@ def _common(root: Path, paths: Sequence[str]) -> tuple[tuple[int, int], str]:
     """The one size (height, width) of all images, and "L" if all are grey, else "RGB"."""
     if not paths:
         raise DataError("holds no images", field=str(root), remedy=LAYOUT)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        kinds = list(pool.map(lambda path: kind(root / path), paths))
+    kinds = in_threads(lambda path: kind(root / path), paths)
     first, _ = kinds[0]
     for path, (size, _) in zip(paths, kinds, strict=True):
         if size != first:

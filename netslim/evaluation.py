@@ -1,0 +1,37 @@
+"""The error of a PyTorch model on a split. An ONNX model is measured by `netslim.measure`, without torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from netslim.batches import ordered
+from netslim.objective import logits_of
+
+if TYPE_CHECKING:
+    from netslim.data import DatasetInfo, Split
+
+__all__ = ["evaluate"]
+
+
+def evaluate(model: nn.Module, split: Split, info: DatasetInfo, *, batch_size: int = 500) -> float:
+    """The share of a split's images that the model gets wrong, in percent.
+
+    In eval mode and float32, on the device where the model is; its train or eval modes are put back.
+    """
+    device = next(model.parameters()).device
+    modes = [(module, module.training) for module in model.modules()]
+    wrong = torch.zeros((), dtype=torch.int64, device=device)
+    seen = 0
+    try:
+        model.eval()
+        with torch.inference_mode():
+            for images, labels in ordered(split, info, batch_size=batch_size, device=device):
+                wrong += (logits_of(model(images)).argmax(1) != labels).sum()
+                seen += len(labels)
+    finally:
+        for module, training in modes:
+            module.training = training
+    return 100.0 * int(wrong) / seen

@@ -1,0 +1,91 @@
+"""Training batches of images that do not fit in memory: decoded and cropped by workers, ahead of time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from netslim.batches import Batch, Normalise, whole_batches
+from netslim.data.images import ImageFiles
+from netslim.errors import ConfigError
+
+if TYPE_CHECKING:
+    from netslim.data import DatasetInfo, Split
+
+__all__ = ["Streamed"]
+
+WORKERS = 16
+
+_Key = tuple[int, int]
+"""Epoch and image."""
+
+
+class Streamed:
+    """Shuffled, augmented training batches of image files; the same promises as `netslim.batches.InMemory`.
+
+    Every crop is drawn from the seed, the epoch and the image, so neither the number of workers nor their
+    speed changes what is seen. For a GPU one worker process per CPU core decodes (16 at most); training on
+    the CPU is so much slower than decoding that this process decodes for itself.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        info: DatasetInfo,
+        *,
+        batch_size: int,
+        augment: str = "auto",
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        name = info.augment if augment == "auto" else augment
+        if name not in ("imagenet", "none"):
+            remedy = "Use imagenet or none for an image folder"
+            raise ConfigError("is for packed images", field="augment", value=name, remedy=remedy)
+        self.count = len(split)
+        self.batch_size, self.steps = whole_batches(self.count, batch_size, info)
+        self.seed, self.device = seed, torch.device(device)
+        self.normalise = Normalise(info, self.device)
+        self._keys: list[list[_Key]] = []
+        workers = min(WORKERS, os.cpu_count() or 1) if self.device.type == "cuda" else 0
+        self._loader = DataLoader(
+            _Views(split, seed, cropped=name == "imagenet"),
+            batch_sampler=self._keys,  # filled anew for each epoch, while the workers stay
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            prefetch_factor=4 if workers else None,
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch, from the `start`-th on."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.count).tolist()
+        self._keys[:] = [
+            [(epoch, image) for image in order[step * self.batch_size : (step + 1) * self.batch_size]]
+            for step in range(start, self.steps)
+        ]
+        for images, labels in self._loader:
+            rows = images.to(self.device, non_blocking=True).flatten(2)
+            yield self.normalise(rows), labels.to(self.device, non_blocking=True)
+
+
+class _Views(Dataset[tuple[Tensor, int]]):
+    """One view of one image, uint8[height, width, channels], and its label."""
+
+    def __init__(self, split: Split, seed: int, *, cropped: bool) -> None:
+        self.images, self.labels, self.seed, self.cropped = split.images, split.labels, seed, cropped
+
+    def __getitem__(self, key: _Key) -> tuple[Tensor, int]:
+        epoch, image = key
+        assert isinstance(self.images, ImageFiles)
+        if self.cropped:
+            view = self.images.random_crop(image, np.random.default_rng([self.seed, epoch, image]))
+        else:
+            view = self.images[image : image + 1][0]
+        return torch.from_numpy(np.array(view)), int(self.labels[image])

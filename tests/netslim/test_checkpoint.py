@@ -1,0 +1,129 @@
+"""Checkpoint files: whole, proven, and only for the training they belong to."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from netslim.checkpoint import Checkpoints, weights_digest
+
+MINE = {"recipe": "a", "seed": "0"}
+TENSORS = {"x": torch.arange(6.0).reshape(2, 3), "random": torch.arange(9, dtype=torch.uint8)}
+
+
+def test_what_was_saved_comes_back(tmp_path):
+    strided = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
+    path = Checkpoints(tmp_path, MINE).save(12, TENSORS | {"w": strided}, {"history": [{"a": 0.1}]})
+    found = Checkpoints(tmp_path, MINE).latest()
+    assert (found.path, found.step, found.facts) == (path, 12, {"history": [{"a": 0.1}]})
+    assert set(found.tensors) == {"x", "random", "w"}
+    assert torch.equal(found.tensors["w"], strided)
+    assert found.tensors["random"].dtype == torch.uint8
+
+
+def test_none_is_found_where_none_is(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "missing", MINE)
+    assert checkpoints.latest() is None
+    assert checkpoints.last is None
+
+
+def test_the_newest_is_taken_and_two_are_kept(tmp_path):
+    checkpoints = Checkpoints(tmp_path, MINE)
+    for step in (5, 40, 300, 2000):
+        checkpoints.save(step, TENSORS, {})
+    assert Checkpoints(tmp_path, MINE).latest().step == 2000
+    assert sorted(int(path.name[5:14]) for path in tmp_path.iterdir()) == [300, 2000]
+
+
+def test_a_resumed_run_removes_what_it_took_up_in_its_turn(tmp_path):
+    Checkpoints(tmp_path, MINE).save(1, TENSORS, {})
+    again = Checkpoints(tmp_path, MINE)
+    again.latest()
+    again.save(2, TENSORS, {})
+    again.save(3, TENSORS, {})
+    assert sorted(int(path.name[5:14]) for path in tmp_path.iterdir()) == [2, 3]
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "garbage"])
+def test_a_damaged_file_is_refused_and_the_one_before_is_taken(tmp_path, damage, caplog):
+    checkpoints = Checkpoints(tmp_path, MINE)
+    checkpoints.save(1, TENSORS, {"which": "old"})
+    newest = checkpoints.save(2, TENSORS, {"which": "new"})
+    content = bytearray(newest.read_bytes())
+    if damage == "truncate":
+        content = content[: len(content) // 2]
+    elif damage == "flip":
+        content[-1] ^= 1  # one bit of one weight
+    elif damage == "empty":
+        content = bytearray()
+    else:
+        content = bytearray(b"not a checkpoint at all")
+    newest.write_bytes(content)
+    again = Checkpoints(tmp_path, MINE)
+    assert again.latest().facts == {"which": "old"}
+    assert len(again.refused) == 1
+    assert newest.name in again.refused[0]
+    assert "checksum" in again.refused[0]
+    assert "refused" in caplog.text
+
+
+def test_a_flipped_bit_anywhere_is_noticed(tmp_path):
+    path = Checkpoints(tmp_path, MINE).save(1, {"x": torch.zeros(2)}, {})
+    content = path.read_bytes()
+    for place in range(0, len(content), 7):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :])
+        assert Checkpoints(tmp_path, MINE).latest() is None
+
+
+def test_a_checkpoint_of_another_training_is_refused_with_what_differs(tmp_path):
+    Checkpoints(tmp_path, MINE | {"seed": "1"}).save(900, TENSORS, {})
+    Checkpoints(tmp_path, MINE).save(3, TENSORS, {})
+    again = Checkpoints(tmp_path, MINE)
+    assert again.latest().step == 3
+    assert "another training: seed differ" in again.refused[0]
+
+
+def test_a_file_of_another_format_is_refused(tmp_path):
+    import hashlib
+
+    draft = tmp_path / "draft"
+    save_file(TENSORS, draft, metadata={"netslim": json.dumps({"format": "netslim-checkpoint/9"})})
+    digest = hashlib.sha256(draft.read_bytes()).hexdigest()[:16]
+    draft.rename(tmp_path / f"step-000000001-{digest}.safetensors")
+    again = Checkpoints(tmp_path, MINE)
+    assert again.latest() is None
+    assert "netslim-checkpoint/9" in again.refused[0]
+
+
+def test_files_of_others_are_left_alone(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "step-1.safetensors").write_text("not ours either")
+    checkpoints = Checkpoints(tmp_path, MINE)
+    assert checkpoints.latest() is None
+    assert checkpoints.refused == []
+    for step in range(4):
+        checkpoints.save(step, TENSORS, {})
+    assert {"notes.txt", "step-1.safetensors"} < {path.name for path in tmp_path.iterdir()}
+
+
+def test_any_safetensors_reader_opens_it(tmp_path):
+    path = Checkpoints(tmp_path, MINE).save(1, TENSORS, {})
+    with safe_open(path, framework="np") as content:
+        assert content.get_tensor("x").tolist() == [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
+
+
+def test_the_digest_of_weights_tells_networks_apart():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    before = weights_digest(model)
+    assert before == weights_digest(model.to(memory_format=torch.channels_last))
+    with torch.no_grad():
+        model[1].running_mean[0] += 1e-7
+    assert weights_digest(model) != before
+    assert weights_digest(nn.Linear(2, 3)) != weights_digest(nn.Linear(3, 2))
+    assert weights_digest(None) == ""

@@ -1,0 +1,89 @@
+"""Streamed batches: the same whatever worker decodes, and the same again after a resume."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from netslim.data import DatasetInfo, ImageFiles, Split
+from netslim.errors import ConfigError
+from netslim.streaming import Streamed
+
+SIZE = 8
+
+
+@pytest.fixture
+def folder(tmp_path) -> Split:
+    random = np.random.default_rng(0)
+    names = [f"{i}.png" for i in range(11)]
+    for name in names:
+        Image.fromarray(random.integers(0, 256, (16, 12, 3), dtype=np.uint8)).save(tmp_path / name)
+    return Split(ImageFiles(tmp_path, tuple(names), SIZE), np.arange(11, dtype=np.int64))
+
+
+def info(augment: str) -> DatasetInfo:
+    return DatasetInfo(
+        name="folder",
+        title="folder",
+        classes=tuple("abcdefghijk"),
+        image_size=(SIZE, SIZE),
+        channels=3,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+        sizes={"train": 11, "test": 11},
+        augment=augment,
+        sha256={"train": "", "test": ""},
+        mode="folder",
+    )
+
+
+def test_batches_hold_the_crops_that_seed_epoch_and_image_give(folder):
+    batches = Streamed(folder, info("imagenet"), batch_size=4, seed=5)
+    assert batches.steps == 2
+    seen = []
+    for images, labels in batches.epoch(1):
+        assert images.shape == (4, 3, SIZE, SIZE)
+        for image, label in zip(images, labels.tolist(), strict=True):
+            crop = folder.images.random_crop(label, np.random.default_rng([5, 1, label]))
+            expected = torch.from_numpy((crop / 255 - 0.5) / 0.25).permute(2, 0, 1).float()
+            torch.testing.assert_close(image, expected, rtol=1e-5, atol=1e-5)
+            seen.append(label)
+    assert len(set(seen)) == 8
+
+
+def test_without_augmentation_the_centre_is_seen(folder):
+    images, labels = next(Streamed(folder, info("imagenet"), batch_size=4, augment="none", seed=0).epoch(0))
+    first = int(labels[0])
+    expected = torch.from_numpy((folder.images[first : first + 1][0] / 255 - 0.5) / 0.25).permute(2, 0, 1)
+    torch.testing.assert_close(images[0], expected.float(), rtol=1e-5, atol=1e-5)
+
+
+def test_an_epoch_entered_in_its_middle_goes_on_as_the_whole_one(folder):
+    batches = Streamed(folder, info("imagenet"), batch_size=3, seed=2)
+    whole = list(batches.epoch(4))
+    rest = list(batches.epoch(4, 1))
+    assert len(rest) == len(whole) - 1
+    for (a, b), (c, d) in zip(rest, whole[1:], strict=True):
+        assert torch.equal(a, c)
+        assert torch.equal(b, d)
+
+
+def test_worker_processes_change_nothing(folder, monkeypatch):
+    """What a GPU's workers would do, minus the GPU."""
+    alone = list(Streamed(folder, info("imagenet"), batch_size=3, seed=2).epoch(0))
+    helped = Streamed(folder, info("imagenet"), batch_size=3, seed=2)
+    helped._loader = torch.utils.data.DataLoader(
+        helped._loader.dataset, batch_sampler=helped._keys, num_workers=2, persistent_workers=True
+    )
+    for _ in range(2):  # the second epoch goes through the same workers
+        for (a, b), (c, d) in zip(helped.epoch(0), alone, strict=True):
+            assert torch.equal(a, c)
+            assert torch.equal(b, d)
+
+
+def test_crops_for_packed_images_are_refused(folder):
+    with pytest.raises(ConfigError, match="packed") as caught:
+        Streamed(folder, info("imagenet"), batch_size=3, augment="pad4flip", seed=2)
+    assert caught.value.field == "augment"

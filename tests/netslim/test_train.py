@@ -1,0 +1,448 @@
+"""The loop against a plain one written out here, and training that is killed against training that is not."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from netslim.batches import InMemory
+from netslim.data import DatasetInfo, Split, open_dataset
+from netslim.data.packed import write_info, write_split
+from netslim.errors import ConfigError, ModelError, TrainingError
+from netslim.recipe import Recipe
+from netslim.train import evaluate, train
+
+SIDE = 6
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """Bright squares in one of four corners; 60 to train, 20 to validate, 40 to test."""
+    random = np.random.default_rng(0)
+    directory = tmp_path_factory.mktemp("corners")
+    splits = {}
+    for name, n in {"train": 60, "val": 20, "test": 40}.items():
+        labels = random.integers(0, 4, n)
+        images = random.integers(0, 120, (n, SIDE, SIDE, 1), dtype=np.uint8)
+        for image, label in zip(images, labels, strict=True):
+            image[3 * (label // 2) :][:3, 3 * (label % 2) :][:, :3] += 60
+        splits[name] = Split(images, labels)
+    write_info(
+        directory,
+        DatasetInfo(
+            name="corners",
+            title="corners",
+            classes=("a", "b", "c", "d"),
+            image_size=(SIDE, SIDE),
+            channels=1,
+            mean=(0.3,),
+            std=(0.2,),
+            sizes={name: len(split) for name, split in splits.items()},
+            augment="shift1",
+            sha256={name: write_split(directory, name, split) for name, split in splits.items()},
+        ),
+    )
+    return open_dataset(directory)
+
+
+def network(seed: int = 0, *, dropout: float = 0.0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Flatten(),
+        nn.Linear(8 * SIDE * SIDE, 4),
+    )
+
+
+def recipe(**changes) -> Recipe:
+    return Recipe(**({"epochs": 3, "batch_size": 10, "threads": 1, "precision": "fp32"} | changes))
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    ours, theirs = a.state_dict(), b.state_dict()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def plain_loop(model, dataset, recipe, seed, teacher=None):
+    """The method as one would write it down: no foreach, no fusion, plain formulas."""
+    batches = InMemory(dataset.split("train"), dataset.info, batch_size=recipe.batch_size, seed=seed)
+    velocity = [torch.zeros_like(parameter) for parameter in model.parameters()]
+    gammas = [m.weight for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    model.train()
+    step, steps = 0, recipe.epochs * batches.steps
+    for epoch in range(recipe.epochs):
+        for images, labels in batches.epoch(epoch):
+            lr = recipe.lr * (1.0 if step < steps / 2 else 0.1 if step < 3 * steps / 4 else 0.01)
+            logits = model(images)
+            loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+            if teacher is not None:
+                with torch.no_grad():
+                    wanted = F.softmax(teacher(images) / recipe.temperature, 1)
+                given = F.log_softmax(logits / recipe.temperature, 1)
+                soft = (wanted * (wanted.log() - given)).sum(1).mean() * recipe.temperature**2
+                loss = (1 - recipe.distill) * loss + recipe.distill * soft
+            if recipe.penalty == "l1":
+                loss = loss + recipe.lam * sum(gamma.abs().sum() for gamma in gammas)
+            model.zero_grad()
+            loss.backward()
+            with torch.no_grad():
+                for parameter, v in zip(model.parameters(), velocity, strict=True):
+                    gradient = parameter.grad + recipe.weight_decay * parameter
+                    v.mul_(recipe.momentum).add_(gradient)
+                    parameter.sub_(lr * (gradient + recipe.momentum * v))
+                if recipe.penalty == "proximal":
+                    reach = lr * recipe.lam / (1 - recipe.momentum)
+                    for gamma in gammas:
+                        gamma.copy_(gamma.sign() * (gamma.abs() - reach).clamp_min(0))
+            step += 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"lam": 0.01},
+        {"lam": 0.01, "penalty": "proximal"},
+        {"label_smoothing": 0.1, "distill": 0.5, "temperature": 2.0},
+    ],
+)
+def test_it_computes_what_a_plain_loop_computes(dataset, changes):
+    how = recipe(**changes)
+    teacher = network(9).eval() if how.distill else None
+    model, expected = network(), network()
+    train(model, dataset, how, seed=3, teacher=teacher)
+    plain_loop(expected, dataset, how, 3, teacher)
+    for name, tensor in expected.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
+
+
+def test_the_history_is_on_disk_and_counts_right(dataset, tmp_path):
+    heard = []
+    model = network()
+    before = time.time() * 1000
+    result = train(
+        model,
+        dataset,
+        recipe(lam=0.05, penalty="proximal"),
+        seed=0,
+        history_path=tmp_path / "history.jsonl",
+        on_epoch=heard.append,
+    )
+    rows = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    assert rows == heard == list(result.history)
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    assert all(before <= row["ts"] <= time.time() * 1000 for row in rows)
+    assert [row["lr"] for row in rows] == pytest.approx([0.1, 0.1, 0.01])
+    gammas = torch.cat([model[1].weight, model[4].weight])
+    assert rows[-1]["sparsity/zero_share"] == float((gammas == 0).double().mean()) > 0
+    assert rows[-1]["sparsity/near_zero_share"] == float((gammas.abs() < 1e-3).double().mean())
+    assert rows[-1]["val/error"] == evaluate(model, dataset.split("val"), dataset.info)
+    assert result.error == evaluate(model, dataset.split("test"), dataset.info)
+    assert result.lam == 0.05
+    assert result.sparsity.zero_share == rows[-1]["sparsity/zero_share"]
+    assert (result.resumed_at, result.refused) == (0, ())
+
+
+def test_the_first_epochs_loss_and_error_are_means_over_its_images(dataset):
+    """With lr next to 0 the weights stand still, so the epoch can be recomputed in one go, batch by batch."""
+    model = network()
+    reference = copy.deepcopy(model).train()
+    result = train(model, dataset, recipe(epochs=1, lr=1e-12), seed=5)
+    losses, wrong = [], 0
+    for images, labels in InMemory(dataset.split("train"), dataset.info, batch_size=10, seed=5).epoch(0):
+        logits = reference(images)
+        losses.append(F.cross_entropy(logits, labels).item())
+        wrong += int((logits.argmax(1) != labels).sum())
+    assert result.history[0]["train/loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+    assert result.history[0]["train/error"] == pytest.approx(100 * wrong / 60)
+
+
+def test_it_learns(dataset):
+    model = network()
+    assert evaluate(model, dataset.split("test"), dataset.info) > 50
+    assert train(model, dataset, recipe(epochs=15, lr=0.05), seed=0).error < 15
+
+
+def test_evaluate_by_hand_and_without_a_trace(dataset):
+    model = network().train()
+    model[1].eval()
+    before = copy.deepcopy(model)
+    split = dataset.split("test")
+    with torch.no_grad():
+        logits = copy.deepcopy(model).eval()(
+            torch.from_numpy((split.images / 255 - 0.3) / 0.2).float().permute(0, 3, 1, 2)
+        )
+    wrong = int((logits.argmax(1).numpy() != split.labels).sum())
+    assert evaluate(model, split, dataset.info, batch_size=7) == pytest.approx(100 * wrong / 40)
+    assert same(model, before)
+    assert [m.training for m in model.modules()] == [m.training for m in before.modules()]
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(dataset):
+    models = [network(dropout=0.3) for _ in range(3)]
+    torch.manual_seed(111)
+    train(models[0], dataset, recipe(), seed=1)
+    torch.manual_seed(222)
+    train(models[1], dataset, recipe(), seed=1)
+    train(models[2], dataset, recipe(), seed=2)
+    assert same(models[0], models[1])
+    assert not same(models[0], models[2])
+
+
+def test_the_callers_things_are_left_as_they_were(dataset):
+    model = network().eval()
+    parameters = list(model.parameters())
+    threads = torch.get_num_threads()
+    state = torch.get_rng_state()
+    train(model, dataset, recipe(epochs=1, threads=2), seed=0)
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not model.training
+    assert all(a is b for a, b in zip(parameters, model.parameters(), strict=True))
+    assert all(parameter.is_contiguous() for parameter in model.parameters())
+
+
+def test_pull_trains_as_its_lam(dataset):
+    by_pull, by_lam = network(), network()
+    result = train(by_pull, dataset, recipe(pull=0.5), seed=0)
+    train(by_lam, dataset, recipe(lam=result.lam), seed=0)
+    assert result.lam > 0
+    assert same(by_pull, by_lam)
+
+
+@pytest.mark.parametrize("penalty", ["l1", "smooth-l1", "proximal"])
+def test_sparse_training_makes_factors_small(dataset, penalty):
+    plain, sparse = network(), network()
+    train(plain, dataset, recipe(epochs=30, lr=0.02), seed=0)
+    result = train(sparse, dataset, recipe(epochs=30, lr=0.02, pull=1.5, penalty=penalty), seed=0)
+    small = [int((torch.cat([m[1].weight, m[4].weight]).abs() < 0.05).sum()) for m in (plain, sparse)]
+    assert small[0] == 0
+    assert small[1] >= 4
+    assert (result.sparsity.zero_share > 0) == (penalty == "proximal")
+
+
+def test_val_selects_the_best_epoch_never_the_last_by_habit(dataset):
+    model = network()
+    result = train(model, dataset, recipe(epochs=6, lr=0.8, select="val"), seed=0)
+    errors = [row["val/error"] for row in result.history]
+    assert evaluate(model, dataset.split("val"), dataset.info) == min(errors)
+    assert min(errors) < errors[-1]  # else this test would say nothing
+
+
+def test_bf16_stays_near_fp32(dataset):
+    model, reference = network(), network()
+    train(model, dataset, recipe(precision="bf16", lr=0.02), seed=0)
+    train(reference, dataset, recipe(lr=0.02), seed=0)
+    assert not same(model, reference)
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+    torch.testing.assert_close(model[0].weight, reference[0].weight, rtol=0, atol=0.05)
+
+
+def test_auxiliary_classifiers_are_trained_too(dataset):
+    class TwoHeads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.trunk, self.main, self.side = network()[:-1], nn.Linear(288, 4), nn.Linear(288, 4)
+
+        def forward(self, images):
+            features = self.trunk(images)
+            return (self.main(features), self.side(features)) if self.training else self.main(features)
+
+    model = TwoHeads()
+    side = model.side.weight.clone()
+    result = train(model, dataset, recipe(epochs=8, lr=0.05), seed=0)
+    assert not torch.equal(model.side.weight, side)
+    assert result.error < 40
+
+
+class KilledError(Exception):
+    pass
+
+
+def kill_at(model: nn.Module, batch: int) -> nn.Module:
+    """Have a model raise at its n-th training batch: an exception in the middle of an epoch."""
+    left = [batch]
+
+    def blow(module, inputs):
+        if module.training:
+            left[0] -= 1
+            if left[0] < 0:
+                raise KilledError
+
+    model.register_forward_pre_hook(blow)
+    return model
+
+
+@pytest.mark.parametrize("at", [0, 1, 5, 6, 7, 11, 12, 17])
+@pytest.mark.parametrize("select", ["last", "val"])
+def test_killed_anywhere_and_resumed_equals_unbroken(dataset, tmp_path, at, select):
+    """Six batches an epoch, three epochs; dropout, momentum, exact zeros and the best weights all go on."""
+    how = recipe(lam=0.02, penalty="proximal", select=select)
+    unbroken = network(dropout=0.4)
+    expected = train(unbroken, dataset, how, seed=7)
+
+    def attempt(model: nn.Module):
+        return train(
+            model, dataset, how, seed=7, checkpoint_dir=tmp_path / "kept", checkpoint_every=0,
+            history_path=tmp_path / "history.jsonl",
+        )  # fmt: skip
+
+    with pytest.raises(KilledError):
+        attempt(kill_at(network(dropout=0.4), at))
+    again = network(dropout=0.4)
+    result = attempt(again)
+    assert result.resumed_at == at
+    assert same(again, unbroken)
+    assert (result.error, result.lam) == (expected.error, expected.lam)
+    rows = [{**row, "ts": 0} for row in result.history]
+    assert rows == [{**row, "ts": 0} for row in expected.history]
+    assert [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()] == list(
+        result.history
+    )
+
+
+def test_a_finished_training_is_taken_up_whole(dataset, tmp_path):
+    first, second = network(), network()
+    one = train(first, dataset, recipe(select="val"), seed=0, checkpoint_dir=tmp_path)
+    two = train(second, dataset, recipe(select="val"), seed=0, checkpoint_dir=tmp_path)
+    assert two.resumed_at == 18
+    assert same(first, second)
+    assert one.history == two.history
+
+
+def test_a_damaged_checkpoint_costs_a_step_and_not_the_result(dataset, tmp_path):
+    unbroken, broken, again = network(), network(), network()
+    train(unbroken, dataset, recipe(), seed=0)
+    train(broken, dataset, recipe(), seed=0, checkpoint_dir=tmp_path, checkpoint_every=0)
+    newest = max(tmp_path.iterdir())
+    newest.write_bytes(newest.read_bytes()[:-100])
+    result = train(again, dataset, recipe(), seed=0, checkpoint_dir=tmp_path, checkpoint_every=0)
+    assert result.resumed_at == 17
+    assert len(result.refused) == 1
+    assert "checksum" in result.refused[0]
+    assert same(again, unbroken)
+
+
+@pytest.mark.parametrize("change", ["recipe", "seed", "starting weights"])
+def test_another_trainings_checkpoint_is_not_taken_up(dataset, tmp_path, change):
+    train(network(), dataset, recipe(), seed=0, checkpoint_dir=tmp_path)
+    fresh = network(1 if change == "starting weights" else 0)
+    how, seed = recipe(lr=0.05) if change == "recipe" else recipe(), 1 if change == "seed" else 0
+    result = train(fresh, dataset, how, seed=seed, checkpoint_dir=tmp_path)
+    assert result.resumed_at == 0
+    assert f"another training: {change} differ" in result.refused[0]
+
+
+def test_divergence_stops_the_run_and_says_where(dataset, tmp_path):
+    with pytest.raises(TrainingError) as caught:
+        train(network(), dataset, recipe(epochs=4, lr=1e20), seed=0, checkpoint_dir=tmp_path)
+    text = str(caught.value)
+    assert caught.value.exit_code == 5
+    assert "epoch 1 of 4" in text
+    assert "lr = 1e+20" in text
+    assert "lam = 0" in text
+    assert list(tmp_path.iterdir()) == []  # nothing bad was kept
+
+
+def test_divergence_names_the_last_good_checkpoint(dataset, tmp_path):
+    model = network()
+
+    def poison(row):
+        if row["step"] == 2:
+            with torch.no_grad():
+                model[0].weight[0, 0, 0, 0] = float("nan")
+
+    with pytest.raises(TrainingError, match=r"epoch 2 of 3.*step-000000011-"):
+        train(model, dataset, recipe(), seed=0, checkpoint_dir=tmp_path, checkpoint_every=0, on_epoch=poison)
+
+
+def test_a_teacher_must_be_there_and_stays_as_it_is(dataset):
+    with pytest.raises(ConfigError, match="teacher") as caught:
+        train(network(), dataset, recipe(distill=0.5), seed=0)
+    assert caught.value.field == "distill"
+    teacher = network(1).train()
+    before = copy.deepcopy(teacher)
+    train(network(), dataset, recipe(distill=0.5), seed=0, teacher=teacher)
+    assert same(teacher, before)
+    assert teacher.training
+
+
+def test_selecting_by_validation_needs_a_validation_split(dataset):
+    info = copy.copy(dataset.info)
+    object.__setattr__(info, "sizes", {"train": 60, "test": 40})
+    without = type(dataset)(dataset.directory, info)
+    with pytest.raises(ConfigError, match="validation"):
+        train(network(), without, recipe(select="val"), seed=0)
+    assert "val/error" not in train(network(), without, recipe(epochs=1), seed=0).history[0]
+
+
+def test_sparsity_needs_batchnorm_and_plain_training_does_not(dataset):
+    plain = nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 4))
+    with pytest.raises(ModelError, match="BatchNorm"):
+        train(plain, dataset, recipe(lam=1e-4), seed=0)
+    result = train(plain, dataset, recipe(), seed=0)
+    assert result.sparsity is None
+    assert "sparsity/zero_share" not in result.history[0]
+
+
+SCRIPT = """
+import pathlib, sys, time, torch
+from netslim.data import open_dataset
+from netslim.recipe import Recipe
+from netslim.train import train
+
+data, kept, slow = sys.argv[1], pathlib.Path(sys.argv[2]), float(sys.argv[3])
+torch.manual_seed(0)
+model = torch.nn.Sequential(
+    torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.Flatten(),
+    torch.nn.Linear(64, 4),
+)
+steps = []
+
+def hook(module, inputs):
+    time.sleep(slow)
+    steps.append(0)
+    if len(steps) == 5:
+        print("under way", flush=True)
+
+model.register_forward_pre_hook(hook)
+recipe = Recipe(epochs=40, batch_size=10, threads=1, precision="fp32")
+result = train(model, open_dataset(data), recipe, seed=0, checkpoint_dir=kept, checkpoint_every=3600)
+print(result.resumed_at, [value.double().sum().item() for value in model.state_dict().values()], result.error)
+"""
+
+
+def start(dataset, kept, slow):
+    command = [sys.executable, "-c", SCRIPT, str(dataset.directory), str(kept), str(slow)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def test_sigterm_leaves_a_checkpoint_that_goes_on_to_the_same_weights(dataset, tmp_path):
+    process = start(dataset, tmp_path / "a", 0.02)
+    assert process.stdout.readline() == "under way\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    assert len(list((tmp_path / "a").iterdir())) == 1
+    resumed, _ = start(dataset, tmp_path / "a", 0).communicate(timeout=120)
+    unbroken, _ = start(dataset, tmp_path / "b", 0).communicate(timeout=120)
+    where, _, weights = resumed.removeprefix("under way\n").partition(" ")
+    assert 0 < int(where) < 240
+    assert f"0 {weights}" == unbroken.removeprefix("under way\n")

@@ -1,0 +1,114 @@
+"""The table over passes as text: for a terminal of 80 columns, and as Markdown for MLflow's run page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from netslim.ledger import Ledger, Row
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["CAPTION", "Column", "columns", "markdown", "scaled", "table"]
+
+CAPTION = (
+    "2.8x: so many times fewer than the wide network. FLOPs = 2 x MACs of convolution and linear layers, per "
+    "image. Errors in percent: after training, right after pruning, and of the fine-tuned ONNX model."
+)
+
+
+class Column(NamedTuple):
+    """One column: the heading it may share with its neighbours, its own, and a cell for each row."""
+
+    group: str
+    name: str
+    cells: tuple[str, ...]
+
+    @property
+    def heading(self) -> str:
+        return f"{self.group} {self.name}".strip()
+
+
+def columns(ledger: Ledger) -> list[Column]:
+    """The table over passes. A column without any content is left out."""
+    rows, wide = ledger.rows, ledger.wide
+
+    def column(group: str, name: str, cell: Callable[[Row], str]) -> Column:
+        return Column(group, name, tuple(map(cell, rows)))
+
+    def fewer(row: Row, name: str) -> str:
+        ratio = getattr(wide, name) / max(1, getattr(row, name))
+        return f"{ratio:.2g}x" if ratio > 1 else ""
+
+    batches = sorted({batch for row in rows for batch in row.latency_ms})
+    found = [
+        column("", "pass", lambda row: row.title.removeprefix("pass ")),
+        column("", "channels", lambda row: f"{row.channels:,}"),
+        column("", "params", lambda row: f"{row.params:,}" if row.params < 1e6 else scaled(row.params)),
+        column("params", "fewer", lambda row: fewer(row, "params")),
+        column("", "FLOPs", lambda row: scaled(row.flops)),
+        column("FLOPs", "fewer", lambda row: fewer(row, "flops")),
+        column("error", "trained", lambda row: _percent(row.error_trained)),
+        column("error", "pruned", lambda row: _percent(row.error_pruned)),
+        column("error", "tuned", lambda row: _percent(row.error)),
+        column("ONNX", "bytes", lambda row: scaled(row.onnx_bytes)),
+        *(column("ms", f"b={n}", lambda row, n=n: _milliseconds(row, n)) for n in batches),  # type: ignore[misc]
+    ]
+    return [column for column in found if any(column.cells)]
+
+
+def table(ledger: Ledger) -> Table:
+    """The table over passes for a terminal."""
+    from rich.table import Table
+
+    # Lines between columns would take the table beyond 80 characters.
+    made = Table(
+        box=None, caption=f"\n{_words(ledger)}", caption_justify="left", padding=(0, 1, 0, 0), pad_edge=False
+    )
+    found = columns(ledger)
+    for column in found:
+        ratio = column.name == "fewer"
+        made.add_column(
+            "" if ratio else f"{column.group}\n{column.name}",
+            justify="left" if column.name == "pass" or ratio else "right",
+            style="green" if ratio else "bold" if column.name == "tuned" else None,
+            no_wrap=True,
+        )
+    for cells in zip(*(column.cells for column in found), strict=True):
+        made.add_row(*cells)
+    return made
+
+
+def markdown(ledger: Ledger) -> str:
+    found = columns(ledger)
+    lines = [
+        [column.heading for column in found],
+        [":--" if column.name == "pass" else "--:" for column in found],
+        *zip(*(column.cells for column in found), strict=True),
+    ]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{_words(ledger)}"
+
+
+def scaled(value: float) -> str:
+    """Three digits and a unit: 8.70k, 4.76M, 1.20G."""
+    for unit in ("", "k", "M", "G"):
+        if abs(value) < 999.5 or unit == "G":
+            break
+        value /= 1000
+    if not unit or abs(value) >= 99.95:
+        return f"{value:.0f}{unit}"
+    return f"{value:.{1 if abs(value) >= 9.995 else 2}f}{unit}"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _milliseconds(row: Row, batch: int) -> str:
+    return f"{row.latency_ms[batch]:#.2g}".rstrip(".") if batch in row.latency_ms else ""
+
+
+def _words(ledger: Ledger) -> str:
+    note = ledger.rows[-1].note if ledger.rows else ""
+    return f"{CAPTION}\n{note[:1].upper()}{note[1:]}." if note else CAPTION

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,6 +26,7 @@ __all__ = ["download_tree", "exists", "get_bytes", "is_s3", "put_bytes", "upload
 PARALLEL = 16
 ATTEMPTS = 6
 LISTED = 1000
+SECONDS = 60  # of silence after which a connection is given up and tried again
 
 
 def is_s3(path: str | os.PathLike[str]) -> bool:
@@ -164,16 +166,25 @@ def _names(client: Any, bucket: str, prefix: str) -> Iterator[str]:
 
 
 def _client() -> Any:
+    """boto3's client for the environment as it is now; made once, as that takes a quarter of a second."""
+    return _made(tuple(sorted((k, v) for k, v in os.environ.items() if k.startswith(("AWS_", "MLFLOW_S3_")))))
+
+
+@lru_cache(maxsize=4)
+def _made(environment: tuple[tuple[str, str], ...]) -> Any:
     try:
         import boto3
         from botocore.config import Config
     except ImportError as error:
         remedy = "Install it with: pip install 'netslim[s3]'"
         raise StorageError("s3:// needs boto3, which is not installed", remedy=remedy) from error
-    own = "AWS_ENDPOINT_URL_S3" in os.environ or "AWS_ENDPOINT_URL" in os.environ
-    endpoint = None if own else os.environ.get("MLFLOW_S3_ENDPOINT_URL") or None
+    settings = dict(environment)
+    own = settings.keys() & {"AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"}  # boto3 reads these itself
+    endpoint = None if own else settings.get("MLFLOW_S3_ENDPOINT_URL") or None
     retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
-    config = Config(retries=retries, connect_timeout=10, read_timeout=60, max_pool_connections=4 * PARALLEL)
+    config = Config(
+        retries=retries, connect_timeout=10, read_timeout=SECONDS, max_pool_connections=4 * PARALLEL
+    )
     return boto3.Session().client("s3", endpoint_url=endpoint, config=config)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +18,7 @@ from netslim import s3
 from netslim.errors import StorageError
 
 Fault = Callable[[str, str, int], str]
-"""Method, path and how often this was asked before -> "", "503", "truncate" or "hang up"."""
+"""Method, path and how often this was asked before -> "", "503", "truncate", "hang up" or "stall"."""
 
 
 @pytest.fixture
@@ -45,6 +46,8 @@ def proxy(
                 if kind == "hang up":
                     self.close_connection = True
                     return
+                if kind == "stall":
+                    time.sleep(1)
                 if kind == "503":
                     self.send_response(503)
                     self.send_header("Content-Length", "0")
@@ -177,10 +180,16 @@ def test_without_its_manifest_a_failed_upload_is_incomplete(
     assert not s3.exists(f"s3://{bucket}/tree/a.bin")
 
 
-@pytest.mark.parametrize("kind", ["503", "truncate", "hang up"])
+@pytest.mark.parametrize("kind", ["503", "truncate", "hang up", "stall"])
 def test_a_passing_fault_is_retried(
-    bucket: str, tree: Path, tmp_path: Path, proxy: Callable[[Fault], list[str]], kind: str
+    bucket: str,
+    tree: Path,
+    tmp_path: Path,
+    proxy: Callable[[Fault], list[str]],
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(s3, "SECONDS", 0.5)
     happened = proxy(lambda method, path, asked: kind if asked == 0 and method in ("GET", "PUT") else "")
     s3.upload_tree(tree, f"s3://{bucket}/tree")
     s3.download_tree(f"s3://{bucket}/tree", tmp_path / "back")

@@ -1,0 +1,152 @@
+"""The model artifact: a folder with architecture.json and weights.safetensors, and no pickle.
+
+The architecture says how to build the wide network, the plan how it was slimmed, and the weights must fit
+what comes out, name by name, shape by shape and type by type.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from netslim.errors import DataError, ModelError
+from netslim.files import atomic_directory, read_json, sha256, write_json
+from netslim.models import Architecture
+from netslim.plan import Plan
+
+__all__ = ["StoredModel", "load_model", "save_model"]
+
+FORMAT = "netslim model 1"
+DESCRIPTION, WEIGHTS = "architecture.json", "weights.safetensors"
+REMEDY = "Make the model again with the step that wrote it"
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A network as it was saved (in eval mode, on the CPU), and where it came from."""
+
+    model: nn.Module
+    architecture: Architecture
+    plan: Plan
+
+
+def save_model(
+    directory: str | os.PathLike[str], model: nn.Module, architecture: Architecture, plan: Plan
+) -> None:
+    """Write the artifact; `directory` appears whole or not at all, and the model is not changed.
+
+    Args:
+        model: the slim network, on any device.
+        architecture: builds the wide network that it came from.
+        plan: the composed plan from wide to slim; `Plan.empty()` for a wide network.
+
+    Raises:
+        ModelError: the model's state holds something else than tensors.
+        StorageError: the disk refused.
+    """
+    tensors, tied = _separate(model.state_dict())
+    with atomic_directory(directory) as draft:
+        save_file(tensors, draft / WEIGHTS)
+        description = {
+            "format": FORMAT,
+            "architecture": architecture.to_json(),
+            "plan": plan.to_json(),
+            "tied": tied,
+            "sha256": sha256(draft / WEIGHTS),
+        }
+        write_json(draft / DESCRIPTION, description)
+
+
+def load_model(directory: str | os.PathLike[str]) -> StoredModel:
+    """Build the wide network, slim it by the plan, and fill in the weights.
+
+    A factory outside netslim and torchvision is imported and called: load what you would also run. torch's
+    global random generator is left as it was.
+
+    Raises:
+        ModelError: a file is missing, truncated, altered or foreign, the factory cannot be called, or the
+            weights do not fit the network.
+    """
+    folder = Path(directory)
+    description = _description(folder)
+    architecture = Architecture.from_json(description["architecture"])
+    plan = Plan.from_json(description["plan"])
+    weights = _weights(folder / WEIGHTS, description["sha256"])
+    weights |= {alias: weights[name] for alias, name in description["tied"].items() if name in weights}
+    with torch.random.fork_rng(devices=[]):
+        model = plan.apply(architecture.build())
+    _must_fit(model.state_dict(), weights, folder)
+    model.load_state_dict(weights)
+    return StoredModel(model.eval(), architecture, plan)
+
+
+def _separate(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors fit for safetensors (contiguous, sharing no memory), and which names stand for the same one."""
+    tensors: dict[str, Tensor] = {}
+    tied: dict[str, str] = {}
+    seen: dict[tuple[object, ...], str] = {}
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            remedy = "Only parameters and buffers can be stored"
+            raise ModelError(f"its state is a {type(value).__name__}", field=name, remedy=remedy)
+        place = (value.device, value.data_ptr(), value.dtype, tuple(value.shape), value.stride())
+        if value.numel() and place in seen:
+            tied[name] = seen[place]
+            continue
+        seen[place] = name
+        tensors[name] = value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+    return tensors, tied
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    file = folder / DESCRIPTION
+    try:
+        description = read_json(file)
+    except DataError as error:
+        raise ModelError(error.problem, field=str(file), remedy=error.remedy) from error
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        found = description.get("format") if isinstance(description, dict) else None
+        problem = f"not a model of this version of netslim ({found!r}, not {FORMAT!r})"
+        raise ModelError(problem, field=str(file), remedy=REMEDY)
+    absent = {"architecture", "plan", "tied", "sha256"} - description.keys()
+    if absent:
+        raise ModelError(f"lacks {', '.join(sorted(absent))}", field=str(file), remedy=REMEDY)
+    return description
+
+
+def _weights(file: Path, expected: str) -> dict[str, Tensor]:
+    try:
+        found = sha256(file)
+        if found != expected:
+            problem = "truncated or altered: its SHA-256 is not the one in architecture.json"
+            raise ModelError(problem, field=str(file), remedy=REMEDY)
+        return load_file(file)  # type: ignore[no-any-return]
+    except FileNotFoundError as error:
+        raise ModelError("no such file", field=str(file), remedy=REMEDY) from error
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"cannot be read ({error})", field=str(file), remedy=REMEDY) from error
+
+
+def _must_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], folder: Path) -> None:
+    def kind(tensor: Tensor) -> str:
+        return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
+
+    faults = [f"{name} is missing" for name in wanted if name not in given]
+    faults += [f"{name} is not in the network" for name in given if name not in wanted]
+    faults += [
+        f"{name} is {kind(given[name])}, not {kind(tensor)}"
+        for name, tensor in wanted.items()
+        if name in given and kind(given[name]) != kind(tensor)
+    ]
+    if faults:
+        shown = "; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")
+        remedy = "The factory, its arguments or its code changed since, or the plan is another model's"
+        raise ModelError(f"the weights do not fit the network: {shown}", field=str(folder), remedy=remedy)

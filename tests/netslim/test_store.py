@@ -1,0 +1,244 @@
+"""A model artifact gives back the network that was saved, or says why it cannot."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import netslim
+from netslim import models, store
+from netslim.errors import ModelError
+from netslim.files import sha256
+from netslim.models import Architecture
+from netslim.plan import Plan
+
+SHAPES = {"vgg-digits": (1, 8, 8), "resnet164": (3, 16, 16), "densenet40": (3, 16, 16), "mlp": (1, 6, 6)}
+SMALLER: dict[str, dict[str, Any]] = {
+    "resnet164": {"depth": 11},
+    "densenet40": {"depth": 10},
+    "mlp": {"hidden": [20, 12]},
+}
+
+
+def trained(name: str) -> tuple[nn.Module, Architecture]:
+    """A small network with statistics and scaling factors of its own."""
+    channels, *size = SHAPES[name]
+    architecture = models.resolve(
+        name, num_classes=5, in_channels=channels, image_size=(size[0], size[1]), **SMALLER.get(name, {})
+    )
+    torch.manual_seed(0)
+    model = architecture.build()
+    for module in model.modules():
+        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+            for tensor in (module.weight.data, module.bias.data, module.running_mean, module.running_var):
+                assert tensor is not None
+                tensor.uniform_(0.1, 1)
+    return model.eval(), architecture
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    model, architecture = trained("mlp")
+    store.save_model(tmp_path / "model", model, architecture, Plan.empty())
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_wide_and_slim_networks_come_back_bit_for_bit(name: str, tmp_path: Path) -> None:
+    wide, architecture = trained(name)
+    images = torch.rand(2, *SHAPES[name])
+    result = netslim.prune(wide, images, percent=0.4)
+    for model, plan in ((wide, Plan.empty()), (result.model, result.plan)):
+        store.save_model(tmp_path / "model", model, architecture, plan)
+        found = store.load_model(tmp_path / "model")
+        assert found.architecture == architecture
+        assert found.plan == plan
+        assert not any(module.training for module in found.model.modules())
+        with torch.no_grad():
+            assert torch.equal(found.model(images), model.eval()(images))
+        before, after = model.state_dict(), found.model.state_dict()
+        assert list(before) == list(after)
+        assert all(torch.equal(before[k], after[k]) and before[k].dtype == after[k].dtype for k in before)
+    slimmer = sum(p.numel() for p in result.model.parameters())
+    assert sum(p.numel() for p in found.model.parameters()) == slimmer
+    assert slimmer < sum(p.numel() for p in wide.parameters())
+
+
+def test_a_second_pass_is_stored_as_one_composed_plan(tmp_path: Path) -> None:
+    wide, architecture = trained("vgg-digits")
+    images = torch.rand(2, *SHAPES["vgg-digits"])
+    first = netslim.prune(wide, images, percent=0.3)
+    second = netslim.prune(first.model, images, percent=0.3)
+    store.save_model(tmp_path / "model", second.model, architecture, first.plan.then(second.plan))
+    with torch.no_grad():
+        assert torch.equal(store.load_model(tmp_path / "model").model(images), second.model.eval()(images))
+
+
+def test_there_is_no_pickle_in_it(saved: Path) -> None:
+    assert sorted(file.name for file in saved.iterdir()) == ["architecture.json", "weights.safetensors"]
+    json.loads((saved / "architecture.json").read_text())
+    assert set(load_file(saved / "weights.safetensors")) == set(trained("mlp")[0].state_dict())
+
+
+def test_loading_draws_nothing_from_the_global_generator(saved: Path) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    store.load_model(saved)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_saving_again_replaces(saved: Path) -> None:
+    model, architecture = trained("vgg-digits")
+    store.save_model(saved, model, architecture, Plan.empty())
+    assert store.load_model(saved).architecture == architecture
+
+
+@pytest.fixture
+def odd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Architecture:
+    """A network with everything that a plain safetensors file refuses or forgets."""
+    (tmp_path / "odd_nets.py").write_text(
+        """
+import torch
+from torch import nn
+
+class Odd(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.tied = nn.Linear(4, 4, bias=False)
+        self.tied.weight = self.first.weight
+        self.turned = nn.Parameter(torch.rand(3, 2).t())
+        self.coarse = nn.Parameter(torch.rand(3).bfloat16())
+        self.empty = nn.Parameter(torch.rand(0, 3))
+        memory = torch.rand(6)
+        self.register_buffer("left", memory[:4])
+        self.register_buffer("right", memory[2:])
+        self.register_buffer("count", torch.tensor(7))
+        self.register_buffer("passing", torch.rand(2), persistent=False)
+
+class Extra(nn.Module):
+    def get_extra_state(self):
+        return {"epoch": 3}
+"""
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "odd_nets", raising=False)
+    return Architecture("odd_nets:Odd")
+
+
+def test_tied_turned_overlapping_and_half_tensors(odd: Architecture, tmp_path: Path) -> None:
+    model = odd.build()
+    store.save_model(tmp_path / "model", model, odd, Plan.empty())
+    stored = load_file(tmp_path / "model" / "weights.safetensors")
+    assert ("first.weight" in stored) != ("tied.weight" in stored)
+    found = store.load_model(tmp_path / "model").model
+    before, after = model.state_dict(), found.state_dict()
+    assert list(before) == list(after)
+    for name in before:
+        assert before[name].dtype == after[name].dtype
+        assert torch.equal(before[name], after[name])
+    assert found.first.weight is found.tied.weight
+
+
+def test_a_state_that_is_no_tensor_is_refused(odd: Architecture, tmp_path: Path) -> None:
+    extra = Architecture("odd_nets:Extra")
+    with pytest.raises(ModelError, match=r"_extra_state: its state is a dict"):
+        store.save_model(tmp_path / "model", extra.build(), extra, Plan.empty())
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("keep", [0, 5, 300, -1])
+def test_truncated_weights_are_refused(saved: Path, keep: int) -> None:
+    file = saved / "weights.safetensors"
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(ModelError, match=r"weights.safetensors: truncated or altered.*Make the model again"):
+        store.load_model(saved)
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", b"\xff" * 100, b"\x80\x04cbuiltins\n"])
+def test_foreign_weights_are_refused_even_with_their_checksum(saved: Path, content: bytes) -> None:
+    (saved / "weights.safetensors").write_bytes(content)
+    edit(saved, sha256=sha256(saved / "weights.safetensors"))
+    with pytest.raises(ModelError, match=r"weights.safetensors: cannot be read"):
+        store.load_model(saved)
+
+
+def edit(saved: Path, **change: object) -> None:
+    file = saved / "architecture.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+
+
+def test_missing_files_are_named(saved: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"nowhere/architecture.json: no such file"):
+        store.load_model(tmp_path / "nowhere")
+    (saved / "weights.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"weights.safetensors: no such file"):
+        store.load_model(saved)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not valid JSON"),
+        ("[]", "not a model of this version"),
+        ('{"format": "netslim model 99"}', "not a model of this version of netslim .'netslim model 99'"),
+        ('{"format": "netslim model 1", "plan": {}}', "lacks architecture, sha256, tied"),
+    ],
+)
+def test_a_foreign_description_is_refused(saved: Path, content: str, message: str) -> None:
+    (saved / "architecture.json").write_text(content)
+    with pytest.raises(ModelError, match=f"architecture.json: {message}"):
+        store.load_model(saved)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"7.bias": None}, r"7.bias is missing"),
+        ({"9.bias": torch.zeros(3)}, r"9.bias is not in the network"),
+        ({"7.bias": torch.zeros(6)}, r"7.bias is float32\[6\], not float32\[5\]"),
+        ({"7.bias": torch.zeros(5).double()}, r"7.bias is float64\[5\], not float32\[5\]"),
+        ({f"{k}.x": torch.zeros(1) for k in range(9)}, r"1.x is .*; 2.x is .*; and 6 more"),
+    ],
+)
+def test_weights_of_another_network_are_refused(
+    saved: Path, change: dict[str, torch.Tensor | None], message: str
+) -> None:
+    tensors = load_file(saved / "weights.safetensors") | change
+    save_file({k: v for k, v in tensors.items() if v is not None}, saved / "weights.safetensors")
+    edit(saved, sha256=sha256(saved / "weights.safetensors"))
+    with pytest.raises(ModelError, match=rf"the weights do not fit the network: .*{message}"):
+        store.load_model(saved)
+
+
+def test_other_arguments_of_the_factory_are_noticed(saved: Path) -> None:
+    architecture = json.loads((saved / "architecture.json").read_text())["architecture"]
+    architecture["arguments"]["hidden"] = [20, 13]
+    edit(saved, architecture=architecture)
+    with pytest.raises(
+        ModelError, match=r"the weights do not fit the network: 4.weight is float32\[12, 20\]"
+    ):
+        store.load_model(saved)
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    from netslim.errors import StorageError
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    model, architecture = trained("mlp")
+    monkeypatch.setattr(store, "save_file", full)
+    with pytest.raises(StorageError, match="the disk is full"):
+        store.save_model(tmp_path / "model", model, architecture, Plan.empty())
+    assert list(tmp_path.iterdir()) == []

@@ -18,6 +18,7 @@ from components.prepare_data.component import prepare_data
 from components.prune.component import prune
 from components.train_sparse.component import train_sparse
 from netslim.errors import ConfigError
+from pipelines.platform import Place, anywhere
 
 __all__ = ["MAX_PASSES", "NAME", "build"]
 
@@ -25,10 +26,11 @@ NAME = "network-slimming"
 MAX_PASSES = 6  # the paper's Table 4; more would outgrow the cluster's limit on one Workflow object
 
 
-def build(max_passes: int = 3, *, baseline: bool = True) -> Callable[..., Any]:
+def build(max_passes: int = 3, *, baseline: bool = True, place: Place = anywhere) -> Callable[..., Any]:
     """Make the pipeline function for up to `max_passes` passes, 1 to 6.
 
-    Without `baseline` pass 0 is left out: nothing is compared with, and fine-tuning has no teacher.
+    Without `baseline` pass 0 is left out: nothing is compared with, and fine-tuning has no teacher. `place`
+    gives each step what it gets from a cluster (pipelines.platform).
 
     Raises:
         ConfigError: `max_passes` is out of range.
@@ -62,7 +64,7 @@ def build(max_passes: int = 3, *, baseline: bool = True) -> Callable[..., Any]:
     ) -> None:
         def train(pass_index: int, recipe: Any, stage: str, start: Any = None) -> Any:
             inputs = {} if start is None else {"start": start}
-            return train_sparse(
+            trained = train_sparse(
                 dataset=data.output,
                 architecture=model,
                 architecture_args=model_args,
@@ -73,11 +75,13 @@ def build(max_passes: int = 3, *, baseline: bool = True) -> Callable[..., Any]:
                 pass_index=pass_index,
                 experiment=experiment,
                 **inputs,
-            ).set_display_name(title(pass_index, "train" if stage == "base" else "train sparse"))
+            )
+            what = "train" if stage == "base" else "train sparse"
+            return place(trained).set_display_name(title(pass_index, what))
 
         def measure(pass_index: int, network: Any, **evidence: Any) -> Any:
             exported = export_onnx(dataset=data.output, start=network, pass_index=pass_index)
-            exported.set_display_name(title(pass_index, "export ONNX"))
+            place(exported).set_display_name(title(pass_index, "export ONNX"))
             measured = evaluate(
                 dataset=data.output,
                 onnx=exported.outputs["onnx"],
@@ -89,7 +93,7 @@ def build(max_passes: int = 3, *, baseline: bool = True) -> Callable[..., Any]:
                 **evidence,
             )
             # It measures time, logs and decides: none of these may come from an earlier run.
-            return measured.set_display_name(title(pass_index, "evaluate")).set_caching_options(False)
+            return place(measured).set_display_name(title(pass_index, "evaluate")).set_caching_options(False)
 
         def one_pass(pass_index: int, start: Any, ledger: Any, teacher: dict[str, Any]) -> None:
             trained = train(pass_index, sparse, "sparse", start)
@@ -103,7 +107,8 @@ def build(max_passes: int = 3, *, baseline: bool = True) -> Callable[..., Any]:
                 max_layer_percent=max_layer_percent,
                 channel_multiple=channel_multiple,
                 pass_index=pass_index,
-            ).set_display_name(title(pass_index, "prune"))
+            )
+            place(pruned).set_display_name(title(pass_index, "prune"))
             tuned = fine_tune(
                 dataset=data.output,
                 start=pruned.outputs["model"],
@@ -113,7 +118,8 @@ def build(max_passes: int = 3, *, baseline: bool = True) -> Callable[..., Any]:
                 pass_index=pass_index,
                 experiment=experiment,
                 **teacher,
-            ).set_display_name(title(pass_index, "fine-tune"))
+            )
+            place(tuned).set_display_name(title(pass_index, "fine-tune"))
             measured = measure(
                 pass_index,
                 tuned.outputs["model"],
@@ -126,11 +132,12 @@ def build(max_passes: int = 3, *, baseline: bool = True) -> Callable[..., Any]:
                 with dsl.If(measured.outputs["Output"] == True, name=f"pass-{pass_index + 1}"):  # noqa: E712
                     one_pass(pass_index + 1, tuned.outputs["model"], measured.outputs["ledger"], teacher)
 
-        ending = finish(experiment=experiment).set_display_name("finish").set_caching_options(False)
+        ending = place(finish(experiment=experiment)).set_display_name("finish").set_caching_options(False)
         with dsl.ExitHandler(ending, name="slimming"):
             data = prepare_data(
                 name=dataset, root=data_root, download=download, validation=validation, seed=seed
-            ).set_display_name("prepare data")
+            )
+            place(data).set_display_name("prepare data")
             ledger, teacher = None, {}
             if baseline:
                 wide = train(0, base, "base")

@@ -16,11 +16,12 @@ from components.finish.component import finish
 from components.prepare_data.component import prepare_data
 from components.prune.component import prune
 from components.train_sparse.component import train_sparse
+from pipelines.platform import Place, anywhere
 
 __all__ = ["build_lambda", "build_percent"]
 
 
-def build_lambda() -> Callable[..., Any]:
+def build_lambda(*, place: Place = anywhere) -> Callable[..., Any]:
     """The search for lambda (paper, section 4.3): train, prune and fine-tune with each recipe."""
 
     @dsl.pipeline(name="lambda-search", description="Which strength of the L1 term gives the lowest error?")
@@ -42,11 +43,12 @@ def build_lambda() -> Callable[..., Any]:
         seed: int = 0,
         experiment: str = "netslim/digits",
     ) -> None:
-        ending = finish(experiment=experiment).set_display_name("finish").set_caching_options(False)
+        ending = place(finish(experiment=experiment)).set_display_name("finish").set_caching_options(False)
         with dsl.ExitHandler(ending, name="lambda-search-points"):
             data = prepare_data(
                 name=dataset, root=data_root, download=download, validation=validation, seed=seed
-            ).set_display_name("prepare data")
+            )
+            place(data).set_display_name("prepare data")
             # One after the other: two trainings would fight for one GPU, or for a laptop's cores.
             with dsl.ParallelFor(items=recipes, parallelism=1, name="lambda") as recipe:
                 trained = train_sparse(
@@ -58,8 +60,10 @@ def build_lambda() -> Callable[..., Any]:
                     seed=seed,
                     pass_index=1,
                     experiment=experiment,
-                ).set_display_name("train sparse")
+                )
+                place(trained).set_display_name("train sparse")
                 _prune_and_measure(
+                    place,
                     data,
                     trained,
                     percent,
@@ -77,7 +81,7 @@ def build_lambda() -> Callable[..., Any]:
     return lambda_search
 
 
-def build_percent() -> Callable[..., Any]:
+def build_percent(*, place: Place = anywhere) -> Callable[..., Any]:
     """The study of the pruned percentage (paper, Figure 5): prune one sparse network by each percent."""
 
     @dsl.pipeline(name="percent-study", description="How much can be pruned before the error rises?")
@@ -99,11 +103,12 @@ def build_percent() -> Callable[..., Any]:
         seed: int = 0,
         experiment: str = "netslim/digits",
     ) -> None:
-        ending = finish(experiment=experiment).set_display_name("finish").set_caching_options(False)
+        ending = place(finish(experiment=experiment)).set_display_name("finish").set_caching_options(False)
         with dsl.ExitHandler(ending, name="percent-study-points"):
             data = prepare_data(
                 name=dataset, root=data_root, download=download, validation=validation, seed=seed
-            ).set_display_name("prepare data")
+            )
+            place(data).set_display_name("prepare data")
             trained = train_sparse(
                 dataset=data.output,
                 architecture=model,
@@ -113,9 +118,11 @@ def build_percent() -> Callable[..., Any]:
                 seed=seed,
                 pass_index=1,
                 experiment=experiment,
-            ).set_display_name("train sparse")
+            )
+            place(trained).set_display_name("train sparse")
             with dsl.ParallelFor(items=percents, parallelism=1, name="percent") as percent:
                 _prune_and_measure(
+                    place,
                     data,
                     trained,
                     percent,
@@ -134,6 +141,7 @@ def build_percent() -> Callable[..., Any]:
 
 
 def _prune_and_measure(
+    place: Place,
     data: Any,
     trained: Any,
     percent: Any,
@@ -157,7 +165,8 @@ def _prune_and_measure(
         policy=policy,
         max_layer_percent=max_layer_percent,
         channel_multiple=channel_multiple,
-    ).set_display_name("prune")
+    )
+    place(pruned).set_display_name("prune")
     tuned = fine_tune(
         dataset=data.output,
         start=pruned.outputs["model"],
@@ -165,10 +174,11 @@ def _prune_and_measure(
         recipe=tune,
         seed=seed,
         experiment=experiment,
-    ).set_display_name("fine-tune")
+    )
+    place(tuned).set_display_name("fine-tune")
     exported = export_onnx(dataset=data.output, start=tuned.outputs["model"], pass_index=1)
-    exported.set_display_name("export ONNX")
-    evaluate(
+    place(exported).set_display_name("export ONNX")
+    measured = evaluate(
         dataset=data.output,
         onnx=exported.outputs["onnx"],
         exported=exported.outputs["evidence"],
@@ -179,4 +189,5 @@ def _prune_and_measure(
         passes=1,
         experiment=experiment,
         point=point,
-    ).set_display_name("evaluate").set_caching_options(False)
+    )
+    place(measured).set_display_name("evaluate").set_caching_options(False)

@@ -1,0 +1,94 @@
+"""Puts the profiles onto the tasks of a pipeline, as KFP's Kubernetes platform wants to be told.
+
+Processors and memory land in the IR, where local runners pass over them with a warning; all else lands in the
+IR's second document, which only a KFP backend reads. So a pipeline with profiles runs everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kfp import kubernetes
+
+from pipelines.profiles import KIND_OF_STEP, Profile, seconds
+
+__all__ = ["Place", "anywhere", "on"]
+
+Place = Callable[[Any], Any]  # takes a KFP task, gives it a place to run, returns it
+
+LONGEST_BACKOFF = "600s"
+# How many GPUs a pod was promised is a label of the pod, read by the step through the downward API: so the
+# promise is made where only a cluster sees it, and on a laptop the same pipeline trains on the CPU.
+GPU_LABEL, GPU_ENV = "netslim/gpus", "NETSLIM_EXPECTED_GPUS"
+RUN_LABEL, RUN_ENV = "pipeline/runid", "KFP_RUN_ID"  # KFP puts this label on every pod of a run
+
+
+def anywhere(task: Any) -> Any:
+    """Place a task nowhere in particular: for a pipeline that stays on this machine."""
+    return task
+
+
+def on(profiles: Mapping[str, Profile]) -> Place:
+    """A function that gives a KFP task the profile of its kind, and returns the task."""
+
+    def place(task: Any) -> Any:
+        profile = profiles[KIND_OF_STEP[task.component_spec.name.replace("-", "_")]]
+        _compute(task, profile)
+        _node(task, profile)
+        _storage(task, profile)
+        _environment(task, profile)
+        return task
+
+    return place
+
+
+def _compute(task: Any, profile: Profile) -> None:
+    task.set_cpu_request(profile.cpu).set_cpu_limit(profile.cpu)
+    task.set_memory_request(profile.memory).set_memory_limit(profile.memory)
+    if profile.gpus:
+        task.set_accelerator_type(profile.gpu_type).set_accelerator_limit(profile.gpus)
+        kubernetes.add_pod_label(task, GPU_LABEL, str(profile.gpus))
+        kubernetes.use_field_path_as_env(task, GPU_ENV, f"metadata.labels['{GPU_LABEL}']")
+        kubernetes.add_toleration(task, key=profile.gpu_type, operator="Exists", effect="NoSchedule")
+    kubernetes.set_timeout(task, seconds(profile.timeout))
+    if profile.retries:
+        task.set_retry(
+            profile.retries,
+            backoff_duration=f"{seconds(profile.backoff)}s",
+            backoff_factor=2.0,
+            backoff_max_duration=LONGEST_BACKOFF,
+        )
+
+
+def _node(task: Any, profile: Profile) -> None:
+    for label, value in profile.node_selector.items():
+        kubernetes.add_node_selector(task, label, value)
+    for toleration in profile.tolerations:
+        kubernetes.add_toleration_json(task, toleration)
+    for label, value in profile.labels.items():
+        kubernetes.add_pod_label(task, label, value)
+    kubernetes.set_image_pull_policy(task, profile.image_pull_policy)
+    if profile.image_pull_secrets:
+        kubernetes.set_image_pull_secrets(task, profile.image_pull_secrets)
+    kubernetes.set_security_context(task, run_as_non_root=True)
+
+
+def _storage(task: Any, profile: Profile) -> None:
+    # KFP can set no limit on ephemeral storage as a whole; /tmp is where steps write besides their artifacts.
+    kubernetes.empty_dir_mount(task, "scratch", "/tmp", size_limit=profile.scratch)
+    if profile.shm:
+        kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=profile.shm)
+    if profile.dataset_claim:
+        kubernetes.mount_pvc(task, profile.dataset_claim, profile.dataset_path)
+
+
+def _environment(task: Any, profile: Profile) -> None:
+    """By reference only: a ConfigMap and a Secret, whatever of them is there, and the pod's own labels."""
+    kubernetes.use_field_path_as_env(task, RUN_ENV, f"metadata.labels['{RUN_LABEL}']")
+    if profile.config_keys:
+        names = {key: key for key in profile.config_keys}
+        kubernetes.use_config_map_as_env(task, profile.config_map, names, optional=True)
+    if profile.secret_keys:
+        names = {key: key for key in profile.secret_keys}
+        kubernetes.use_secret_as_env(task, profile.secret, names, optional=True)

@@ -1,0 +1,154 @@
+"""What each kind of step gets from a cluster: profiles.yaml, and a user's changes to it, read and checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from netslim.errors import ConfigError
+
+__all__ = ["DEFAULTS", "KIND_OF_STEP", "Profile", "load", "seconds"]
+
+DEFAULTS = Path(__file__).with_name("profiles.yaml")
+KIND_OF_STEP = {
+    "prepare_data": "data",
+    "train_sparse": "train",
+    "fine_tune": "train",
+    "prune": "export",
+    "export_onnx": "export",
+    "evaluate": "evaluate",
+    "finish": "finish",
+}
+PATTERNS = {
+    "cpu": (r"\d+(\.\d+)?|[1-9]\d*m", 'Write "2" or "500m"'),
+    "memory": (r"[1-9]\d*([KMGTPE]i?)?", "Write 8Gi"),
+    "scratch": (r"[1-9]\d*([KMGTPE]i?)?", "Write 8Gi"),
+    "shm": (r"([1-9]\d*([KMGTPE]i?)?)?", 'Write 2Gi, or "" for none'),
+    "timeout": (r"[1-9]\d*[smhd]", "Write 90s, 30m, 4h or 2d"),
+    "backoff": (r"[1-9]\d*[smhd]", "Write 90s, 30m, 4h or 2d"),
+    "image_pull_policy": (r"Always|IfNotPresent|Never", "Write Always, IfNotPresent or Never"),
+    "gpu_type": (r"[\w.-]+/[\w.-]+", "Write the resource's name, such as nvidia.com/gpu"),
+    "dataset_path": (r"/.+", "Write an absolute path"),
+}
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """What one kind of step gets. profiles.yaml says what each field means and gives its default.
+
+    Raises:
+        ConfigError: a value is of the wrong kind, or not written as Kubernetes writes it.
+    """
+
+    cpu: str
+    memory: str
+    scratch: str
+    shm: str
+    gpus: int
+    gpu_type: str
+    node_selector: dict[str, str]
+    tolerations: list[dict[str, Any]]
+    timeout: str
+    retries: int
+    backoff: str
+    dataset_claim: str
+    dataset_path: str
+    image_pull_policy: str
+    image_pull_secrets: list[str]
+    labels: dict[str, str]
+    config_map: str
+    config_keys: list[str]
+    secret: str
+    secret_keys: list[str]
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not SHAPES[str(field.type)][0](value):
+                problem = f"must be {SHAPES[str(field.type)][1]}"
+                raise ConfigError(problem, field=f"profiles, {field.name}", value=value)
+            pattern, remedy = PATTERNS.get(field.name, ("", ""))
+            if pattern and not re.fullmatch(pattern, value):
+                raise ConfigError(
+                    "not written as a cluster reads it",
+                    field=f"profiles, {field.name}",
+                    value=value,
+                    remedy=remedy,
+                )
+
+
+def _texts(value: Any) -> bool:
+    return all(isinstance(item, str) for item in value)
+
+
+SHAPES = {
+    "str": (lambda value: isinstance(value, str), "text"),
+    "int": (
+        lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
+        "a whole number of at least 0",
+    ),
+    "list[str]": (lambda value: isinstance(value, list) and _texts(value), "a list of names"),
+    "dict[str, str]": (
+        lambda value: isinstance(value, dict) and _texts(value) and _texts(value.values()),
+        'a mapping of text to text; put numbers and true or false in quotes ("1")',
+    ),
+    "list[dict[str, Any]]": (
+        lambda value: isinstance(value, list) and all(isinstance(item, dict) for item in value),
+        "a list of tolerations",
+    ),
+}
+
+
+def load(path: str | Path | None = None, *, gpus: int | None = None) -> dict[str, Profile]:
+    """The profile of each kind of step: the defaults, a file of the user's, and the GPUs to train on.
+
+    Raises:
+        ConfigError: the file cannot be read, names what is not there, or holds a wrong value.
+    """
+    defaults, own = _read(DEFAULTS), _read(path) if path else {}
+    _known(f"{path}", own, list(defaults))
+    fields = [field.name for field in dataclasses.fields(Profile)]
+    for section, values in own.items():
+        _known(f"{path}, {section}", values, fields)
+    profiles = {}
+    for kind in defaults.keys() - {"all"}:
+        values = {**defaults["all"], **defaults[kind], **own.get("all", {}), **own.get(kind, {})}
+        if kind == "train" and gpus is not None:
+            values["gpus"] = gpus
+        values["cpu"] = str(values["cpu"])  # YAML reads 4 as a number
+        profiles[kind] = Profile(**values)
+    return profiles
+
+
+def seconds(text: str) -> int:
+    """`90s`, `30m`, `4h` or `2d` in seconds."""
+    return int(text[:-1]) * UNITS[text[-1]]
+
+
+def _read(path: str | Path) -> dict[str, dict[str, Any]]:
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise ConfigError(f"cannot be read ({error.strerror})", field="profiles", value=str(path)) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"not valid YAML ({error})", field="profiles", value=str(path)) from error
+    if not isinstance(content, dict) or not all(isinstance(part, dict) for part in content.values()):
+        remedy = "Write `train:` and below it, indented, `memory: 32Gi`"
+        raise ConfigError("must hold sections of settings", field="profiles", value=str(path), remedy=remedy)
+    return content
+
+
+def _known(where: str, found: Mapping[str, Any], known: list[str]) -> None:
+    for name in found:
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, n=1)
+            remedy = f"Did you mean {close[0]}" if close else f"Known: {', '.join(known)}"
+            raise ConfigError("no such setting", field=where, value=str(name), remedy=remedy)

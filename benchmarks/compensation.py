@@ -15,39 +15,23 @@ threshold in four ways:
 
 from __future__ import annotations
 
-import shutil
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
 from provenance import facts, markdown
-from torch import Tensor, nn
+from torch import nn
+from trained import CIFAR, Case, prepare, sparse_network, training_images
 
 import netslim
-from netslim import data, models, presets, sparsity
-from netslim.batches import ordered
+from netslim import sparsity
 from netslim.data import PackedDataset
 from netslim.evaluation import evaluate
 from netslim.files import write_json
-from netslim.train import train
 
 PERCENTS: tuple[float | str, ...] = (0.3, 0.4, 0.5, 0.6, 0.7, "dead")
-
-
-@dataclass(frozen=True)
-class Case:
-    """A network, a dataset and a recipe for sparse training."""
-
-    title: str
-    dataset: str
-    model: str
-    preset: str
-    recipe: dict[str, Any] = field(default_factory=dict)
 
 
 CASES = (
@@ -55,45 +39,12 @@ CASES = (
     Case("MLP on MNIST", "mnist", "mlp", "mnist", {"epochs": 10, "pull": 3.0}),
     Case(
         "VGG-11/4 on CIFAR-10 (JPEG copy)",
-        "cifar10_jpeg",
+        CIFAR,
         "vgg11-small",
         "cifar",
         {"epochs": 8, "batch_size": 128, "pull": 4.0},
     ),
 )
-
-
-def prepare(case: Case, root: Path, work: Path) -> PackedDataset:
-    """The packed dataset of a case, made on first use."""
-    packed = work / case.dataset
-    if not packed.exists():
-        if case.dataset == "digits":
-            data.prepare("digits", packed)
-        elif case.dataset == "mnist":
-            raw = work / "originals" / "MNIST" / "raw"  # where torchvision looks for the four files
-            shutil.copytree(root / "mnist", raw, dirs_exist_ok=True)
-            data.prepare("mnist", packed, root=work / "originals")
-        else:
-            data.prepare("folder", packed, root=root / case.dataset, title="CIFAR-10 (JPEG copy)")
-    return data.open_dataset(packed)
-
-
-def sparse_network(case: Case, penalty: str, dataset: PackedDataset, work: Path) -> nn.Module:
-    """A network trained with sparsity; a finished training in `work` is taken up again."""
-    info = dataset.info
-    architecture = models.resolve(
-        case.model, num_classes=len(info.classes), in_channels=info.channels, image_size=info.image_size
-    )
-    torch.manual_seed(0)
-    model = architecture.build()
-    recipe = presets.stage(case.preset, "sparse", case.recipe | {"penalty": penalty, "threads": 1})
-    train(model, dataset, recipe, seed=0, checkpoint_dir=work / f"{case.dataset}-{penalty}", title=case.title)
-    return model.eval()
-
-
-def training_images(dataset: PackedDataset) -> Iterator[Tensor]:
-    batches = ordered(dataset.split("train"), dataset.info, batch_size=250)
-    return (images for images, _ in islice(batches, 8))
 
 
 def after_pruning(model: nn.Module, dataset: PackedDataset, percent: float | str) -> dict[str, Any]:

@@ -1,0 +1,70 @@
+"""Networks trained with sparsity on real data, which other benchmarks prune."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from netslim import data, models, presets
+from netslim.batches import ordered
+from netslim.data import PackedDataset
+from netslim.train import train
+
+__all__ = ["CIFAR", "Case", "prepare", "sparse_network", "training_images"]
+
+CIFAR = "cifar10_jpeg"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, a dataset and a recipe for sparse training."""
+
+    title: str
+    dataset: str
+    model: str
+    preset: str
+    recipe: dict[str, Any] = field(default_factory=dict)
+
+
+def prepare(case: Case, root: Path, work: Path) -> PackedDataset:
+    """The packed dataset of a case, made on first use."""
+    packed = work / case.dataset
+    if not packed.exists():
+        if case.dataset == "digits":
+            data.prepare("digits", packed)
+        elif case.dataset == "mnist":
+            raw = work / "originals" / "MNIST" / "raw"  # where torchvision looks for the four files
+            shutil.copytree(root / "mnist", raw, dirs_exist_ok=True)
+            data.prepare("mnist", packed, root=work / "originals")
+        else:
+            data.prepare("folder", packed, root=root / case.dataset, title="CIFAR-10 (JPEG copy)")
+    return data.open_dataset(packed)
+
+
+def sparse_network(case: Case, penalty: str, dataset: PackedDataset, work: Path) -> nn.Module:
+    """A network trained with sparsity; a finished training in `work` is taken up again."""
+    info = dataset.info
+    architecture = models.resolve(
+        case.model,
+        num_classes=len(info.classes),
+        in_channels=info.channels,
+        image_size=info.image_size,
+        **case.arguments,
+    )
+    torch.manual_seed(0)
+    model = architecture.build()
+    recipe = presets.stage(case.preset, "sparse", case.recipe | {"penalty": penalty, "threads": 1})
+    train(model, dataset, recipe, seed=0, checkpoint_dir=work / f"{case.model}-{penalty}", title=case.title)
+    return model.eval()
+
+
+def training_images(dataset: PackedDataset) -> Iterator[Tensor]:
+    batches = ordered(dataset.split("train"), dataset.info, batch_size=250)
+    return (images for images, _ in islice(batches, 8))

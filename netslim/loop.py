@@ -96,7 +96,7 @@ class Run:
         while self.step < len(self.rates):
             epoch, first = divmod(self.step, self.batches.steps)
             for images, labels in self.batches.epoch(epoch, first):
-                self._advance(images, labels)
+                self.advance(images, labels)
                 ended = self.step % self.batches.steps == 0
                 if ended:
                     row = self._end_epoch(epoch)
@@ -116,7 +116,7 @@ class Run:
         if self.best:
             self.model.load_state_dict(self.best)
 
-    def _advance(self, images: Tensor, labels: Tensor) -> None:
+    def advance(self, images: Tensor, labels: Tensor) -> None:
         """One optimizer step on one batch."""
         recipe, lr = self.recipe, float(self.rates[self.step])
         self.optimizer.zero_grad()

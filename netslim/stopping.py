@@ -33,12 +33,13 @@ class Stop:
 
 @contextmanager
 def stop_on_sigterm() -> Iterator[Stop]:
-    """Collect SIGTERM for the length of a block instead of dying from it.
+    """Collect SIGTERM for the length of a block; one that the block did not obey is obeyed at its end.
 
-    Python gives signals to the main thread only; in another thread nothing is collected or changed.
+    Where signals cannot be collected (outside the main thread) or are ignored already, nothing is changed.
     """
     stop = Stop()
-    if threading.current_thread() is not threading.main_thread():
+    outside = threading.current_thread() is not threading.main_thread()
+    if outside or signal.getsignal(signal.SIGTERM) == signal.SIG_IGN:
         yield stop
         return
     stop.before = signal.signal(signal.SIGTERM, stop.note)
@@ -46,3 +47,5 @@ def stop_on_sigterm() -> Iterator[Stop]:
         yield stop
     finally:
         signal.signal(signal.SIGTERM, stop.before)
+    if stop.requested:
+        stop.obey()

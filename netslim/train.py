@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,8 +110,8 @@ def train(
         run = Run(model, dataset, recipe, seed=seed, teacher=teacher, device=place)
         resumed_at = run.resume(checkpoints, history_path, checkpoint_every)
         bar = stack.enter_context(progress.bar(title, len(run.rates)))
-        stop = stack.enter_context(stop_on_sigterm()) if checkpoints else Stop()
-        run.to_the_end(bar, stop, on_epoch)
+        with stop_on_sigterm() if checkpoints else nullcontext(Stop()) as stop:
+            run.to_the_end(bar, stop, on_epoch)
         return TrainResult(
             history=tuple(run.history.rows),
             error=evaluate(model, dataset.split("test"), dataset.info),

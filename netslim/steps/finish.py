@@ -6,7 +6,6 @@ import os
 
 from netslim import progress, report, tracking
 from netslim.files import atomic_file
-from netslim.ledger import Ledger
 
 __all__ = ["finish_step"]
 
@@ -21,8 +20,7 @@ def finish_step(report_path: str | os.PathLike[str], *, failed: bool, experiment
         TrackingError: the server cannot be reached; running the pipeline again brings everything to it.
     """
     with progress.bar("report", 2) as bar:
-        uri, key = os.environ.get("MLFLOW_TRACKING_URI"), tracking.run_key()
-        ledger = tracking.read_run(uri, experiment, key).ledger if uri and key else Ledger()
+        ledger = tracking.recorded(experiment=experiment)
         page = report.html(ledger)
         with atomic_file(report_path) as draft:
             draft.write_text(page, encoding="utf-8")

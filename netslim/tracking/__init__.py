@@ -16,7 +16,7 @@ from netslim.tracking.live import live_curves
 from netslim.tracking.place import default_uri, run_key
 from netslim.tracking.preflight import preflight
 from netslim.tracking.reading import Found, download, read_run
-from netslim.tracking.recording import close_run, log_pass
+from netslim.tracking.recording import close_run, log_pass, recorded
 
 __all__ = [
     "Found",
@@ -27,5 +27,6 @@ __all__ = [
     "log_pass",
     "preflight",
     "read_run",
+    "recorded",
     "run_key",
 ]

@@ -11,10 +11,11 @@ from netslim.errors import TrackingError
 from netslim.ledger import Ledger
 from netslim.tracking.client import mlflow_at
 from netslim.tracking.place import KEY, URI, Place
+from netslim.tracking.reading import read_run
 from netslim.tracking.record import close, record
-from netslim.tracking.runs import Family
+from netslim.tracking.runs import Family, find_family
 
-__all__ = ["close_run", "log_pass"]
+__all__ = ["close_run", "log_pass", "recorded"]
 
 UNTRACKED = f"netslim: not recorded in MLflow; set {URI} and {KEY} for that"
 
@@ -35,7 +36,7 @@ def log_pass(ledger: Ledger, *, experiment: str, model: Path | None = None, pati
     deadline, pause = time.monotonic() + patience, 1.0
     while True:
         try:
-            with mlflow_at(place.uri) as client:
+            with mlflow_at(place.uri, retries=1) as client:  # patience is this loop's
                 record(Family.at(client, place), ledger, model)
             return True
         except TrackingError as error:
@@ -44,6 +45,20 @@ def log_pass(ledger: Ledger, *, experiment: str, model: Path | None = None, pati
                 return False
             time.sleep(pause)
             pause *= 2
+
+
+def recorded(*, experiment: str) -> Ledger:
+    """What MLflow has of this run so far; empty when no pass got there, or when nothing is tracked.
+
+    Raises:
+        TrackingError: the server cannot be used.
+    """
+    place = Place.from_environment(experiment)
+    if place is None:
+        return Ledger()
+    with mlflow_at(place.uri) as client:
+        known = find_family(client, place) is not None
+    return read_run(place.uri, experiment, place.key).ledger if known else Ledger()
 
 
 def close_run(*, experiment: str, failed: bool, files: Mapping[str, bytes]) -> None:

@@ -1,0 +1,154 @@
+"""The whole pipeline through KFP's own runner, as a user starts it: `netslim run`.
+
+Few epochs keep it short; the numbers are those of a barely trained network, and none of them matters here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import onnxruntime
+import pytest
+
+from netslim import tracking
+from netslim.errors import TrainingError
+
+CONFIG = """\
+base: {epochs: 2}
+sparse: {epochs: 2}
+tune: {epochs: 2}
+max_loss: 100
+passes: 2
+"""
+BASELINE = ["baseline: train", "baseline: export ONNX", "baseline: evaluate"]
+STEPS = ("train sparse", "prune", "fine-tune", "export ONNX", "evaluate")
+
+
+def steps_of(index: int) -> list[str]:
+    return [f"pass {index}: {step}" for step in STEPS]
+
+
+@dataclass
+class Ran:
+    """One `netslim run`: its exit code, what it printed, and where its results are."""
+
+    code: int
+    shown: str
+    output: Path
+
+    def steps(self, mark: str) -> set[str]:
+        return {match[1].strip() for match in re.finditer(rf"^  {mark} +(.+?)(?:  |$)", self.shown, re.M)}
+
+    @property
+    def found(self) -> tracking.Found:
+        return tracking.read_run(tracking.default_uri(self.output), "netslim/digits")
+
+
+def netslim(output: Path, *options: str) -> Ran:
+    config = output.parent / "run.yaml"
+    config.write_text(CONFIG)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    command = [sys.executable, "-m", "netslim", "run", "--config", str(config), "--output", str(output)]
+    done = subprocess.run(
+        [*command, *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=output.parent,
+        env={**environment, "COLUMNS": "200"},
+    )
+    return Ran(done.returncode, done.stdout + done.stderr, output)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    ran = netslim(tmp_path_factory.mktemp("e2e") / "out")
+    assert ran.code == 0, ran.shown
+    return ran
+
+
+def test_every_step_of_both_passes_ran_once(first: Ran) -> None:
+    expected = ["prepare data", *BASELINE, *steps_of(1), *steps_of(2), "finish"]
+    assert first.steps("done") == set(expected)
+    assert first.steps("cached") == set()
+
+
+def test_the_ledger_in_mlflow_tells_the_run(first: Ran) -> None:
+    rows = first.found.ledger.rows
+    assert first.found.status == "FINISHED"
+    assert [row.index for row in rows] == [0, 1, 2]
+    for wide, slim in pairwise(rows):
+        assert slim.before is not None
+        assert slim.before.channels == wide.channels
+        assert wide.channels - slim.channels == wide.channels // 2, (
+            "exactly half of the channels go in a pass"
+        )
+        assert slim.params < wide.params
+        assert slim.macs < wide.macs
+    assert rows[-1].note.startswith("done: 2 of 2 passes")
+
+
+def test_the_user_gets_models_that_load_and_a_report(first: Ran) -> None:
+    (folder,) = [path.parent for path in first.output.glob("*/report.html")]
+    models = sorted(folder.glob("*.onnx"))
+    assert [model.stem for model in models] == ["pass-00", "pass-01", "pass-02"]
+    assert sorted((model.stat().st_size for model in models), reverse=True) == [
+        m.stat().st_size for m in models
+    ]
+    for model in models:
+        session = onnxruntime.InferenceSession(model)
+        assert session.get_inputs()[0].shape == ["batch", 1, 8, 8]
+        assert session.get_modelmeta().custom_metadata_map["pass"] == str(int(model.stem[-2:]))
+    for shown in ("baseline", "pass 1", "pass 2", str(models[0].name), "report.html", "mlflow ui"):
+        assert shown in first.shown
+
+
+def test_a_changed_fine_tuning_trains_nothing_that_came_before_it(first: Ran) -> None:
+    again = netslim(first.output, "--tune", "epochs=1")
+    assert again.code == 0, again.shown
+    kept = {
+        "prepare data",
+        "baseline: train",
+        "baseline: export ONNX",
+        "pass 1: train sparse",
+        "pass 1: prune",
+    }
+    assert again.steps("cached") == kept
+    assert (
+        again.steps("done") == ({"baseline: evaluate", "finish"} | set(steps_of(1)) | set(steps_of(2))) - kept
+    )
+    assert [row.index for row in again.found.ledger.rows] == [0, 1, 2], (
+        "cached steps are in MLflow all the same"
+    )
+
+
+def test_too_much_loss_stops_early_and_says_why(first: Ran) -> None:
+    stopped = netslim(first.output, "--max-loss", "0", "--sparse", "epochs=1", "--tune", "lr=0.000001")
+    assert stopped.code == 0, stopped.shown
+    assert "pass 1: evaluate" in stopped.steps("done")
+    assert "pass 2: train sparse" not in stopped.steps("done")
+    assert stopped.found.ledger.rows[-1].note.startswith("stopped: error")
+    assert "more than the 0 allowed" in stopped.shown
+
+
+def test_a_failing_step_fails_the_run_and_the_next_try_goes_on_from_the_cache(first: Ran) -> None:
+    failed = netslim(first.output, "--tune", "lr=1e30")
+    assert failed.code == TrainingError.exit_code, failed.shown
+    assert "pass 1: fine-tune" in failed.steps("failed")
+    assert "finish" in failed.steps("done")
+    assert failed.found.status == "FAILED"
+    assert [row.index for row in failed.found.ledger.rows] == [0]
+    message = failed.shown.splitlines()[-1]
+    assert message.startswith("netslim: ")
+    assert "Traceback" not in failed.shown
+    mended = netslim(first.output)
+    assert mended.code == 0, mended.shown
+    assert mended.steps("done") == {f"{name}: evaluate" for name in ("baseline", "pass 1", "pass 2")} | {
+        "finish"
+    }

@@ -31,6 +31,7 @@ class Case:
     model: str
     preset: str
     recipe: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, Any] = field(default_factory=dict)
 
 
 def prepare(case: Case, root: Path, work: Path) -> PackedDataset:

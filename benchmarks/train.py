@@ -1,0 +1,201 @@
+"""Training speed: netslim beside the loop that everyone copies, in one process, taking turns.
+
+    python benchmarks/train.py                                    # a small VGG, ResNet-20's size, the MNIST MLP
+    python benchmarks/train.py vgg --rounds 9 --output benchmarks/results/train
+
+The copied loop is a DataLoader of PIL transforms without workers (its fastest setting on few cores), a Python
+loop over modules for the L1 term, and the accuracy read at every step. Both sides train sparsely, with the same
+batch size on the same random images, one thread. A figure is the median over the rounds; in each round everyone
+trains an epoch. Time is CPU seconds, which other work on the machine disturbs least.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import click
+import numpy as np
+import torch
+import torch.nn.functional as F
+from provenance import facts, markdown
+from torch import nn
+from torchvision import transforms
+
+from netslim import models
+from netslim.data import DatasetInfo, Split
+from netslim.files import write_json
+from netslim.loop import Run
+from netslim.recipe import Recipe
+
+LAM = 1e-4
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, its images, and what both loops do with them."""
+
+    title: str
+    network: str
+    arguments: dict[str, float]
+    shape: tuple[int, int, int]
+    augment: str
+    batch_size: int
+    images: int
+    """In an epoch: enough for about a second."""
+
+
+CASES = {
+    "vgg": Case("VGG-11, width / 8", "vgg11-small", {"width": 0.125}, (32, 32, 3), "pad4flip", 64, 3200),
+    "resnet": Case("ResNet, 20 layers", "resnet164", {"depth": 20}, (32, 32, 3), "pad4flip", 64, 640),
+    "mlp": Case("MLP 784-500-300-10", "mlp", {}, (28, 28, 1), "none", 256, 25600),
+}
+
+
+def network(case: Case) -> nn.Module:
+    height, width, channels = case.shape
+    torch.manual_seed(0)
+    return models.resolve(
+        case.network, num_classes=10, in_channels=channels, image_size=(height, width), **case.arguments
+    ).build()
+
+
+def copied(case: Case, split: Split) -> Callable[[], None]:
+    """One epoch as the scripts on GitHub do it."""
+    height, _, channels = case.shape
+    steps: list[Callable[..., object]] = [transforms.ToPILImage()]
+    if case.augment == "pad4flip":
+        steps += [transforms.Pad(4), transforms.RandomCrop(height), transforms.RandomHorizontalFlip()]
+    steps += [transforms.ToTensor(), transforms.Normalize((0.5,) * channels, (0.25,) * channels)]
+    transform = transforms.Compose(steps)
+    data = [(image, int(label)) for image, label in zip(split.images, split.labels, strict=True)]
+
+    class Images(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return len(data)
+
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+            image, label = data[index]
+            return transform(image), label
+
+    loader = torch.utils.data.DataLoader(Images(), batch_size=case.batch_size, shuffle=True)
+    model = network(case).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+
+    def epoch() -> None:
+        correct = 0
+        for images, labels in loader:
+            optimizer.zero_grad()
+            output = model(images)
+            loss = F.cross_entropy(output, labels)
+            correct += (
+                output.data.max(1, keepdim=True)[1].eq(labels.view_as(output.argmax(1)[:, None])).sum().item()
+            )
+            loss.backward()
+            for module in model.modules():
+                if isinstance(module, nn.BatchNorm2d | nn.BatchNorm1d):
+                    module.weight.grad.data.add_(LAM * torch.sign(module.weight.data))
+            optimizer.step()
+
+    return epoch
+
+
+def ours(case: Case, split: Split, **changes: object) -> Callable[[], None]:
+    """One epoch of netslim's loop."""
+    height, width, channels = case.shape
+    info = DatasetInfo(
+        name="random",
+        title="random",
+        classes=tuple("0123456789"),
+        image_size=(height, width),
+        channels=channels,
+        mean=(0.5,) * channels,
+        std=(0.25,) * channels,
+        sizes={"train": len(split)},
+        augment=case.augment,
+        sha256={},
+    )
+    recipe = Recipe(**{"epochs": 10_000, "batch_size": case.batch_size, "lam": LAM, **changes})
+    dataset = SimpleNamespace(info=info, split=lambda name: split)
+    model = network(case).to(memory_format=torch.channels_last).train()
+    run = Run(model, dataset, recipe, seed=0, teacher=None, device=torch.device("cpu"))
+
+    def epoch() -> None:
+        for images, labels in run.batches.epoch(run.step // run.batches.steps):
+            run.advance(images, labels)
+
+    return epoch
+
+
+def seconds(epoch: Callable[[], None]) -> float:
+    begun = time.process_time()
+    epoch()
+    return time.process_time() - begun
+
+
+def measure(case: Case, rounds: int) -> dict[str, float]:
+    """Median images per second of each side, and medians of the ratios within a round."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (case.images, *case.shape), dtype=np.uint8)
+    split = Split(images, random.integers(0, 10, case.images))
+    sides = {
+        "copied": copied(case, split),
+        "fp32": ours(case, split, precision="fp32"),
+        "auto": ours(case, split, precision="auto"),
+        "without L1": ours(case, split, precision="auto", lam=0.0),
+        "proximal": ours(case, split, precision="auto", penalty="proximal"),
+    }
+    for epoch in sides.values():
+        epoch()
+    spent = [{name: seconds(epoch) for name, epoch in sides.items()} for _ in range(rounds)]
+
+    def median(value: Callable[[dict[str, float]], float]) -> float:
+        return statistics.median(value(each) for each in spent)
+
+    found = {f"{name} images/s": median(lambda s, n=name: case.images / s[n]) for name in sides}
+    found |= {f"{name} x": median(lambda s, n=name: s["copied"] / s[n]) for name in ("fp32", "auto")}
+    costs = {"l1 costs %": "auto", "proximal costs %": "proximal"}
+    return found | {
+        title: median(lambda s, n=name: 100 * (s[n] / s["without L1"] - 1)) for title, name in costs.items()
+    }
+
+
+@click.command()
+@click.argument("cases", nargs=-1, type=click.Choice(sorted(CASES)))
+@click.option("--rounds", default=7, show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), help="Write FILE.json as well.")
+def main(cases: tuple[str, ...], rounds: int, output: Path | None) -> None:
+    torch.set_num_threads(1)
+    found = {}
+    for name in cases or CASES:
+        found[name] = measure(CASES[name], rounds)
+        click.echo(f"{CASES[name].title} done", err=True)
+    header = ("network", "copied loop", "netslim fp32", "netslim", "faster", "L1 costs", "proximal costs")
+    table = markdown(
+        header,
+        [
+            (
+                CASES[name].title,
+                f"{row['copied images/s']:,.0f}",
+                f"{row['fp32 images/s']:,.0f} ({row['fp32 x']:.2f}x)",
+                f"{row['auto images/s']:,.0f}",
+                f"{row['auto x']:.2f}x",
+                f"{row['l1 costs %']:+.1f} %",
+                f"{row['proximal costs %']:+.1f} %",
+            )
+            for name, row in found.items()
+        ],
+    )
+    told = facts("torchvision")
+    print(f"Images per second in training.\n\n{table}\n")
+    print("\n".join(f"- {name}: {value}" for name, value in told.items()))
+    if output:
+        write_json(output.with_suffix(".json"), {"facts": told, "rows": found})
+
+
+if __name__ == "__main__":
+    main()

@@ -116,9 +116,10 @@ def _description(folder: Path) -> dict[str, Any]:
         found = description.get("format") if isinstance(description, dict) else None
         problem = f"not a model of this version of netslim ({found!r}, not {FORMAT!r})"
         raise ModelError(problem, field=str(file), remedy=REMEDY)
-    absent = {"architecture", "plan", "tied", "sha256"} - description.keys()
+    kinds = {"architecture": dict, "plan": dict, "sha256": str, "tied": dict}
+    absent = [name for name, kind in kinds.items() if not isinstance(description.get(name), kind)]
     if absent:
-        raise ModelError(f"lacks {', '.join(sorted(absent))}", field=str(file), remedy=REMEDY)
+        raise ModelError(f"lacks {', '.join(absent)}", field=str(file), remedy=REMEDY)
     return description
 
 

@@ -191,6 +191,10 @@ def test_missing_files_are_named(saved: Path, tmp_path: Path) -> None:
         ("[]", "not a model of this version"),
         ('{"format": "netslim model 99"}', "not a model of this version of netslim .'netslim model 99'"),
         ('{"format": "netslim model 1", "plan": {}}', "lacks architecture, sha256, tied"),
+        (
+            '{"format": "netslim model 1", "architecture": [], "tied": []}',
+            "lacks architecture, plan, sha256, tied",
+        ),
     ],
 )
 def test_a_foreign_description_is_refused(saved: Path, content: str, message: str) -> None:

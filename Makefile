@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUNS := netslim-runs
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-zoo lint format readmes bench clean
+.PHONY: help install demo test test-zoo lint format readmes bench images lock e2e-docker clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -46,6 +46,17 @@ test-zoo: $(VENV)/installed-dev  ## every torchvision classifier with BatchNorm:
 
 bench: $(VENV)/installed-dev  ## ours against its peer, in one process
 	$(BIN)/python benchmarks/engine.py
+
+images: $(VENV)/installed  ## the steps' container images; BASE=image@digest, VARIANT=cpu, PIP_CONF=file
+	$(BIN)/python images/build.py $(if $(BASE),--base $(BASE)) $(if $(VARIANT),--variant $(VARIANT)) \
+		$(if $(PIP_CONF),--pip-conf $(PIP_CONF))
+
+lock: $(VENV)/installed  ## lock what the images install, from pyproject.toml and constraints.txt; VARIANT=cpu
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
+	PATH=$(BIN):$$PATH $(BIN)/python images/lock.py $(if $(VARIANT),--variant $(VARIANT))
+
+e2e-docker: $(VENV)/installed-dev  ## the whole pipeline in real containers; starts an engine if none runs
+	images/e2e.sh $(BIN)/python
 
 clean:  ## remove what was installed and made
 	rm -rf $(VENV) $(RUNS) build dist *.egg-info

@@ -14,7 +14,7 @@ from netslim.errors import ConfigError
 
 __all__ = ["Kind", "image"]
 
-Kind = Literal["data", "train", "export"]
+Kind = Literal["data", "train", "export", "consume"]
 
 
 def image(kind: Kind, *, registry: str = "", tag: str = "") -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from netslim import data, models, presets, tracking
-from netslim.errors import ConfigError, DataError, PipelineError
+from netslim.errors import ConfigError, DataError
+from pipelines import containers
 from pipelines.config import RunConfig
 
 __all__ = ["preflight"]
@@ -37,11 +37,6 @@ def preflight(config: RunConfig, tracking_uri: str) -> None:
             value=root,
             remedy="Give the folder with the dataset's files, or add --download",
         )
-    if config.runner == "docker" and not shutil.which("docker"):
-        raise PipelineError(
-            "no container engine was found",
-            field="runner",
-            value="docker",
-            remedy="Install Docker, or take --runner subprocess",
-        )
+    if config.runner == "docker":
+        containers.preflight()
     tracking.preflight(tracking_uri)

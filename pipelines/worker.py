@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 import warnings
 from pathlib import Path
 from typing import Any
+
+from pipelines import containers
 
 __all__ = ["main"]
 
@@ -24,12 +25,14 @@ def main(request: str) -> int:
     from kfp import components, local
 
     wanted: dict[str, Any] = json.loads(Path(request).read_text(encoding="utf-8"))
+    if wanted["runner"] == "docker":
+        wanted["arguments"] = containers.absolute(wanted["arguments"])
     # Cache hits are told outside of KFP's own logging context; without a handler they would go unseen.
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
     warnings.filterwarnings("ignore", message="You may be attemp", category=RuntimeWarning)
     warnings.filterwarnings("ignore", message=".*have no effect in the current local runner")
     local.init(
-        runner=runner(wanted["runner"], wanted["environment"]),
+        runner=runner(wanted),
         pipeline_root=wanted["root"],
         enable_caching=wanted["cache"],
         cache_root=str(Path(wanted["root"]) / "cache"),
@@ -43,17 +46,12 @@ def main(request: str) -> int:
     return 0
 
 
-def runner(kind: str, environment: dict[str, str]) -> Any:
-    """KFP's runner of that kind. A container sees nothing of the host's environment, so it is handed over."""
+def runner(wanted: dict[str, Any]) -> Any:
+    """KFP's runner of the kind that is wanted."""
+    if wanted["runner"] == "docker":
+        return containers.docker_runner(wanted)
     from kfp import local
 
-    if kind == "docker":
-        return local.DockerRunner(
-            user=f"{os.getuid()}:{os.getgid()}",  # so that the host's user owns the artifacts
-            shm_size="2g",
-            network_mode="host",  # the tracking server may be a process of this host
-            environment={"HOME": "/tmp", **environment},
-        )
     return local.SubprocessRunner(use_venv=False)
 
 

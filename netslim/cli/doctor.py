@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from netslim.errors import NetslimError
 __all__ = ["doctor"]
 
 PACKAGES = {
+    "numpy": "core",
     "torch": "core",
     "torchvision": "core",
     "safetensors": "core",
@@ -33,6 +35,16 @@ PACKAGES = {
     "docker": "docker",
 }
 
+IMAGES: dict[str, set[str]] = {
+    "data": {"core", "pipeline", "s3"},
+    "train": {"core", "pipeline", "s3", "tracking"},
+    "export": {"core", "pipeline", "s3", "tracking", "export", "report"},
+}
+"""The extras that the image of each kind of step must hold; an image says which it is in NETSLIM_IMAGE."""
+
+CONSUMER = ("numpy", "onnxruntime", "pillow")
+"""What the image for users of an exported model must hold instead of the core: no torch."""
+
 Finding = tuple[bool | None, str, str]  # (good, optional-and-absent is None; what; detail)
 
 
@@ -47,12 +59,13 @@ def doctor(tracking_uri: str | None, data_root: str | None) -> None:
     Ends with exit code 1 when something netslim cannot do without, or something asked for, is not right.
     """
     from rich.console import Console
+    from rich.markup import escape
 
     console = Console()
     bad = 0
     for good, what, detail in findings(tracking_uri, data_root):
         mark = {True: "[green]ok[/]", False: "[red]no[/]", None: "[dim]--[/]"}[good]
-        console.print(f" {mark}  {what:<16} {detail}", highlight=False, soft_wrap=True)
+        console.print(f" {mark}  {what:<16} {escape(detail)}", highlight=False, soft_wrap=True)
         bad += good is False
     sys.exit(1 if bad else 0)
 
@@ -60,14 +73,29 @@ def doctor(tracking_uri: str | None, data_root: str | None) -> None:
 def findings(tracking_uri: str | None, data_root: str | None) -> Iterator[Finding]:
     supported = sys.version_info >= (3, 11)
     yield supported, "python", f"{platform.python_version()}{'' if supported else ', but 3.11 is needed'}"
-    yield from packages()
-    yield accelerator()
-    yield kfp_runner()
-    yield docker_runner()
+    kind = os.environ.get("NETSLIM_IMAGE", "")
+    if kind == "consume":
+        yield from (required(name) for name in CONSUMER)
+    elif kind:
+        yield from (required(name) for name, extra in PACKAGES.items() if extra in IMAGES[kind])
+        yield accelerator()
+    else:
+        yield from packages()
+        yield accelerator()
+        yield kfp_runner()
+        yield docker_runner()
     if tracking_uri:
         yield reachable("tracking server", tracking_uri, check_tracking)
     if data_root:
         yield reachable("data root", data_root, check_root)
+
+
+def required(name: str) -> Finding:
+    """A package that an image cannot do without."""
+    try:
+        return True, name, importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False, name, "missing: build the image again"
 
 
 def packages() -> Iterator[Finding]:

@@ -1,0 +1,202 @@
+"""Which choices are independent: from classes of channels and a policy to the units that are ranked.
+
+Two BatchNorms that feed one residual stream, or read it, can choose together (*group*): then their channels
+vanish from the stream. Or each chooses alone (*select*): the stream stays as wide as anyone needs it, and
+selections and narrow branches stand between. The importance of a joint choice is the mean of its |gamma|.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, get_args
+
+import numpy as np
+
+from netslim.errors import ConfigError
+from netslim.graph.classes import Ints, classes
+from netslim.graph.structure import Bools, Structure
+from netslim.threshold import Unit
+
+__all__ = ["Coupling", "Policy", "couple"]
+
+Policy = Literal["auto", "group", "select"]
+
+
+@dataclass(frozen=True, eq=False)
+class Coupling:
+    """The units, and what each of their channels stands for.
+
+    Args:
+        units: what `threshold.choose` picks from.
+        element: the joint choice that each position (channel of a BatchNorm) belongs to.
+        members: for each unit by name, the joint choices in the order of its channels.
+    """
+
+    units: tuple[Unit, ...]
+    element: Ints
+    members: dict[str, Ints]
+
+    def removed(self, keep: dict[str, Ints]) -> Bools:
+        """bool[positions]: what goes when these channels of each unit stay."""
+        gone = np.zeros(int(self.element.max(initial=-1)) + 1, dtype=bool)
+        for name, members in self.members.items():
+            gone[np.delete(members, keep[name])] = True
+        return gone[self.element]
+
+
+def couple(structure: Structure, policy: Policy) -> Coupling:
+    """Find the independent choices.
+
+    A class that would have to vanish in equal numbers from several blocks, and cannot be held to that, is
+    frozen; this may undo what others need, so it is repeated until nothing changes.
+
+    Raises:
+        ConfigError: unknown policy.
+    """
+    if policy not in get_args(Policy):
+        remedy = f"Use one of {', '.join(get_args(Policy))}"
+        raise ConfigError("unknown policy", field="policy", value=policy, remedy=remedy)
+    while True:
+        search = _Search(structure, policy)
+        broken = search.units()
+        if not broken:
+            return search.coupling()
+        for labels in broken:
+            structure.freeze(labels, "groups of them would not stay equal")
+
+
+class _Search:
+    """One round: tie positions to elements, elements to units, and see which equal counts cannot be kept."""
+
+    def __init__(self, structure: Structure, policy: Policy) -> None:
+        self.structure, self.policy = structure, policy
+        positions = np.arange(structure.owner.size)
+        self.touched = np.concatenate([structure.read, structure.fed])
+        self.touching = np.tile(positions, 2)
+        joint = self._joint() & (structure.reasons == 0)
+        order = np.argsort(self.touched, kind="stable")
+        near = (self.touched[order[1:]] == self.touched[order[:-1]]) & joint[self.touched[order[1:]]]
+        pairs = (self.touching[order[:-1][near]], self.touching[order[1:][near]])
+        self.element = classes(positions.size, [pairs])
+        self.count = int(self.element.max(initial=-1)) + 1
+        self.reason = np.zeros(self.count, dtype=np.int64)
+        np.maximum.at(self.reason, self.element, self._frozen_positions())
+
+    def _joint(self) -> Bools:
+        """The classes that all BatchNorms that touch them remove together."""
+        structure, facts = self.structure, self.structure.facts
+        if self.policy == "group":
+            return np.ones(structure.count, dtype=bool)
+        joint = np.zeros(structure.count, dtype=bool)
+        feeders = np.bincount(structure.fed, minlength=structure.count)
+        if facts.bound:  # BatchNorm - depthwise convolution - BatchNorm: one choice, made twice
+            joint[structure.of_label[np.concatenate(facts.bound)]] = True
+            joint &= feeders > 0
+        if self.policy == "auto":
+            joint |= feeders > 1
+        for blocks in facts.balanced:
+            joint[structure.of_label[blocks]] = True
+        fixed = ~np.array([norm.module for norm in structure.norms])[structure.owner]
+        joint[structure.read[fixed]] = joint[structure.fed[fixed]] = True
+        return joint
+
+    def _frozen_positions(self) -> Ints:
+        """For each position, the reason why it may not go, or 0."""
+        structure = self.structure
+        reasons = structure.reasons
+        own, read, fed = reasons[structure.factors], reasons[structure.read], reasons[structure.fed]
+        fixed = ~np.array([norm.module for norm in structure.norms])[structure.owner]
+        if (
+            self.policy != "group"
+        ):  # a selection lets a BatchNorm choose beside a tensor that has to stay whole
+            read, fed = np.where(fixed, read, 0), np.where(fixed, fed, 0)
+        return np.maximum(own, np.where(fed > 0, fed, read))
+
+    def units(self) -> list[Ints]:
+        """Find the units; returns the blocks of labels that cannot be kept equal, if any."""
+        structure = self.structure
+        found = [(blocks, self._rows(blocks)) for blocks in structure.facts.balanced]
+        broken = [blocks for blocks, rows in found if rows is None]
+        held = [(blocks, rows) for blocks, rows in found if rows is not None and rows.size]
+        unit = _Partition(self.reason)  # elements are in one unit when nothing tells them apart
+        for start, stop in pairwise(structure.starts):
+            unit.refine(*np.unique(self.element[start:stop], return_counts=True))
+        for _, rows in held:
+            unit.refine(np.unique(rows), 0)
+        cell = _Partition(unit.part)  # and in one cell of it if they are in the same block of each kind
+        for _, rows in held:
+            for block in rows:
+                cell.refine(np.unique(block), 0)
+        self.unit, self.cell = unit.part, cell.part
+        sizes = np.bincount(self.cell)
+        for blocks, rows in held:
+            members = np.flatnonzero(self.unit == self.unit[rows[0, 0]])
+            alone = np.isin(rows, members).all()
+            if not alone or np.ptp(sizes[self.cell[members]]):
+                broken.append(blocks)
+        return broken
+
+    def _rows(self, blocks: Ints) -> Ints | None:
+        """The elements of each block; empty if the blocks are equal by themselves, None if never for sure."""
+        structure = self.structure
+        kinds = structure.of_label[blocks]
+        ordered = np.sort(kinds, axis=1)
+        if (ordered == ordered[:1]).all():
+            return np.empty((0, 0), dtype=np.int64)
+        owner = np.full(structure.count, -1)
+        owner[self.touched] = self.element[self.touching]
+        rows = owner[kinds]
+        stays = (structure.reasons[kinds] > 0) | (rows < 0) | (self.reason[rows] > 0)
+        if stays.all():
+            return np.empty((0, 0), dtype=np.int64)
+        each, times = np.unique(rows, return_counts=True)
+        once = [np.unique(row).size for row in rows]
+        if stays.any() or np.ptp(times) or np.ptp(once) or sum(once) != each.size:
+            return None  # some stay and some may go, or one channel counts in several blocks
+        return rows
+
+    def coupling(self) -> Coupling:
+        """The units as `threshold.choose` takes them, the BatchNorms in the order of the network."""
+        structure = self.structure
+        sizes = np.bincount(self.element, minlength=self.count)
+        importance = np.bincount(self.element, structure.importance, self.count) / sizes
+        first = np.unique(self.element, return_index=True)[1]
+        order = np.lexsort((first, self.cell, self.unit))
+        bounds = np.flatnonzero(np.diff(self.unit[order])) + 1
+        units: list[Unit] = []
+        members: dict[str, Ints] = {}
+        for elements in sorted(np.split(order, bounds), key=lambda own: int(first[own].min())):
+            name = self._name(elements, first, members)
+            members[name] = elements
+            reason, groups = int(self.reason[elements[0]]), np.unique(self.cell[elements]).size
+            why = structure.why(reason) if reason else ""
+            units.append(Unit(name, importance[elements], int(sizes[elements[0]]), groups, why))
+        return Coupling(tuple(units), self.element, members)
+
+    def _name(self, elements: Ints, first: Ints, taken: Container[str]) -> str:
+        """The first BatchNorm, how many share its choice, and which of its channels if there are others."""
+        structure = self.structure
+        owners = structure.owner[self.element == elements[0]]
+        name: str = structure.norms[owners[0]].path
+        others = np.unique(owners).size - 1
+        name += f" (+{others})" if others else ""
+        if name not in taken:
+            return name
+        channels = first[elements] - structure.starts[owners[0]]
+        return f"{name} [{channels.min()}-{channels.max()}]"
+
+
+class _Partition:
+    """Parts of 0 .. n - 1 that are split again and again by what tells their members apart."""
+
+    def __init__(self, part: Ints) -> None:
+        self.part = np.unique(part, return_inverse=True)[1]
+        self.parts = int(self.part.max(initial=-1)) + 1
+
+    def refine(self, members: Ints, mark: Ints | int) -> None:
+        """Take `members` out of their parts; those of one part and equal marks stay together."""
+        key = self.part[members] * (int(np.max(mark, initial=0)) + 1) + mark
+        self.part[members] = self.parts + np.unique(key, return_inverse=True)[1]
+        self.parts += members.size

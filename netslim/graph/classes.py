@@ -1,0 +1,38 @@
+"""Which numbered things are the same thing: equivalence classes from a heap of pairs, all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Ints", "classes"]
+
+Ints = npt.NDArray[np.int64]
+
+
+def classes(size: int, pairs: Sequence[tuple[Ints, Ints]]) -> Ints:
+    """Number the classes of 0 .. size - 1 under the equivalence that `pairs` generate.
+
+    Args:
+        size: how many things there are.
+        pairs: arrays (a, b) of equal shape; a[i] and b[i] are the same thing.
+
+    Returns:
+        int64[size], the class of each thing, numbered from 0 in the order of the classes' first members.
+    """
+    least: Ints = np.arange(size, dtype=np.int64)
+    if pairs:
+        left = np.concatenate([np.ravel(a) for a, _ in pairs])
+        right = np.concatenate([np.ravel(b) for _, b in pairs])
+        while True:  # hook the greater root under the lesser, then flatten; the rounds are logarithmic
+            low, high = np.minimum(least[left], least[right]), np.maximum(least[left], least[right])
+            apart = low != high
+            if not apart.any():
+                break
+            left, right, low, high = left[apart], right[apart], low[apart], high[apart]
+            np.minimum.at(least, high, low)
+            while not np.array_equal(least, least[least]):
+                least = least[least]
+    return np.unique(least, return_inverse=True)[1].astype(np.int64)

@@ -1,0 +1,75 @@
+"""From the channels that go to the plan: what every layer keeps, and where selections stand."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+from torch import nn
+
+from netslim.graph.classes import Ints
+from netslim.graph.facts import Norm, Read
+from netslim.graph.structure import Bools, Structure
+from netslim.plan import Edit, Keep, Places, Plan
+
+__all__ = ["cut"]
+
+_VECTORS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.PReLU)
+
+
+def cut(structure: Structure, removed: Bools) -> Plan:
+    """The plan that removes these positions (bool[positions]) and all that only they needed."""
+    facts = structure.facts
+    stays = ~structure.vanishing(removed)[structure.of_label]
+    edits: dict[str, Edit] = {}
+    for norm, (start, stop) in zip(structure.norms, pairwise(structure.starts), strict=True):
+        edits |= _norm_edits(norm, ~removed[start:stop], stays)
+    for read in facts.reads.values():
+        edits |= _read_edits(read, stays)
+    done = {path for norm in structure.norms for path in (norm.weight, norm.bias, norm.mean, norm.variance)}
+    done |= {path for read in facts.reads.values() for path in (read.weight, read.bias)}
+    for (path, axis), labels in facts.axes.items():
+        keep = _keep(stays[labels])
+        if path in done or keep is None:
+            continue
+        parent, module = facts.owner(path, *_VECTORS)
+        edits[parent if module else path] = Edit(into=keep) if axis == 1 else Edit(out=keep)
+    return Plan(edits)
+
+
+def _keep(stays: Bools) -> Keep | None:
+    return None if stays.all() else Keep(stays.size, tuple(np.flatnonzero(stays).tolist()))
+
+
+def _norm_edits(norm: Norm, keep: Bools, stays: Bools) -> dict[str, Edit]:
+    out = _keep(keep)
+    if not norm.module:
+        vectors = (norm.weight, norm.bias, norm.mean, norm.variance)
+        return {path: Edit(out=out, norm=path == norm.weight) for path in vectors if path and out}
+    reads, _ = _seats(norm.reads[keep], stays[norm.stream])
+    places, width = _seats(norm.places[keep], stays[norm.fed])
+    had = norm.reads.size < norm.stream.size or norm.places.size < norm.fed.size
+    if out is None and reads is None and places is None and not had:
+        return {}
+    placed = None if places is None else Places(width, places, fill=bool(norm.fill))
+    return {norm.path: Edit(out=out, norm=True, reads=reads, places=placed)}
+
+
+def _seats(chosen: Ints, stays: Bools) -> tuple[tuple[int, ...] | None, int]:
+    """Where the chosen channels of a tensor are once it is narrower, None if they are all; and its width."""
+    assert stays[chosen].all(), "a channel vanishes that a BatchNorm needs"
+    seats, width = (np.cumsum(stays) - 1)[chosen], int(stays.sum())
+    whole = np.array_equal(seats, np.arange(width))
+    return (None if whole else tuple(seats.tolist())), width
+
+
+def _read_edits(read: Read, stays: Bools) -> dict[str, Edit]:
+    out, into = _keep(stays[read.outputs]), _keep(stays[read.inputs.labels])
+    if out is None and into is None:
+        return {}
+    if read.module:
+        return {read.module: Edit(out=out, into=into)}
+    edits = {read.weight: Edit(out=into, into=out) if read.transposed else Edit(out=out, into=into)}
+    if read.bias and out is not None:
+        edits[read.bias] = Edit(out=out)
+    return edits

@@ -1,0 +1,279 @@
+"""Rules for the layers with weights: who mixes channels, who keeps them apart, who scales them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from netslim.graph.channels import Channels, Floats
+from netslim.graph.facts import IN, OUT, Facts, Norm, Read, Taps
+from netslim.graph.traced import Traced, channels_of, made, rule, shape_of, unknown
+from netslim.selection import Narrowed
+
+__all__ = ["inputs_along", "outputs_along", "values_of"]
+
+_CONVOLUTIONS = (
+    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
+    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
+)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+@rule("conv1d", "conv2d", "conv3d")
+def _convolution(
+    func: Any,
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
+    arguments = (input, weight, bias, stride, padding, dilation, groups)
+    if not _own(weight, bias) or not isinstance(input, Traced) or input.dim() != weight.dim():
+        return unknown(func, arguments, {})
+    shape = shape_of(func, arguments, {}).shape
+    taps = _taps(input, weight, shape, stride, padding, dilation)
+    return _convolve(input, weight, bias, shape, groups, taps, transposed=False)
+
+
+@rule("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+def _transposed(
+    func: Any,
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Any:
+    arguments = (input, weight, bias, stride, padding, output_padding, groups, dilation)
+    if not _own(weight, bias) or not isinstance(input, Traced) or input.dim() != weight.dim():
+        return unknown(func, arguments, {})
+    shape = shape_of(func, arguments, {}).shape
+    taps = _taps(input, weight, shape, stride, padding, dilation)
+    return _convolve(input, weight, bias, shape, groups, taps, transposed=True)
+
+
+@rule("linear")
+def _linear(func: Any, input: Any, weight: Any, bias: Any = None) -> Any:
+    if not _own(weight, bias) or not isinstance(input, Traced) or weight.dim() != 2:
+        return unknown(func, (input, weight, bias), {})
+    facts, axis, width = input.facts, input.dim() - 1, weight.shape[0]
+    inputs, outputs = inputs_along(input, axis), facts.axis(weight.source, OUT, width)
+    module, _ = facts.owner(weight.source, nn.Linear)
+    _mix(facts, Read(weight.source, _source(bias), inputs, outputs, module))
+    return outputs_along(input, (*input.shape[:-1], width), axis, Channels.raw(outputs), bias)
+
+
+@rule("batch_norm", linear=True)
+def _batch_norm(
+    func: Any,
+    input: Any,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: Any = False,
+    momentum: Any = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    vectors = (weight, bias, running_mean, running_var)
+    if not isinstance(input, Traced) or not _own(*vectors):
+        return unknown(func, (input, running_mean, running_var, weight, bias, training, momentum, eps), {})
+    facts, width, inputs = input.facts, input.shape[1], inputs_along(input, 1)
+    factors = inputs.labels if weight is None else facts.axis(weight.source, 0, width)
+    for vector in vectors:
+        if vector is not None:
+            facts.merge(facts.axis(vector.source, 0, width), factors)
+    if weight is None:
+        facts.leaked.extend(inputs.terms)
+        return outputs_along(input, input.shape, 1, inputs.unknown(), None)
+    norm = _norm(facts, input, inputs, vectors)
+    sent = values_of(facts, bias.source) if bias is not None else np.zeros(width)
+    kept = Channels(norm.fed[norm.places], np.zeros(width), sent)
+    result = outputs_along(input, input.shape, 1, kept, None)
+    result.made_by = norm
+    return result
+
+
+@rule("prelu")
+def _prelu(func: Any, input: Any, weight: Any) -> Any:
+    if not isinstance(input, Traced) or not _own(weight):
+        return unknown(func, (input, weight), {})
+    slopes = values_of(input.facts, weight.source)
+    kept = channels_of(input)
+    if kept is None:
+        return made(input, None)
+    if slopes.size == 1:
+        slopes = slopes.ravel()[0]
+    else:
+        kept = inputs_along(input, 1)
+        input.facts.merge(input.facts.axis(weight.source, 0, slopes.size), kept.labels)
+    masked, constant = (np.where(sent < 0, slopes * sent, sent) for sent in (kept.masked, kept.constant))
+    result = Channels(kept.labels, masked, constant, kept.exact)
+    return made(input, result) if slopes.size == 1 else outputs_along(input, input.shape, 1, result, None)
+
+
+def _convolve(
+    input: Traced,
+    weight: Traced,
+    bias: Any,
+    shape: tuple[int, ...],
+    groups: int,
+    taps: Taps,
+    transposed: bool,
+) -> Traced:
+    facts = input.facts
+    inputs, outputs = inputs_along(input, 1), facts.axis(weight.source, OUT, shape[1])
+    module, _ = facts.owner(weight.source, *_CONVOLUTIONS)
+    depthwise = 1 < groups == input.shape[1]
+    read = Read(weight.source, _source(bias), inputs, outputs, module, groups, taps, transposed, depthwise)
+    if depthwise:
+        _keep_apart(facts, read)
+        return outputs_along(input, shape, 1, _filtered(facts, read), bias)
+    if groups > 1:
+        facts.balance(inputs.labels.reshape(groups, -1))
+        facts.balance(outputs.reshape(groups, -1))
+    _mix(facts, read)
+    return outputs_along(input, shape, 1, replace(Channels.raw(outputs), terms=(outputs,)), bias)
+
+
+def _mix(facts: Facts, read: Read) -> None:
+    """Every output depends on every input: a removed input must have been a constant, and 0 at a border."""
+    sent, layer = read.inputs.masked, read.module or read.weight
+    facts.merge(facts.axis(read.weight, IN, sent.size), read.inputs.labels)
+    facts.freeze(read.inputs.labels[np.isnan(sent)], f"{layer} reads them as they are")
+    if read.bordered or not (read.bias or read.module):
+        shifted = ~np.isnan(sent) & (sent != 0)
+        facts.freeze(read.inputs.labels[shifted], f"{layer} reads them activated to something else than 0")
+    first = facts.reads.setdefault(read.weight, read)
+    if first is read or facts.again:
+        return
+    # The layer is called again: one bias has to make up for both calls, so both must miss the same.
+    facts.freeze(read.inputs.labels[first.inputs.masked != sent], f"{layer} is used twice, differently")
+    same = first.inputs.constant == read.inputs.constant
+    constant = np.where(same, read.inputs.constant, np.nan)
+    exact = first.inputs.exact and read.inputs.exact and first.taps == read.taps
+    facts.reads[read.weight] = replace(first, inputs=replace(first.inputs, constant=constant, exact=exact))
+
+
+def _keep_apart(facts: Facts, read: Read) -> None:
+    """A depthwise convolution: input c makes outputs c * m to c * m + m - 1, so they go together."""
+    labels = read.inputs.labels
+    facts.merge(facts.axis(read.weight, IN, labels.size), labels)
+    facts.merge(np.repeat(labels, read.outputs.size // labels.size), read.outputs)
+    facts.bound.append(labels)
+    facts.reads.setdefault(read.weight, read)
+    if not read.module:  # the number of groups is a constant of the model's code
+        facts.freeze(labels, f"a depthwise convolution is called as a function at {facts.where()}")
+
+
+def _filtered(facts: Facts, read: Read) -> Channels:
+    """What a depthwise convolution makes of constants: exact without a border, or for 0."""
+    times = read.outputs.size // read.inputs.labels.size
+    masked, constant = (np.repeat(sent, times) for sent in (read.inputs.masked, read.inputs.constant))
+    exact = read.inputs.exact
+    if (masked != 0).any() or (constant != 0).any():
+        kernel = values_of(facts, read.weight)
+        gain = kernel.reshape(read.outputs.size, -1).sum(axis=1)
+        if read.bordered:
+            masked = np.where(masked == 0, 0.0, np.nan)
+            exact = exact and not (constant != 0).any()
+        masked, constant = masked * gain, constant * gain
+    if read.bias:
+        bias = values_of(facts, read.bias)
+        masked, constant = masked + bias, constant + bias
+    return Channels(read.outputs, masked, constant, exact)
+
+
+def _norm(facts: Facts, input: Traced, inputs: Channels, vectors: tuple[Any, ...]) -> Norm:
+    """The BatchNorm with this weight; met again, it stands between the same channels again."""
+    weight, bias, mean, variance = map(_source, vectors)
+    stream, reads = input.selected or (inputs.labels, np.arange(inputs.labels.size))
+    norm = facts.norms.get(weight)
+    if norm is None:
+        path, module = facts.owner(weight, *_NORMS)
+        parent, narrowed = facts.owner(path, Narrowed)
+        fed = facts.new(reads.size)
+        norm = Norm(
+            parent if narrowed else path or weight,
+            bool(module),
+            *(weight, bias, mean, variance),
+            *(stream, reads, fed, np.arange(fed.size)),
+            inputs.terms,
+        )
+        if not mean:
+            facts.leaked.extend(inputs.terms)
+        facts.norms[weight] = norm
+        return norm
+    facts.leaked.extend((*norm.terms, *inputs.terms) if not facts.again else ())
+    if norm.stream.size == stream.size and np.array_equal(norm.reads, reads):
+        facts.merge(norm.stream, stream)
+    else:
+        reason = f"{norm.path} reads it in two ways"
+        facts.freeze(norm.stream, reason)
+        facts.freeze(stream, reason)
+    return norm
+
+
+def _own(*parameters: Any) -> bool:
+    """All of these are parameters or buffers of the model, or None."""
+    return all(p is None or (isinstance(p, Traced) and p.source) for p in parameters)
+
+
+def _source(parameter: Any) -> str:
+    return "" if parameter is None else str(parameter.source)
+
+
+def values_of(facts: Facts, path: str) -> Floats:
+    values: Floats = facts.values[path].detach().double().cpu().numpy()
+    return values
+
+
+def inputs_along(input: Traced, axis: int) -> Channels:
+    """The channels along `axis`; where they are not known, new ones that must stay."""
+    facts, size, channels = input.facts, input.shape[axis], channels_of(input)
+    found = channels.along(axis, size) if channels is not None else None
+    if found is not None:
+        return found
+    if channels is not None:
+        facts.freeze(channels.labels, f"they do not lie along one axis at {facts.where()}")
+    labels = facts.new(size)
+    facts.freeze(labels, input.why)
+    return Channels.raw(labels)
+
+
+def outputs_along(input: Traced, shape: tuple[int, ...], axis: int, kept: Channels, bias: Any) -> Traced:
+    """A tensor with these channels, given as vectors, along `axis`; `bias` holds them as well."""
+    facts, size = input.facts, shape[axis]
+    if bias is not None:
+        facts.merge(facts.axis(bias.source, 0, size), kept.labels)
+    if size == 1:
+        facts.freeze(kept.labels, "it is the only channel")
+        facts.leaked.extend(kept.terms)
+        return made(input, None, shape)
+    lies = tuple(size if number == axis else 1 for number in range(len(shape)))
+    return made(input, kept.moved(lambda vector: vector.reshape(lies)), shape)
+
+
+def _taps(input: Traced, weight: Traced, shape: Any, stride: Any, padding: Any, dilation: Any) -> Taps:
+    axes = weight.dim() - 2
+
+    def each(value: Any) -> tuple[int, ...]:
+        return (int(value),) * axes if isinstance(value, int) else tuple(int(v) for v in value)
+
+    if padding == "same":  # the output is as large as the input: d * (k - 1) zeros in all
+        padding = [d * (k - 1) / 2 for d, k in zip(each(dilation), weight.shape[2:], strict=True)]
+        padding = [math.ceil(p) for p in padding]
+    elif padding == "valid":
+        padding = 0
+    sizes = tuple(input.shape[2:]), tuple(shape[2:])
+    return Taps(*sizes, each(stride), each(padding), each(dilation))

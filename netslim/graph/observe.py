@@ -1,0 +1,96 @@
+"""Run a network once, on tensors without data, and learn how its channels depend on each other.
+
+The run takes the model's own Python path, with real shapes, so whatever decides by a shape works. The mode is
+eval; if the model's own code decides by `self.training` (auxiliary heads), it is run in train mode as well.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from netslim.errors import ModelError, NetslimError
+from netslim.graph import joining, layers, moving, pointwise, pooling, selecting
+from netslim.graph.facts import Facts
+from netslim.graph.traced import Mode, Traced
+
+__all__ = ["observe"]
+
+RULES = (joining, layers, moving, pointwise, pooling, selecting)  # imported for the rules they register
+
+_OBLIVIOUS = ("torch.nn.", "torchvision.ops.")
+"""Where a module's mode changes no dependency: dropout and its kind, BatchNorm, stochastic depth."""
+
+
+def observe(model: nn.Module, example_input: Any) -> Facts:
+    """Learn the dependencies of `model`, which stays as it is; its weights are read, not copied.
+
+    Args:
+        example_input: what the model takes: a tensor, batch first, or a tuple of arguments. Only its shape
+            and type count.
+
+    Raises:
+        ModelError: the model cannot be run without data; the message names the line.
+    """
+    if isinstance(model, torch.jit.ScriptModule):
+        remedy = "Give the Python module it was made from"
+        raise ModelError("a TorchScript module cannot be slimmed", field="model", remedy=remedy)
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    facts = Facts(tensors, dict(model.named_modules()))
+    skeleton = _skeleton(model, facts)
+    inputs = example_input if isinstance(example_input, tuple) else (example_input,)
+    _run(skeleton, inputs, facts, training=False)
+    if facts.branches:
+        facts.again = True
+        _run(skeleton, inputs, facts, training=True)
+    return facts
+
+
+def _skeleton(model: nn.Module, facts: Facts) -> nn.Module:
+    """A copy of the modules whose parameters and buffers are traced tensors, and that has no hooks."""
+    memo: dict[int, Any] = {}
+    for path, tensor in facts.values.items():
+        if path.endswith("num_batches_tracked"):
+            memo[id(tensor)] = torch.empty_like(tensor, device="meta")
+        else:
+            memo[id(tensor)] = Traced(tensor.shape, tensor.dtype, facts, source=path)
+    for module in facts.modules.values():
+        for value in vars(module).values():
+            if isinstance(value, Tensor):
+                memo[id(value)] = value.detach().clone()
+    skeleton = copy.deepcopy(model, memo)
+    paths = {}
+    for path, module in skeleton.named_modules():
+        paths[id(module)] = path
+        module._forward_hooks.clear()
+        module._forward_pre_hooks.clear()
+    facts.paths = paths
+    return skeleton
+
+
+def _run(skeleton: nn.Module, inputs: tuple[Any, ...], facts: Facts, *, training: bool) -> None:
+    for module in skeleton.modules():
+        oblivious = type(module).__module__.startswith(_OBLIVIOUS)
+        vars(module)["training"] = training if oblivious else Mode(training, facts)
+
+    def traced(value: Tensor) -> Traced:
+        return Traced(value.shape, value.dtype, facts, why="they are the network's input")
+
+    try:
+        with torch.no_grad():
+            outputs = skeleton(*tree_map_only(Tensor, traced, inputs))
+    except NetslimError:
+        raise
+    except Exception as error:
+        given = ", ".join(str(tuple(value.shape)) for value in inputs if isinstance(value, Tensor))
+        problem = f"the model does not run on it ({type(error).__name__}: {error})"
+        remedy = "Give an input of the shape and dtype that the model takes"
+        raise ModelError(problem, field="example_input", value=given, remedy=remedy) from error
+    for output in tree_leaves(outputs):
+        if isinstance(output, Traced) and output.channels is not None:
+            facts.freeze(output.channels.labels, "they are the network's output")
+            facts.leaked.extend(output.channels.terms)

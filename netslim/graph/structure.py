@@ -1,0 +1,128 @@
+"""The facts put together: the classes of channels, who touches them, and which of them may vanish."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from netslim.errors import ModelError
+from netslim.graph.classes import Ints, classes
+from netslim.graph.facts import Facts, Norm
+
+__all__ = ["Structure"]
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(eq=False)
+class Structure:
+    """A class of channels is a set of places that can only go together.
+
+    A *position* is one channel of one BatchNorm; positions are numbered through, BatchNorm by BatchNorm.
+    A class may vanish when every BatchNorm that reads it or feeds it removes its position there. Everything
+    else that a network needs of a removed channel is proven beforehand, or the class is frozen.
+    """
+
+    facts: Facts
+
+    @cached_property
+    def norms(self) -> list[Norm]:
+        return list(self.facts.norms.values())
+
+    def __post_init__(self) -> None:
+        sizes = np.bincount(self.of_label)
+        for norm in self.norms:
+            factors = self.facts.axes[norm.weight, 0]
+            vectors = sum(path != "" for path in (norm.weight, norm.bias, norm.mean, norm.variance))
+            shared = factors[sizes[self.of_label[factors]] != vectors]
+            self.facts.freeze(shared, f"the factors of {norm.path} are used elsewhere as well")
+
+    @cached_property
+    def of_label(self) -> Ints:
+        """The class of each label."""
+        return classes(self.facts.labels, self.facts.same)
+
+    @cached_property
+    def count(self) -> int:
+        return int(self.of_label.max(initial=-1)) + 1
+
+    @cached_property
+    def reasons(self) -> Ints:
+        """For each class, 1 + the number of the first fact that freezes it, or 0."""
+        reasons = np.zeros(self.count, dtype=np.int64)
+        for number, frozen in reversed(list(enumerate(self.facts.frozen, start=1))):
+            reasons[self.of_label[frozen.labels]] = number
+        return reasons
+
+    @cached_property
+    def factors(self) -> Ints:
+        """The class of each position's own factor, which is frozen if the model's code uses the factor."""
+        factors: Ints = self.of_label[
+            np.concatenate([self.facts.axes[norm.weight, 0] for norm in self.norms])
+        ]
+        return factors
+
+    def why(self, reason: int) -> str:
+        return self.facts.frozen[reason - 1].reason
+
+    def freeze(self, labels: Ints, reason: str) -> None:
+        """Found later: these have to stay as well."""
+        self.facts.freeze(labels, reason)
+        vars(self).pop("reasons", None)
+
+    @cached_property
+    def starts(self) -> Ints:
+        """The first position of each BatchNorm, and one past the last of all."""
+        return np.cumsum([0, *(norm.width for norm in self.norms)])
+
+    @cached_property
+    def owner(self) -> Ints:
+        """The BatchNorm of each position."""
+        return np.repeat(np.arange(len(self.norms)), np.diff(self.starts))
+
+    @cached_property
+    def read(self) -> Ints:
+        """The class that each position reads."""
+        read: Ints = self.of_label[np.concatenate([norm.stream[norm.reads] for norm in self.norms])]
+        return read
+
+    @cached_property
+    def fed(self) -> Ints:
+        """The class that each position feeds."""
+        fed: Ints = self.of_label[np.concatenate([norm.fed[norm.places] for norm in self.norms])]
+        return fed
+
+    @cached_property
+    def importance(self) -> npt.NDArray[np.float64]:
+        """|gamma| of each position, raw.
+
+        Raises:
+            ModelError: one is NaN or infinite.
+        """
+        found = []
+        for norm in self.norms:
+            factors = self.facts.values[norm.weight].detach().double().cpu().abs().numpy()
+            if not np.isfinite(factors).all():
+                remedy = "Its training diverged; prune an earlier checkpoint, or train with a lower rate"
+                raise ModelError("a scaling factor is NaN or infinite", field=norm.path, remedy=remedy)
+            found.append(factors)
+        return np.concatenate(found)
+
+    def vanishing(self, removed: Bools) -> Bools:
+        """Which classes vanish when these positions go.
+
+        Args:
+            removed: bool[positions].
+
+        Returns:
+            bool[classes].
+        """
+        kept, gone = np.zeros((2, self.count), dtype=bool)
+        for touched in (self.read, self.fed):
+            kept[touched[~removed]] = True
+            gone[touched[removed]] = True
+        vanishing: Bools = gone & ~kept & (self.reasons == 0)
+        return vanishing

@@ -1,0 +1,329 @@
+"""Tensors without data that know their channels: running a network on them reads its dependencies.
+
+Every torch operation on a `Traced` tensor comes here first, whoever calls it. If there is a rule for it, the
+rule says what becomes of the channels. If there is none, or the rule cannot prove what it needs, the channels
+are frozen and the reason names the operation and the line. Nothing is computed and nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
+
+from netslim.errors import ModelError
+from netslim.graph.channels import Channels
+from netslim.graph.classes import Ints
+from netslim.graph.counts import Count
+from netslim.graph.facts import Facts, Norm
+
+__all__ = ["Mode", "Traced", "channels_of", "made", "rule", "shape_of", "size_of", "unknown"]
+
+
+class Traced(Tensor):
+    """A tensor of the network, or one of its parameters and buffers.
+
+    Attributes:
+        channels: what is known of its channels; None for nothing, and then `why` says why.
+        source: the path of the parameter or buffer that it is; "" for any other tensor.
+        memory: what it shares with its views.
+        made_by: the BatchNorm whose output it is.
+        selected: if `netslim.selection` made it, the labels selected from and the channels read.
+    """
+
+    facts: Facts
+    channels: Channels | None
+    why: str
+    source: str
+    memory: Memory
+    made_by: Norm | None
+    selected: tuple[Ints, Ints] | None
+
+    @staticmethod
+    def __new__(
+        cls, shape: Iterable[int], dtype: torch.dtype, facts: Facts, why: str = "", source: str = ""
+    ) -> Traced:
+        meta = torch.device("meta")
+        self: Traced = Tensor._make_wrapper_subclass(cls, tuple(shape), dtype=dtype, device=meta)
+        self.facts, self.why, self.source = facts, why, source
+        self.channels, self.made_by, self.selected, self.memory = None, None, None, Memory()
+        return self
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        with torch._C.DisableTorchFunctionSubclass():
+            return _dispatch(func, args, kwargs or {})
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        raise ModelError(f"{func} reads the network's tensors behind torch's back", field="model")
+
+
+class Memory:
+    """What a tensor shares with its views: a change through one of them makes the others unknown."""
+
+    def __init__(self) -> None:
+        self.shared = False
+        self.changed = False
+        self.heirs: list[Memory] = []
+
+    def change(self) -> None:
+        self.changed = True
+        for heir in self.heirs:
+            heir.change()
+
+    def written(self) -> Memory:
+        """The memory of the tensor that an operation in place has just written to."""
+        if not self.shared and not self.changed:
+            return self
+        self.change()
+        heir = Memory()
+        self.heirs.append(heir)
+        return heir
+
+
+class Mode:
+    """A module's `training` flag that notices when the model's own code decides by it."""
+
+    def __init__(self, training: bool, facts: Facts) -> None:
+        self.training, self.facts = training, facts
+
+    def __bool__(self) -> bool:
+        self.facts.branches = True
+        return self.training
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How one operation treats channels.
+
+    Args:
+        apply: called with the operation and its own arguments; returns what the operation returns.
+        names: the argument names that `apply` understands; others make the operation unknown.
+        counts: it understands channel counts among its arguments.
+        linear: a constant added to its input is added to its output, so an offset passes through.
+        view: its result lies in its input's memory.
+        inplace: where among the positional arguments an `inplace` flag stands.
+    """
+
+    apply: Callable[..., Any]
+    names: frozenset[str] | None
+    counts: bool
+    linear: bool
+    view: bool
+    inplace: int | None
+
+
+_RULES: dict[Any, Rule] = {}
+_HOMES = (torch, torch.nn.functional, Tensor)
+
+
+def rule(
+    *operations: Any, counts: bool = False, linear: bool = False, view: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a rule for operations, each given as a function or as its name in torch, F and Tensor."""
+
+    def register(apply: Callable[..., Any]) -> Callable[..., Any]:
+        parameters = inspect.signature(apply).parameters
+        open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        names = None if open_ended else frozenset(parameters)
+        for operation in operations:
+            for function in _functions(operation):
+                _RULES[function] = Rule(apply, names, counts, linear, view, _inplace_position(function))
+        return apply
+
+    return register
+
+
+def _functions(operation: Any) -> list[Any]:
+    """The functions, methods and properties of that name."""
+    if not isinstance(operation, str):
+        return [operation]
+    named = [getattr(home, operation, None) for home in _HOMES]
+    found = [f if callable(f) else getattr(f, "__get__", None) for f in named]
+    assert any(found), operation
+    return [f for f in found if f]
+
+
+def _inplace_position(function: Any) -> int | None:
+    try:
+        return list(inspect.signature(function).parameters).index("inplace")
+    except (TypeError, ValueError):
+        return None
+
+
+def made(
+    like: Traced,
+    channels: Channels | None,
+    shape: Iterable[int] | None = None,
+    *,
+    dtype: torch.dtype | None = None,
+    why: str = "",
+) -> Traced:
+    """A new tensor of the network, by default of the shape and type of `like`."""
+    result = Traced(like.shape if shape is None else shape, dtype or like.dtype, like.facts, why or like.why)
+    result.channels = channels
+    return result
+
+
+def channels_of(tensor: Traced) -> Channels | None:
+    """What is known of a tensor's channels. A vector among the parameters has one channel per value."""
+    facts, path = tensor.facts, tensor.source
+    if tensor.channels is None and path and tensor.dim() and max(tensor.shape) == tensor.numel() > 1:
+        axis = int(np.argmax(tensor.shape))
+        values = facts.values[path].detach().double().cpu().numpy()
+        return Channels(facts.axis(path, axis, tensor.numel()).reshape(values.shape), values, values)
+    return tensor.channels
+
+
+def unknown(func: Any, args: Any, kwargs: Any, reason: str = "") -> Any:
+    """Freeze all channels that go in; what comes out has the right shapes and no known channels."""
+    tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Traced)]
+    facts = tensors[0].facts
+    told = f"{reason or _name(func)} at {facts.where()}"
+    for tensor in tensors:
+        if tensor.source:
+            facts.pin(tensor.source, told)
+        if tensor.channels is not None:
+            facts.freeze(tensor.channels.labels, told)
+    return tree_map_only(
+        Tensor, lambda value: Traced(value.shape, value.dtype, facts, told), shape_of(func, args, kwargs)
+    )
+
+
+def shape_of(func: Any, args: Any, kwargs: Any) -> Any:
+    """What `func` returns on the meta device, where tensors have a shape and no data."""
+    try:
+        return func(*tree_map(_plain, args), **tree_map(_plain, kwargs))
+    except Exception as error:
+        facts = next(value.facts for value in tree_leaves((args, kwargs)) if isinstance(value, Traced))
+        raise ModelError(
+            f"the forward pass cannot be followed without data: {_name(func)} at {facts.where()} ({error})",
+            field="model",
+            remedy="Let shapes alone decide what it does, or slim the parts around it",
+        ) from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return torch.empty(value.shape, dtype=value.dtype, device="meta")
+    if isinstance(value, Mode):
+        return value.training
+    return int(value) if isinstance(value, Count) else value
+
+
+def _name(func: Any) -> str:
+    return str(getattr(func, "__name__", func))
+
+
+def _dispatch(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    attribute = _ATTRIBUTES.get(func)
+    if attribute is not None:
+        return attribute(*args, **kwargs)
+    found = _RULES.get(func)
+    tensors: list[Traced] = []
+    for value in (*args, *kwargs.values()):
+        for item in value if type(value) in (tuple, list) else (value,):
+            if isinstance(item, Traced):
+                tensors.append(item)
+                if item.memory.changed:
+                    _forget(item)
+            elif isinstance(item, Count) and not (found and found.counts):
+                item.freeze()
+    if found is None or (found.names is not None and not kwargs.keys() <= found.names):
+        result = unknown(func, args, kwargs)
+        found = None
+    else:
+        result = found.apply(func, *args, **kwargs)
+    _leak(tensors, result, linear=found is not None and found.linear)
+    if found is not None and found.view:
+        for value in result if isinstance(result, (tuple, list)) else (result,):
+            value.memory = tensors[0].memory
+        tensors[0].memory.shared = True
+    if _in_place(func, found, args, kwargs):
+        target = args[0] if args else tensors[0]
+        target.channels, target.memory = result.channels, target.memory.written()
+        if target.source:
+            target.facts.pin(target.source, f"written by {_name(func)} at {target.facts.where()}")
+        return target
+    return result
+
+
+def _forget(tensor: Traced) -> None:
+    """The tensor was changed through a view: what it holds now is not known."""
+    if tensor.channels is not None:
+        tensor.facts.freeze(tensor.channels.labels, f"changed through a view at {tensor.facts.where()}")
+        tensor.channels = tensor.channels.unknown()
+
+
+def _leak(tensors: list[Traced], result: Any, *, linear: bool) -> None:
+    """Where an offset does not simply pass through, the layers behind it have to add it themselves."""
+    outs = result if isinstance(result, (tuple, list)) else (result,)
+    if linear and all(isinstance(out, Traced) and out.channels is not None for out in outs):
+        return
+    for tensor in tensors:
+        if tensor.channels is not None:
+            tensor.facts.leaked.extend(tensor.channels.terms)
+
+
+def _in_place(func: Any, found: Rule | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    name = _name(func)
+    if name.endswith("_") and not name.endswith("__"):
+        return True
+    if name.startswith("__i") and name not in ("__invert__", "__index__", "__int__"):
+        return True
+    if name == "__setitem__":
+        return True
+    position = found.inplace if found else None
+    return bool(kwargs.get("inplace") or (position is not None and len(args) > position and args[position]))
+
+
+class Shape(tuple[Any, ...]):
+    """A shape whose channel counts remember what they count."""
+
+    def numel(self) -> int:
+        return math.prod(self)
+
+
+def size_of(tensor: Traced, dim: int | None = None) -> Any:
+    """The shape; counts of channels in it know what they count."""
+    channels, shape = tensor.channels, tuple(tensor.shape)
+    if channels is not None and not tensor.memory.changed:
+        shape = tuple(
+            Count(tensor.facts, np.ravel(channels.labels)) if channels.lie_along(axis, size) else size
+            for axis, size in enumerate(shape)
+        )
+    return Shape(shape) if dim is None else shape[dim]
+
+
+def _harmless(*names: str) -> dict[Any, Callable[..., Any]]:
+    """What a tensor tells of itself that does not depend on its channels: methods and properties."""
+    found = (getattr(Tensor, name) for name in names)
+    functions = [f if callable(f) else f.__get__ for f in found]
+    return dict(zip(functions, functions, strict=True))
+
+
+_ATTRIBUTES: dict[Any, Callable[..., Any]] = {
+    **_harmless(
+        "ndim", "dtype", "device", "layout", "requires_grad", "is_leaf", "is_cuda", "is_meta", "is_sparse"
+    ),
+    **_harmless("is_quantized", "is_mkldnn", "grad_fn", "grad", "is_cpu", "is_mps", "is_nested"),
+    **_harmless(
+        "dim", "ndimension", "is_floating_point", "is_complex", "element_size", "get_device", "__hash__"
+    ),
+    **_harmless("is_contiguous", "__repr__", "__format__"),
+    Tensor.__len__: lambda tensor: size_of(tensor, 0),
+    Tensor.numel: lambda tensor: size_of(tensor).numel(),
+    Tensor.nelement: lambda tensor: size_of(tensor).numel(),
+    Tensor.shape.__get__: size_of,  # type: ignore[attr-defined]
+    Tensor.size: size_of,
+}

@@ -1,0 +1,201 @@
+"""A pruning as data: which channels of which layer stay. JSON, composable over passes, applied untraced.
+
+{"format": "netslim plan 1",
+ "layers": {"conv1": {"out": {"of": 64, "keep": "0-3 7 9-12"}},
+            "bn1":   {"out": {"of": 64, "keep": "0-3 7 9-12"}, "norm": true},
+            "conv2": {"out": {...}, "in": {"of": 64, "keep": "0-3 7 9-12"}, "bias": true},
+            "bn2":   {"out": {...}, "norm": true, "reads": "0 2-5"}}}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from netslim.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Edit", "Keep", "Places", "Plan"]
+
+FORMAT = "netslim plan 1"
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Some channels of `of`: `kept` are their indices, in the order they have afterwards."""
+
+    of: int
+    kept: tuple[int, ...]
+
+    def then(self, other: Keep) -> Keep:
+        """What stays when `other` follows."""
+        return Keep(self.of, tuple(self.kept[index] for index in other.kept))
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a layer's channels lie in a stream of `width`; `fill` if the others hold constants, not 0."""
+
+    width: int
+    channels: tuple[int, ...]
+    fill: bool = False
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What happens to one layer.
+
+    Args:
+        out: the output channels that stay (axis 0 of a parameter that belongs to no standard layer).
+        into: the input channels that stay (its axis 1).
+        bias: the layer has a bias afterwards, whether or not it had one.
+        norm: it is a BatchNorm, and `out` counts scaling factors.
+        reads: the channels of the tensor before it that it reads, as that tensor is afterwards; None for all.
+        places: where its output lies in the tensor behind it, as that is afterwards; None for everywhere.
+    """
+
+    out: Keep | None = None
+    into: Keep | None = None
+    bias: bool = False
+    norm: bool = False
+    reads: tuple[int, ...] | None = None
+    places: Places | None = None
+
+    def then(self, other: Edit) -> Edit:
+        """Both, one after the other."""
+        return replace(
+            other,
+            out=_then(self.out, other.out),
+            into=_then(self.into, other.into),
+            bias=self.bias or other.bias,
+            norm=self.norm or other.norm,
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What happens to each layer, by the path of its module (or of a parameter that stands alone)."""
+
+    layers: Mapping[str, Edit] = field(default_factory=dict)
+
+    @classmethod
+    def empty(cls) -> Plan:
+        """The plan that changes nothing."""
+        return cls()
+
+    @property
+    def kept(self) -> dict[str, tuple[int, ...]]:
+        """The kept channels of each BatchNorm that loses some, as indices into the network before."""
+        return {path: edit.out.kept for path, edit in self.layers.items() if edit.norm and edit.out}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the plan, the same for equal plans."""
+        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def then(self, other: Plan) -> Plan:
+        """The plan that does in one step what this plan and then `other` do.
+
+        Raises:
+            ModelError: `other` is for a network of other widths than this one makes.
+        """
+        layers = dict(self.layers)
+        for path, edit in other.layers.items():
+            before = self.layers.get(path)
+            if before is not None:
+                _must_follow(path, before.out, edit.out)
+                _must_follow(path, before.into, edit.into)
+                edit = before.then(edit)
+            layers[path] = edit
+        return Plan(layers)
+
+    def apply(self, model: nn.Module) -> nn.Module:
+        """A slim copy of `model`, which stays as it is. Needs no example input and traces nothing.
+
+        Raises:
+            ModelError: the plan is for another network; the message has the layer and both widths.
+        """
+        from netslim.surgery import operate
+
+        return operate(model, self).model
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as JSON data; `Plan.from_json` reads it back."""
+        return {"format": FORMAT, "layers": {path: _edit_to_json(edit) for path, edit in self.layers.items()}}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Plan:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ModelError: it is something else.
+        """
+        try:
+            if data["format"] != FORMAT:
+                raise ValueError(f"its format is {data['format']!r}")
+            return cls({path: _edit_from_json(edit) for path, edit in data["layers"].items()})
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            remedy = f"Make it again with this version of netslim, which writes {FORMAT!r}"
+            raise ModelError(f"cannot be read ({error!r})", field="plan", remedy=remedy) from error
+
+
+def _then(first: Keep | None, second: Keep | None) -> Keep | None:
+    return first.then(second) if first and second else first or second
+
+
+def _must_follow(path: str, first: Keep | None, second: Keep | None) -> None:
+    if first and second and len(first.kept) != second.of:
+        problem = f"the second plan is for {second.of} channels, the first leaves {len(first.kept)}"
+        raise ModelError(problem, field=path, remedy="Compose plans in the order they were made")
+
+
+def _edit_to_json(edit: Edit) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    for name, keep in (("out", edit.out), ("in", edit.into)):
+        if keep is not None:
+            data[name] = {"of": keep.of, "keep": _ranges(keep.kept)}
+    data |= {name: True for name in ("bias", "norm") if getattr(edit, name)}
+    if edit.reads is not None:
+        data["reads"] = _ranges(edit.reads)
+    if edit.places is not None:
+        places = edit.places
+        data["places"] = {"width": places.width, "channels": _ranges(places.channels), "fill": places.fill}
+    return data
+
+
+def _edit_from_json(data: Mapping[str, Any]) -> Edit:
+    def keep(name: str) -> Keep | None:
+        return Keep(data[name]["of"], _indices(data[name]["keep"])) if name in data else None
+
+    places = data.get("places")
+    return Edit(
+        keep("out"),
+        keep("in"),
+        data.get("bias", False),
+        data.get("norm", False),
+        _indices(data["reads"]) if "reads" in data else None,
+        places and Places(places["width"], _indices(places["channels"]), places["fill"]),
+    )
+
+
+def _ranges(indices: Iterable[int]) -> str:
+    """Indices as text, runs shortened: 0 1 2 3 7 is "0-3 7"."""
+    listed = list(indices)
+    starts = [0, *(at for at, (a, b) in enumerate(pairwise(listed), start=1) if b != a + 1)]
+    runs = [listed[a:b] for a, b in pairwise([*starts, len(listed)])]
+    return " ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs if run)
+
+
+def _indices(text: str) -> tuple[int, ...]:
+    found: list[int] = []
+    for run in text.split():
+        first, _, last = run.partition("-")
+        found.extend(range(int(first), int(last or first) + 1))
+    return tuple(found)

@@ -1,0 +1,232 @@
+"""Prune a network: rank its scaling factors, cut the lowest, compensate, and say what was done."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from netslim.budget import Target, percent_for
+from netslim.compensate import fold
+from netslim.cost import Cost, count
+from netslim.coupling import Coupling, Policy, couple
+from netslim.errors import ConfigError, ModelError
+from netslim.graph.cut import cut
+from netslim.graph.observe import observe
+from netslim.graph.structure import Structure
+from netslim.layer_report import Report
+from netslim.momentum import carried
+from netslim.plan import Plan
+from netslim.surgery import operate
+from netslim.threshold import Choice, Percent, Scope, choose
+
+__all__ = ["PruneResult", "preflight", "prune"]
+
+
+@dataclass(frozen=True)
+class PruneResult:
+    """What `prune` made.
+
+    Args:
+        model: the slim network: bare (no DataParallel or torch.compile around it), in the mode it was in.
+        plan: what was kept; `plan.apply` makes the same structure of a fresh wide network.
+        report: the table of layers, and notes.
+        before, after: the costs.
+        threshold: the greatest importance, a mean of |gamma|, that was removed.
+        optimizer: the optimizer given, anew over the slim network's parameters with its state; or None.
+    """
+
+    model: nn.Module
+    plan: Plan
+    report: Report
+    before: Cost
+    after: Cost
+    threshold: float
+    optimizer: torch.optim.Optimizer | None = None
+
+
+def prune(
+    model: nn.Module,
+    example_input: Any,
+    *,
+    percent: Percent | None = None,
+    target: str | Mapping[str, float] | None = None,
+    policy: Policy = "auto",
+    min_channels: int = 1,
+    max_layer_percent: float | None = None,
+    channel_multiple: int = 1,
+    scope: Scope = "global",
+    compensate: bool = True,
+    optimizer: torch.optim.Optimizer | None = None,
+) -> PruneResult:
+    """Remove the channels with the lowest scaling factors; `model` is not changed.
+
+    Args:
+        model: any module with BatchNorm.
+        example_input: a tensor, batch first, or a tuple of arguments; only shapes and types count.
+        percent: the share of all scaling factors that goes, or "dead" for those at zero.
+        target: a budget in its place, such as {"flops": 0.5} or "params=400000".
+        policy: how channels that meet in a sum or a concat choose; see `netslim.coupling`.
+        min_channels, max_layer_percent, channel_multiple, scope: see `netslim.threshold.choose`.
+        compensate: fold what the removed channels sent into what stays; see `netslim.compensate`.
+        optimizer: over this model's parameters; one like it is made for the slim network, with its state.
+
+    Raises:
+        ConfigError: an option is wrong, or the budget cannot be met.
+        ModelError: the model has no BatchNorm, holds NaN, or cannot be followed without data.
+    """
+    study = _Study.of(model, example_input, policy)
+    limits = _Limits(min_channels, max_layer_percent, channel_multiple, scope)
+    choice = study.choose(percent, target, limits)
+    removed = study.coupling.removed(choice.keep)
+    folded = fold(study.structure, removed, cut(study.structure, removed), biases=compensate)
+    operation = operate(study.model, folded.plan, folded.values)
+    return PruneResult(
+        operation.model,
+        folded.plan,
+        Report(choice.rows, (*study.notes, *folded.notes)),
+        study.cost,
+        count(operation.model, example_input),
+        choice.threshold,
+        None if optimizer is None else carried(optimizer, operation),
+    )
+
+
+def preflight(
+    model: nn.Module,
+    example_input: Any,
+    *,
+    percent: Percent | None = None,
+    target: str | Mapping[str, float] | None = None,
+    policy: Policy = "auto",
+    min_channels: int = 1,
+    max_layer_percent: float | None = None,
+    channel_multiple: int = 1,
+    scope: Scope = "global",
+) -> Report:
+    """What `prune` with these options would do to each layer; nothing is made.
+
+    Raises:
+        ConfigError, ModelError: as `prune` would.
+    """
+    study = _Study.of(model, example_input, policy)
+    limits = _Limits(min_channels, max_layer_percent, channel_multiple, scope)
+    return Report(study.choose(percent, target, limits).rows, study.notes)
+
+
+@dataclass(frozen=True)
+class _Limits:
+    min_channels: int
+    max_layer_percent: float | None
+    channel_multiple: int
+    scope: Scope
+
+
+@dataclass(frozen=True)
+class _Study:
+    """A network understood, before anything is chosen."""
+
+    model: nn.Module
+    example_input: Any
+    structure: Structure
+    coupling: Coupling
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, model: nn.Module, example_input: Any, policy: Policy) -> _Study:
+        bare, notes = _unwrapped(model)
+        _must_have_factors(bare)
+        structure = Structure(observe(bare, example_input))
+        if not structure.norms:
+            remedy = "Nothing can be ranked: check that forward() uses them"
+            raise ModelError("its BatchNorm layers do not run", field="model", remedy=remedy)
+        coupling = couple(structure, policy)
+        return cls(
+            bare, example_input, structure, coupling, (*notes, *_hooked(bare), *_idle(bare, structure))
+        )
+
+    @cached_property
+    def cost(self) -> Cost:
+        return count(self.model, self.example_input)
+
+    def choose(
+        self, percent: Percent | None, target: str | Mapping[str, float] | None, limits: _Limits
+    ) -> Choice:
+        """Pick the channels that stay, by a percent or by a budget."""
+        if target is not None and percent is None:
+            percent = self._within(Target.parse(target), limits)
+        elif percent is None or target is not None:
+            given = "neither" if percent is None else "both"
+            remedy = "Give a percent such as 0.5, or a target such as flops=0.5"
+            raise ConfigError("one of the two is needed", field="percent, target", value=given, remedy=remedy)
+        return choose(self.coupling.units, percent=percent, **asdict(limits))
+
+    def _within(self, target: Target, limits: _Limits) -> Fraction:
+        """The percent that meets a budget, found on a copy without data."""
+        memo: dict[int, Any] = {}
+        for tensor in (*self.model.parameters(), *self.model.buffers()):
+            empty = torch.empty_like(tensor, device="meta")
+            memo[id(tensor)] = nn.Parameter(empty) if isinstance(tensor, nn.Parameter) else empty
+        shapes = copy.deepcopy(self.model, memo)
+
+        def cost_at(percent: Fraction) -> Cost:
+            choice = choose(self.coupling.units, percent=percent, **asdict(limits))
+            plan = cut(self.structure, self.coupling.removed(choice.keep))
+            return count(operate(shapes, plan).model, self.example_input)
+
+        return percent_for(target, cost_at, before=self.cost, factors=self.structure.owner.size)
+
+
+def _unwrapped(model: nn.Module) -> tuple[nn.Module, list[str]]:
+    """The module inside DataParallel, DistributedDataParallel and torch.compile; a note if there is one."""
+    bare = model
+    while True:
+        if isinstance(bare, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            bare = bare.module
+        elif isinstance(getattr(bare, "_orig_mod", None), nn.Module):
+            bare = bare._orig_mod  # type: ignore[assignment]
+        else:
+            break
+    wrapped = f"the model came in {type(model).__name__}; the slim one is bare: wrap it again"
+    return bare, [] if bare is model else [wrapped]
+
+
+def _must_have_factors(model: nn.Module) -> None:
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    if any(norm.affine for norm in norms):
+        return
+    others = {type(m).__name__ for m in model.modules() if isinstance(m, (nn.LayerNorm, nn.GroupNorm))}
+    if norms:
+        has = "its BatchNorm layers have no scaling factors (affine=False)"
+    else:
+        has = f"it has no BatchNorm{' but ' + ', '.join(sorted(others)) if others else ''}"
+    problem = f"{has}, so there are no scaling factors to rank"
+    remedy = "Take a variant with BatchNorm, such as vgg16_bn for vgg16"
+    raise ModelError(problem, field="model", value=type(model).__name__, remedy=remedy)
+
+
+def _hooked(model: nn.Module) -> list[str]:
+    hooks = sum(
+        len(found)
+        for module in model.modules()
+        for name, found in vars(module).items()
+        if name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    )
+    return [f"the model has {hooks} hooks; the slim one has none: register them again"] if hooks else []
+
+
+def _idle(model: nn.Module, structure: Structure) -> list[str]:
+    ranked = {norm.weight for norm in structure.norms}
+    idle = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm) and module.affine and f"{name}.weight".lstrip(".") not in ranked
+    ]
+    return [f"never run, so never pruned: {', '.join(idle)}"] if idle else []

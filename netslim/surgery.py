@@ -1,0 +1,234 @@
+"""Apply a plan: a narrower copy of a network. Nothing given is changed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from netslim.errors import ModelError
+from netslim.plan import Edit, Keep, Plan
+from netslim.selection import Narrowed
+
+__all__ = ["Operation", "operate"]
+
+Cut = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What was done.
+
+    Args:
+        model: the slim copy.
+        parameters: for each old parameter by id, the new one and how tensors of the old shape are narrowed.
+        added: the new biases, each with the old weight of its layer.
+    """
+
+    model: nn.Module
+    parameters: Mapping[int, tuple[nn.Parameter, Cut]]
+    added: tuple[tuple[nn.Parameter, nn.Parameter], ...]
+
+
+def operate(model: nn.Module, plan: Plan, values: Mapping[str, Tensor] | None = None) -> Operation:
+    """Make a slim copy of `model`; dtype, device, memory format, mode and `requires_grad` stay, hooks go.
+
+    Args:
+        values: tensors to use in place of the network's own, by path, as wide as those are; and for the
+            biases and fills that the plan adds: a bias as wide as the layer is now, a fill as it ends up.
+
+    Raises:
+        ModelError: the plan is for another network.
+    """
+    values = values or {}
+    modules = dict(model.named_modules())
+    tensors: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    cuts: dict[str, Cut] = {}
+    for path, edit in plan.layers.items():
+        cuts |= _cuts(path, edit, modules, tensors)
+    memo: dict[int, Any] = {}
+    parameters = {}
+    for path, tensor in tensors.items():
+        cut = cuts.get(path, _whole)
+        narrow = cut(values.get(path, tensor).detach())
+        if isinstance(tensor, nn.Parameter):
+            narrow = nn.Parameter(narrow, tensor.requires_grad)
+            parameters[id(tensor)] = narrow, cut
+        memo[id(tensor)] = narrow
+    for module in modules.values():
+        for attribute in vars(module).values():
+            if isinstance(attribute, Tensor):  # a computed tensor cannot be deep-copied
+                memo[id(attribute)] = attribute.detach().clone()
+    slim = copy.deepcopy(model, memo)
+    for module in slim.modules():
+        forget_hooks(module)
+    added: list[tuple[nn.Parameter, nn.Parameter]] = []
+    wrapped: dict[nn.Module, nn.Module] = {}
+    for path, edit in plan.layers.items():
+        if path not in modules:
+            continue
+        place = slim.get_submodule(path)
+        layer = place.layer if isinstance(place, Narrowed) else place
+        _refit(layer, edit)
+        if edit.bias and layer.bias is None:
+            bias = _add_bias(layer, edit, values.get(f"{path}.bias"))
+            added.append((bias, modules[path].get_parameter("weight")))
+        if edit.norm:
+            wrapped[place] = _wrap(layer, edit, values.get(f"{path}.fill"))
+    _replace(slim, {old: new for old, new in wrapped.items() if old is not new})
+    return Operation(slim, parameters, tuple(added))
+
+
+def forget_hooks(module: nn.Module) -> None:
+    """Remove the hooks of one module of a copy: they belong to what the original was used for."""
+    for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
+        getattr(module, name).clear()
+
+
+def _cuts(
+    path: str, edit: Edit, modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]
+) -> dict[str, Cut]:
+    """How the tensors of one layer are narrowed, by path."""
+    module = modules.get(path)
+    if module is None:
+        if path not in tensors:
+            remedy = "The plan is for another network, or the network's code has changed"
+            raise ModelError("the network has no such layer", field=path, remedy=remedy)
+        shape = (*tensors[path].shape, 0, 0)
+        _must_fit(path, "values along its first axis", shape[0], edit.out)
+        _must_fit(path, "values along its second axis", shape[1], edit.into)
+        return {path: partial(_narrow, indices=(edit.out, edit.into))}
+    if isinstance(module, Narrowed):
+        path, module = f"{path}.layer", module.layer
+    out, into = _widths(path, module)
+    _must_fit(path, "outputs", out, edit.out)
+    _must_fit(path, "inputs", into, edit.into)
+    weight: Cut = partial(_narrow, indices=(edit.out, edit.into))
+    if isinstance(module, _ConvNd) and module.groups > 1:
+        weight = partial(_narrow_grouped, conv=module, edit=edit)
+    elif isinstance(module, _ConvTransposeNd):
+        weight = partial(_narrow, indices=(edit.into, edit.out))
+    vector: Cut = partial(_narrow, indices=(edit.out,))
+    lead = f"{path}." if path else ""
+    found = {f"{lead}{name}": vector for name in ("bias", "running_mean", "running_var")}
+    found[f"{lead}weight"] = weight
+    return {name: cut for name, cut in found.items() if name in tensors}
+
+
+def _widths(path: str, module: nn.Module) -> tuple[int, int]:
+    """The number of outputs and inputs of a layer of standard type."""
+    if isinstance(module, _ConvNd):
+        return module.out_channels, module.in_channels
+    if isinstance(module, nn.Linear):
+        return module.out_features, module.in_features
+    if isinstance(module, _BatchNorm):
+        return module.num_features, 0
+    if isinstance(module, nn.PReLU):
+        return module.num_parameters, 0
+    problem = f"the plan narrows it, but it is a {type(module).__name__}"
+    raise ModelError(problem, field=path, remedy="The plan is for another network")
+
+
+def _must_fit(path: str, what: str, have: int, keep: Keep | None) -> None:
+    if keep is not None and keep.of != have:
+        problem = f"the network has {have} {what}, the plan is for {keep.of}"
+        remedy = "Apply the plan to the network it was made for, or compose it with the plans before it"
+        raise ModelError(problem, field=path, remedy=remedy)
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    return tensor.clone(memory_format=torch.preserve_format)
+
+
+def _narrow(tensor: Tensor, indices: tuple[Keep | None, ...]) -> Tensor:
+    """A narrower copy; `indices` for the first axes, None for all."""
+    narrow = tensor
+    for axis, keep in enumerate(indices):
+        if keep is not None:
+            narrow = narrow.index_select(axis, torch.tensor(keep.kept, device=tensor.device))
+    return _whole(tensor) if narrow is tensor else _laid_out_like(tensor, narrow)
+
+
+def _laid_out_like(tensor: Tensor, narrow: Tensor) -> Tensor:
+    for axes, layout in ((4, torch.channels_last), (5, torch.channels_last_3d)):
+        if tensor.dim() == axes and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=layout):
+            return narrow.contiguous(memory_format=layout)
+    return narrow
+
+
+def _narrow_grouped(tensor: Tensor, conv: _ConvNd, edit: Edit) -> Tensor:
+    """The weight of a grouped convolution: each group keeps equally many, of its own choice.
+
+    Axis 0 runs over all groups, axis 1 within one. In a transposed convolution axis 0 are the inputs.
+    """
+    all_out = Keep(conv.out_channels, tuple(range(conv.out_channels)))
+    all_into = Keep(conv.in_channels, tuple(range(conv.in_channels)))
+    first, second = edit.out or all_out, edit.into or all_into
+    if isinstance(conv, _ConvTransposeNd):
+        first, second = second, first
+    outer = torch.tensor(first.kept, device=tensor.device)
+    narrow = tensor.index_select(0, outer)
+    size = second.of // conv.groups
+    if size == 1 or len(second.kept) == second.of:
+        return _laid_out_like(tensor, narrow)
+    within = torch.tensor(second.kept, device=tensor.device).reshape(conv.groups, -1) % size
+    rows = within[outer // (first.of // conv.groups)]
+    rows = rows.reshape(*rows.shape, *(1,) * (tensor.dim() - 2)).expand(-1, -1, *tensor.shape[2:])
+    return _laid_out_like(tensor, narrow.gather(1, rows))
+
+
+def _refit(layer: nn.Module, edit: Edit) -> None:
+    """Make a layer of the copy know its new widths."""
+    out, into = (len(keep.kept) if keep else None for keep in (edit.out, edit.into))
+    if isinstance(layer, _ConvNd):
+        if layer.groups > 1 and layer.groups == layer.in_channels and into is not None:
+            layer.groups = into  # depthwise: as many groups as channels
+        layer.out_channels, layer.in_channels = out or layer.out_channels, into or layer.in_channels
+    elif isinstance(layer, nn.Linear):
+        layer.out_features, layer.in_features = out or layer.out_features, into or layer.in_features
+    elif isinstance(layer, _BatchNorm):
+        layer.num_features = out or layer.num_features
+    elif isinstance(layer, nn.PReLU):
+        layer.num_parameters = out or layer.num_parameters
+
+
+def _add_bias(layer: nn.Module, edit: Edit, bias: Tensor | None) -> nn.Parameter:
+    weight = layer.get_parameter("weight")
+    if bias is None:
+        bias = weight.new_zeros(edit.out.of if edit.out else _widths("", layer)[0])
+    added = nn.Parameter(_narrow(bias.detach().to(weight), (edit.out,)), weight.requires_grad)
+    layer.register_parameter("bias", added)
+    return added
+
+
+def _wrap(layer: nn.Module, edit: Edit, fill: Tensor | None) -> nn.Module:
+    """The layer with a selection before it and a narrow branch behind it, as far as it needs them."""
+    if edit.reads is None and edit.places is None:
+        return layer
+    places = edit.places
+    wrapped = Narrowed(
+        layer,
+        edit.reads,
+        places.channels if places else None,
+        width=places.width if places else 0,
+        fill=places is not None and places.fill,
+    )
+    if wrapped.fill is not None and fill is not None:
+        wrapped.fill.copy_(fill)
+    return wrapped.train(layer.training)
+
+
+def _replace(model: nn.Module, new: Mapping[nn.Module, nn.Module]) -> None:
+    """Put other modules in the places of some, wherever they are registered."""
+    parents = list(model.modules())
+    for parent in parents:
+        for name, child in parent.named_children():
+            if child in new and parent is not new[child]:
+                setattr(parent, name, new[child])

@@ -11,7 +11,8 @@ from typing import Any
 
 from kfp import kubernetes
 
-from pipelines.profiles import KIND_OF_STEP, Profile, seconds
+from netslim.steps.accelerator import EXPECTED
+from pipelines.profiles import KIND_OF_STEP, TOLERATION, Profile, seconds
 
 __all__ = ["Place", "anywhere", "on"]
 
@@ -20,7 +21,7 @@ Place = Callable[[Any], Any]  # takes a KFP task, gives it a place to run, retur
 LONGEST_BACKOFF = "600s"
 # How many GPUs a pod was promised is a label of the pod, read by the step through the downward API: so the
 # promise is made where only a cluster sees it, and on a laptop the same pipeline trains on the CPU.
-GPU_LABEL, GPU_ENV = "netslim/gpus", "NETSLIM_EXPECTED_GPUS"
+GPU_LABEL = "netslim/gpus"
 RUN_LABEL, RUN_ENV = "pipeline/runid", "KFP_RUN_ID"  # KFP puts this label on every pod of a run
 
 
@@ -49,7 +50,7 @@ def _compute(task: Any, profile: Profile) -> None:
     if profile.gpus:
         task.set_accelerator_type(profile.gpu_type).set_accelerator_limit(profile.gpus)
         kubernetes.add_pod_label(task, GPU_LABEL, str(profile.gpus))
-        kubernetes.use_field_path_as_env(task, GPU_ENV, f"metadata.labels['{GPU_LABEL}']")
+        kubernetes.use_field_path_as_env(task, EXPECTED, f"metadata.labels['{GPU_LABEL}']")
         kubernetes.add_toleration(task, key=profile.gpu_type, operator="Exists", effect="NoSchedule")
     kubernetes.set_timeout(task, seconds(profile.timeout))
     if profile.retries:
@@ -65,7 +66,7 @@ def _node(task: Any, profile: Profile) -> None:
     for label, value in profile.node_selector.items():
         kubernetes.add_node_selector(task, label, value)
     for toleration in profile.tolerations:
-        kubernetes.add_toleration_json(task, toleration)
+        kubernetes.add_toleration(task, **{TOLERATION[key]: value for key, value in toleration.items()})
     for label, value in profile.labels.items():
         kubernetes.add_pod_label(task, label, value)
     kubernetes.set_image_pull_policy(task, profile.image_pull_policy)

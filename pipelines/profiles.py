@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import yaml
 
 from netslim.errors import ConfigError
 
-__all__ = ["DEFAULTS", "KIND_OF_STEP", "Profile", "load", "seconds"]
+__all__ = ["DEFAULTS", "KIND_OF_STEP", "TOLERATION", "Profile", "load", "seconds"]
 
 DEFAULTS = Path(__file__).with_name("profiles.yaml")
 KIND_OF_STEP = {
@@ -36,6 +36,13 @@ PATTERNS = {
     "image_pull_policy": (r"Always|IfNotPresent|Never", "Write Always, IfNotPresent or Never"),
     "gpu_type": (r"[\w.-]+/[\w.-]+", "Write the resource's name, such as nvidia.com/gpu"),
     "dataset_path": (r"/.+", "Write an absolute path"),
+}
+TOLERATION = {  # the keys of a pod's toleration, as kfp calls them
+    "key": "key",
+    "operator": "operator",
+    "value": "value",
+    "effect": "effect",
+    "tolerationSeconds": "toleration_seconds",
 }
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -85,25 +92,34 @@ class Profile:
                 )
 
 
-def _texts(value: Any) -> bool:
-    return all(isinstance(item, str) for item in value)
+def _texts(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
-SHAPES = {
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _names(value: Any) -> bool:
+    return isinstance(value, list) and _texts(value)
+
+
+def _labels(value: Any) -> bool:
+    return isinstance(value, dict) and _texts(value) and _texts(value.values())
+
+
+def _tolerations(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(i, dict) and i.keys() <= TOLERATION.keys() for i in value
+    )
+
+
+SHAPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "str": (lambda value: isinstance(value, str), "text"),
-    "int": (
-        lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
-        "a whole number of at least 0",
-    ),
-    "list[str]": (lambda value: isinstance(value, list) and _texts(value), "a list of names"),
-    "dict[str, str]": (
-        lambda value: isinstance(value, dict) and _texts(value) and _texts(value.values()),
-        'a mapping of text to text; put numbers and true or false in quotes ("1")',
-    ),
-    "list[dict[str, Any]]": (
-        lambda value: isinstance(value, list) and all(isinstance(item, dict) for item in value),
-        "a list of tolerations",
-    ),
+    "int": (_count, "a whole number of at least 0"),
+    "list[str]": (_names, "a list of names"),
+    "dict[str, str]": (_labels, 'a mapping of text to text; put numbers, true and false in quotes ("1")'),
+    "list[dict[str, Any]]": (_tolerations, f"a list of tolerations with {', '.join(TOLERATION)}"),
 }
 
 

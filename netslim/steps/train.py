@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from netslim import data, models, presets, sparsity, store, tracking
 from netslim.plan import Plan
 from netslim.recipe import Recipe
+from netslim.steps.accelerator import check_gpus
 from netslim.steps.evidence import Evidence, write_evidence
 from netslim.train import TrainResult, train
 
 if TYPE_CHECKING:
-    from netslim.data import DatasetInfo, PackedDataset
+    from netslim.data import DatasetInfo
 
 __all__ = ["train_step"]
 
@@ -53,6 +54,7 @@ def train_step(
     Returns:
         The evidence's plain numbers.
     """
+    check_gpus()
     packed = data.open_dataset(dataset)
     recipe = presets.stage(preset, stage, overrides)
     found = _start(packed.info, start, architecture, architecture_args or {}, seed)

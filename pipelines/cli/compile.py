@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import yaml
+
+from pipelines.cli.options import platform_options
 
 __all__ = ["compile_"]
 
@@ -31,16 +34,33 @@ __all__ = ["compile_"]
 @click.option(
     "--baseline/--no-baseline", default=True, help="With or without the normally trained wide network."
 )
-def compile_(output: Path, pipeline: str, max_passes: int, baseline: bool) -> None:
-    """Write the pipeline as KFP YAML: upload it to a cluster, where its inputs are these same options.
+@platform_options
+def compile_(
+    output: Path, pipeline: str, max_passes: int, baseline: bool, profiles: str | None, gpus: int | None
+) -> None:
+    """Write the pipeline as KFP YAML: upload it to a cluster, where its inputs are the options of `run`.
 
     The images' registry and tag come from NETSLIM_REGISTRY and NETSLIM_IMAGE_TAG.
     """
     from pipelines import slimming, sweeps
     from pipelines.compiling import compile_pipeline
+    from pipelines.footprint import LIMIT, footprint
+    from pipelines.platform import on
+    from pipelines.profiles import load
 
-    builders = {"sweep-lambda": sweeps.build_lambda, "sweep-percent": sweeps.build_percent}
-    built = builders[pipeline]() if pipeline in builders else slimming.build(max_passes, baseline=baseline)
+    place = on(load(profiles, gpus=gpus))
+    if pipeline == "slimming":
+        built = slimming.build(max_passes, baseline=baseline, place=place)
+    else:
+        builders = {"sweep-lambda": sweeps.build_lambda, "sweep-percent": sweeps.build_percent}
+        built = builders[pipeline](place=place)
     ir = compile_pipeline(built, output)
     steps = sum("executorLabel" in component for component in ir["components"].values())
     click.echo(f"{output}: {steps} steps, {output.stat().st_size / 1024:.0f} KB")
+    live = footprint(*yaml.safe_load_all(output.read_text(encoding="utf-8")))
+    if live > LIMIT:
+        click.echo(
+            f"A run of all its steps grows to about {live / 2**20:.2f} MiB: above 1 MiB Argo packs it, "
+            "and KFP may then be unable to retry the run. Fewer --max-passes make it smaller.",
+            err=True,
+        )

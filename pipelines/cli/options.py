@@ -12,7 +12,7 @@ import yaml
 from netslim.errors import ConfigError
 from pipelines.config import RunConfig, load
 
-__all__ = ["config_from", "run_options"]
+__all__ = ["config_from", "pipeline_options", "platform_options", "run_options"]
 
 PAIRS = ("model_args", "base", "sparse", "tune", "target")
 
@@ -83,6 +83,11 @@ OPTIONS = [
         "--baseline/--no-baseline", default=None, help="Also train and measure the wide network normally."
     ),
     click.option("--seed", type=int, help="Of weights, order, augmentation and splits.  [default: 0]"),
+    click.option("--cache/--no-cache", default=None, help="Reuse the results of unchanged steps."),
+]
+
+# Where a run on this machine takes place; a cluster settles these by itself.
+LOCAL_OPTIONS = [
     click.option(
         "--runner", type=click.Choice(["subprocess", "docker"]), help="Steps as processes or containers."
     ),
@@ -96,13 +101,35 @@ OPTIONS = [
         envvar="MLFLOW_TRACKING_URI",
         help="MLflow server.  [default: SQLite in the output folder]",
     ),
-    click.option("--cache/--no-cache", default=None, help="Reuse the results of unchanged steps."),
+]
+
+PLATFORM_OPTIONS = [
+    click.option(
+        "--profiles",
+        type=click.Path(dir_okay=False),
+        help="YAML file of what each kind of step gets: changes to pipelines/profiles.yaml.",
+    ),
+    click.option("--gpus", type=click.IntRange(min=0), help="GPUs to train on; 0 for none.  [default: 1]"),
 ]
 
 
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate a click command with every option of a run; they arrive as keyword arguments."""
-    for option in reversed(OPTIONS):
+    """Decorate a click command with every option of a run here; they arrive as keyword arguments."""
+    return _decorated(command, [*OPTIONS, *LOCAL_OPTIONS])
+
+
+def pipeline_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a click command with the options of a run wherever it takes place."""
+    return _decorated(command, OPTIONS)
+
+
+def platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a click command with the options that say what steps get from a cluster."""
+    return _decorated(command, PLATFORM_OPTIONS)
+
+
+def _decorated(command: Callable[..., Any], options: list[Any]) -> Callable[..., Any]:
+    for option in reversed(options):
         command = option(command)
     return command
 

@@ -1,0 +1,58 @@
+"""A step that was promised GPUs starts with them, or not at all and says why."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from netslim.errors import PipelineError
+from netslim.steps.accelerator import EXPECTED, check_gpus
+
+
+def test_without_a_promise_nothing_is_asked_of_torch() -> None:
+    code = "import sys, netslim.steps.accelerator as a; a.check_gpus(); print('torch' in sys.modules)"
+    for environment in ({}, {EXPECTED: ""}, {EXPECTED: "0"}):
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        )
+        assert done.stdout == "False\n"
+
+
+def test_an_image_without_cuda_is_named_as_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(EXPECTED, "1")
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)
+    with pytest.raises(PipelineError, match=r"GPUs: 1 promised, but this image's torch .* has no CUDA in it"):
+        check_gpus()
+
+
+def test_too_few_gpus_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(EXPECTED, "4")
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    with pytest.raises(
+        PipelineError, match=r"4 promised, but torch .* sees 3\. .*--gpus 0 trains on the CPU"
+    ):
+        check_gpus()
+
+
+def test_a_gpu_that_is_there_but_does_not_compute_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def ones(_size: int, *, device: str) -> torch.Tensor:
+        asked.append(device)
+        if device == "cuda:1":
+            raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore")
+        return torch.zeros(1)
+
+    monkeypatch.setenv(EXPECTED, "2")
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch, "ones", ones)
+    with pytest.raises(
+        PipelineError, match=r"GPU 1 does not compute \(CUDA error: no kernel image .*device\)\."
+    ):
+        check_gpus()
+    assert asked == ["cuda:0", "cuda:1"]

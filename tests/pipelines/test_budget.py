@@ -1,0 +1,123 @@
+"""A run must fit into the one object that it is on a cluster, and a step's arguments into a command line."""
+
+import ast
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kfp import compiler, dsl, kubernetes
+
+from pipelines import footprint as estimate
+from pipelines.compiling import compile_pipeline
+from pipelines.footprint import LIMIT, footprint
+from pipelines.lint import ARGV_LIMIT
+from pipelines.platform import on
+from pipelines.profiles import load
+from pipelines.slimming import MAX_PASSES, build
+
+ETCD = 1536 * 1024
+
+
+def documents(folder: Path, passes: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    path = folder / "ir.yaml"
+    compile_pipeline(build(passes, place=on(load())), path)
+    ir, platform = yaml.safe_load_all(path.read_text())
+    return ir, platform
+
+
+def test_four_passes_stay_below_what_argo_packs(tmp_path: Path) -> None:
+    assert footprint(*documents(tmp_path, 4)) < LIMIT
+
+
+def test_the_longest_pipeline_stays_below_what_etcd_takes(tmp_path: Path) -> None:
+    assert footprint(*documents(tmp_path, MAX_PASSES)) < 0.9 * ETCD
+
+
+def test_no_argument_of_a_step_comes_near_the_limit(tmp_path: Path) -> None:
+    ir, platform = documents(tmp_path, MAX_PASSES)
+    settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    seen = 0
+    for task, component in estimate._tasks(ir):
+        if "executorLabel" in component:
+            label = component["executorLabel"]
+            container = ir["deploymentSpec"]["executors"][label]["container"]
+            main = estimate._pod(component, task, container, settings[label])["containers"][0]
+            seen = max(seen, *(len(part.encode()) for part in [*main["command"], *main["args"]]))
+    assert 1000 < seen < ARGV_LIMIT / 16
+
+
+def test_the_estimate_explains_a_run_that_was_measured(tmp_path: Path) -> None:
+    """kubeflow/pipelines#13738 measured 1.95 MiB for 56 flat tasks, with everything that it says they had."""
+
+    packages = ["pandas==2.2.2", "numpy==1.26.4", "pyyaml==6.0.1", "requests==2.32.3"]
+
+    @dsl.component(base_image="registry.example/some-team/some-image:1.2.3", packages_to_install=packages)
+    def search(
+        data: dsl.Input[dsl.Dataset],
+        metrics: dsl.Output[dsl.Metrics],
+        kind: str = "forest",
+        depth: int = 3,
+        rate: float = 0.1,
+        fold: int = 0,
+        seed: int = 0,
+    ) -> float:
+        import json
+        import random
+
+        import pandas
+
+        random.seed(seed)
+        frame = pandas.read_csv(data.path)
+        score = sum(rate * row["a"] + depth * row["b"] for _, row in frame.iterrows())
+        result = {"kind": kind, "score": score, "fold": fold}
+        metrics.log_metric("score", score)
+        with open(metrics.path, "w") as stream:
+            json.dump(result, stream)
+        return score
+
+    @dsl.component(base_image="registry.example/some-team/some-image:1.2.3", packages_to_install=packages)
+    def read(data: dsl.Output[dsl.Dataset]) -> None:
+        with open(data.path, "w") as stream:
+            stream.write("a,b\n")
+
+    @dsl.pipeline(name="search")
+    def flat() -> None:
+        data = read()
+        for fold in range(55):
+            point = search(data=data.output, fold=fold).set_caching_options(False)
+            point.set_cpu_limit("1").set_memory_limit("2Gi").set_retry(2)
+            kubernetes.use_secret_as_env(point, "credentials", {"user": "USER", "password": "PASSWORD"})
+            kubernetes.add_pod_label(point, "team", "research")
+            kubernetes.set_image_pull_secrets(point, ["registry"])
+
+    compiler.Compiler().compile(flat, str(tmp_path / "flat.yaml"))
+    found = footprint(*yaml.safe_load_all((tmp_path / "flat.yaml").read_text())) / 2**20
+    assert found == pytest.approx(1.95, rel=0.2)
+
+
+def test_being_lean_is_worth_it_and_changes_nothing_that_runs(tmp_path: Path) -> None:
+    compiler.Compiler().compile(build(2, place=on(load())), str(tmp_path / "fat.yaml"))
+    fat = list(yaml.safe_load_all((tmp_path / "fat.yaml").read_text()))
+    lean = documents(tmp_path, 2)
+    assert footprint(*lean) < 0.9 * footprint(*fat)
+    for label, executor in lean[0]["deploymentSpec"]["executors"].items():
+        source, original = (
+            d["deploymentSpec"]["executors"][label]["container"]["command"][-1] for d in (lean[0], fat[0])
+        )
+        assert meaning(source) == meaning(original)
+        assert (
+            executor["container"]["args"] == fat[0]["deploymentSpec"]["executors"][label]["container"]["args"]
+        )
+    assert json.dumps(lean[0]["root"]) == json.dumps(fat[0]["root"])
+
+
+def meaning(source: str) -> list[Any]:
+    """Of each function: what it calls, with which constants, and what it is called with."""
+    module = compile(source, "step", "exec", optimize=2)  # 2 drops docstrings
+    functions = [constant for constant in module.co_consts if hasattr(constant, "co_code")]
+    assert functions
+    signatures = [ast.dump(node.args) for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+    codes = [(code.co_names, code.co_varnames, set(code.co_consts) - {None}) for code in functions]
+    return list(zip(signatures, codes, strict=True))

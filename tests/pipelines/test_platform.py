@@ -1,0 +1,176 @@
+"""Each step gets its profile on a cluster, and the same file still runs where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components import readme
+from netslim.errors import ConfigError
+from netslim.steps.accelerator import EXPECTED
+from pipelines import sweeps
+from pipelines.compiling import compile_pipeline
+from pipelines.platform import on
+from pipelines.profiles import KIND_OF_STEP, load
+from pipelines.slimming import build
+
+PIPELINES = {
+    "slimming": lambda place: build(2, place=place),
+    "sweep-lambda": lambda place: sweeps.build_lambda(place=place),
+    "sweep-percent": lambda place: sweeps.build_percent(place=place),
+}
+
+
+def compiled(folder: Path, name: str = "slimming", **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The IR's executors and the platform's, by label."""
+    path = folder / "ir.yaml"
+    compile_pipeline(PIPELINES[name](on(load(**changes))), path)
+    ir, platform = yaml.safe_load_all(path.read_text())
+    settings: dict[str, Any] = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return ir["deploymentSpec"]["executors"], settings
+
+
+def steps(labels: Any) -> Iterator[tuple[str, str]]:
+    """(label, step): exec-train-sparse-2 is a train_sparse."""
+    for label in labels:
+        words = label.removeprefix("exec-").split("-")
+        yield label, "_".join(words[:-1] if words[-1].isdigit() else words)
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_no_step_of_any_pipeline_is_forgotten(name: str, tmp_path: Path) -> None:
+    executors, settings = compiled(tmp_path, name)
+    assert set(executors) == set(settings)
+    for label, _ in steps(executors):
+        assert executors[label]["container"]["resources"]["resourceMemoryLimit"], label
+
+
+def test_every_component_has_a_kind_and_those_that_want_a_gpu_get_one() -> None:
+    profiles = load()
+    assert set(KIND_OF_STEP) == set(readme.NAMES)
+    assert set(KIND_OF_STEP.values()) == set(profiles)
+    for name in readme.NAMES:
+        metadata = yaml.safe_load((readme.HERE / name / "metadata.yaml").read_text())
+        assert metadata["gpu"] == (profiles[KIND_OF_STEP[name]].gpus > 0), name
+
+
+def test_a_training_step_gets_what_its_profile_says(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(
+        "all: {image_pull_secrets: [registry]}\n"
+        "train:\n"
+        "  cpu: 8\n"
+        "  memory: 64Gi\n"
+        "  node_selector: {node-pool: a100}\n"
+        "  tolerations: [{key: dedicated, operator: Equal, value: ml, effect: NoSchedule}]\n"
+    )
+    executors, settings = compiled(tmp_path, path=mine, gpus=4)
+    for label, step in steps(executors):
+        resources, extra = executors[label]["container"]["resources"], settings[label]
+        assert extra["imagePullSecret"][0]["secretName"] == "registry"
+        if KIND_OF_STEP[step] != "train":
+            assert "accelerator" not in resources
+            assert "nodeSelector" not in extra
+            continue
+        assert resources["accelerator"]["resourceType"] == "nvidia.com/gpu"
+        assert resources["accelerator"]["resourceCount"] == "4"
+        assert (resources["resourceCpuRequest"], resources["resourceCpuLimit"]) == ("8", "8")
+        assert (resources["resourceMemoryRequest"], resources["resourceMemoryLimit"]) == ("64Gi", "64Gi")
+        assert extra["nodeSelector"] == {"labels": {"node-pool": "a100"}}
+        assert [toleration["key"] for toleration in extra["tolerations"]] == ["nvidia.com/gpu", "dedicated"]
+        assert {
+            "mountPath": "/dev/shm",
+            "medium": "Memory",
+            "volumeName": "shm",
+            "sizeLimit": "2Gi",
+        } in extra["emptyDirMounts"]
+        assert int(extra["activeDeadlineSeconds"]) == 48 * 3600
+        assert extra["pvcMount"][0]["constant"] == "netslim-datasets"
+
+
+def test_the_promise_of_gpus_and_the_runs_name_come_from_the_pods_own_labels(tmp_path: Path) -> None:
+    executors, settings = compiled(tmp_path, gpus=2)
+    for label, step in steps(executors):
+        paths = {env["name"]: env["fieldPath"] for env in settings[label]["fieldPathAsEnv"]}
+        assert paths["KFP_RUN_ID"] == "metadata.labels['pipeline/runid']"
+        labels = settings[label]["podMetadata"]["labels"]
+        if KIND_OF_STEP[step] == "train":
+            assert paths[EXPECTED] == "metadata.labels['netslim/gpus']"
+            assert labels["netslim/gpus"] == "2"
+        else:
+            assert EXPECTED not in paths
+            assert "netslim/gpus" not in labels
+        # An environment variable in the IR itself would reach local runs, and change their cache keys.
+        assert "env" not in executors[label]["container"]
+
+
+def test_without_gpus_nothing_of_them_is_left(tmp_path: Path) -> None:
+    executors, settings = compiled(tmp_path, gpus=0)
+    assert "nvidia" not in str(executors) + str(settings)
+    assert EXPECTED not in str(settings)
+
+
+def test_settings_and_secrets_are_references_that_may_be_absent(tmp_path: Path) -> None:
+    _, settings = compiled(tmp_path)
+    by_step = {step: settings[label] for label, step in steps(settings)}
+    found = {
+        step: {pair["envVar"] for kind in ("configMapAsEnv", "secretAsEnv") for block in extra.get(kind, ())
+               for pair in block["keyToEnv"] if block["optional"]}
+        for step, extra in by_step.items()
+    }  # fmt: skip
+    assert found["evaluate"] == {"MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN"}
+    assert found["prepare_data"] == {
+        "AWS_ENDPOINT_URL_S3",
+        "AWS_DEFAULT_REGION",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+    }
+    # MLflow's server writes the artifacts: whoever logs to it holds no key of the object store.
+    assert not any(name.startswith("AWS") for step in ("evaluate", "finish") for name in found[step])
+
+
+def test_tasks_that_may_be_retried_wait_ever_longer(tmp_path: Path) -> None:
+    compile_pipeline(build(1, place=on(load())), tmp_path / "ir.yaml")
+    ir = next(yaml.safe_load_all((tmp_path / "ir.yaml").read_text()))
+    tasks = ir["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    assert tasks["fine-tune"]["retryPolicy"] == {
+        "maxRetryCount": 3,
+        "backoffDuration": "30s",
+        "backoffFactor": 2.0,
+        "backoffMaxDuration": "600s",
+    }
+    assert "retryPolicy" not in tasks["prune"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("training: {gpus: 1}\n", r"training: no such setting\. Did you mean train"),
+        ("train: {gpu: 1}\n", r"train = gpu: no such setting\. Did you mean gpus"),
+        ("train: {gpus: -1}\n", r"gpus = -1: must be a whole number of at least 0"),
+        ("train: {gpus: true}\n", r"gpus = True: must be a whole number"),
+        ("train: {memory: 16 GB}\n", r"memory = 16 GB: .*Write 8Gi"),
+        ("train: {memory: 16}\n", r"memory = 16: must be text"),
+        ("data: {timeout: forever}\n", r"timeout = forever: .*Write 90s, 30m, 4h or 2d"),
+        ("all: {labels: {team: 7}}\n", r'labels = .*must be a mapping of text to text; put numbers'),
+        ("all: {tolerations: [{taint: x}]}\n", r"tolerations = .*must be a list of tolerations with key"),
+        ("all: {image_pull_policy: Sometimes}\n", r"image_pull_policy = Sometimes"),
+        ("all: {image_pull_secrets: registry}\n", r"must be a list of names"),
+        ("train\n", r"must hold sections of settings"),
+        ("train: [\n", r"not valid YAML"),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_is_refused_with_its_remedy(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load(file)
+
+
+def test_a_missing_file_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"profiles = nowhere\.yaml: cannot be read"):
+        load("nowhere.yaml")

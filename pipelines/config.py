@@ -56,6 +56,8 @@ class RunConfig:
     data_root: str = ""
     download: bool = False
     validation: int = 0
+    image_size: int = 0
+    dataset_title: str = ""
     preset: str = ""
     base: Mapping[str, Any] = field(default_factory=dict)
     sparse: Mapping[str, Any] = field(default_factory=dict)
@@ -101,7 +103,14 @@ class RunConfig:
             )
 
     def _check_numbers(self) -> None:
-        at_least = {"validation": 0, "channel_multiple": 1, "passes": 1, "max_loss": 0, "seed": 0}
+        at_least = {
+            "validation": 0,
+            "image_size": 0,
+            "channel_multiple": 1,
+            "passes": 1,
+            "max_loss": 0,
+            "seed": 0,
+        }
         for name, least in at_least.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
@@ -146,6 +155,8 @@ class RunConfig:
             "data_root": self.data_root,
             "download": self.download,
             "validation": int(self.validation),
+            "image_size": int(self.image_size),
+            "dataset_title": self.dataset_title,
             "preset": self.preset,
             "base": dict(self.base),
             "sparse": {**self.sparse, **strength},

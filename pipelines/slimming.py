@@ -47,6 +47,8 @@ def build(max_passes: int = 3, *, baseline: bool = True, place: Place = anywhere
         data_root: str = "",
         download: bool = False,
         validation: int = 0,
+        image_size: int = 0,
+        dataset_title: str = "",
         preset: str = "digits",
         base: dict = {},
         sparse: dict = {},
@@ -135,7 +137,13 @@ def build(max_passes: int = 3, *, baseline: bool = True, place: Place = anywhere
         ending = place(finish(experiment=experiment)).set_display_name("finish").set_caching_options(False)
         with dsl.ExitHandler(ending, name="slimming"):
             data = prepare_data(
-                name=dataset, root=data_root, download=download, validation=validation, seed=seed
+                name=dataset,
+                root=data_root,
+                download=download,
+                validation=validation,
+                size=image_size,
+                title=dataset_title,
+                seed=seed,
             )
             place(data).set_display_name("prepare data")
             ledger, teacher = None, {}

@@ -33,6 +33,8 @@ def build_lambda(*, place: Place = anywhere) -> Callable[..., Any]:
         data_root: str = "",
         download: bool = False,
         validation: int = 200,
+        image_size: int = 0,
+        dataset_title: str = "",
         preset: str = "digits",
         tune: dict = {},
         percent: str = "0.5",
@@ -46,7 +48,13 @@ def build_lambda(*, place: Place = anywhere) -> Callable[..., Any]:
         ending = place(finish(experiment=experiment)).set_display_name("finish").set_caching_options(False)
         with dsl.ExitHandler(ending, name="lambda-search-points"):
             data = prepare_data(
-                name=dataset, root=data_root, download=download, validation=validation, seed=seed
+                name=dataset,
+                root=data_root,
+                download=download,
+                validation=validation,
+                size=image_size,
+                title=dataset_title,
+                seed=seed,
             )
             place(data).set_display_name("prepare data")
             # One after the other: two trainings would fight for one GPU, or for a laptop's cores.
@@ -93,6 +101,8 @@ def build_percent(*, place: Place = anywhere) -> Callable[..., Any]:
         data_root: str = "",
         download: bool = False,
         validation: int = 0,
+        image_size: int = 0,
+        dataset_title: str = "",
         preset: str = "digits",
         sparse: dict = {},
         tune: dict = {},
@@ -106,7 +116,13 @@ def build_percent(*, place: Place = anywhere) -> Callable[..., Any]:
         ending = place(finish(experiment=experiment)).set_display_name("finish").set_caching_options(False)
         with dsl.ExitHandler(ending, name="percent-study-points"):
             data = prepare_data(
-                name=dataset, root=data_root, download=download, validation=validation, seed=seed
+                name=dataset,
+                root=data_root,
+                download=download,
+                validation=validation,
+                size=image_size,
+                title=dataset_title,
+                seed=seed,
             )
             place(data).set_display_name("prepare data")
             trained = train_sparse(

@@ -12,6 +12,8 @@ def prepare_data(
     root: str = "",
     download: bool = False,
     validation: int = 0,
+    size: int = 0,
+    title: str = "",
     seed: int = 0,
 ) -> None:
     """Pack a dataset: uint8 tensors, labels, channel statistics of the training part, checksums.
@@ -22,6 +24,8 @@ def prepare_data(
         root: folder or s3:// prefix that holds the original files; not needed for digits.
         download: fetch the original files into `root` when they are missing.
         validation: images split from the training set for choosing; the paper takes 5,000 of CIFAR-10.
+        size: pixels to which images are scaled and cropped; 0 leaves them as they are.
+        title: the dataset's honest name in tables, when it is not the usual one.
         seed: decides which images go to the validation split.
     """
     from netslim.steps.prepare import prepare
@@ -30,6 +34,13 @@ def prepare_data(
 
     dataset.metadata.update(
         as_step(prepare)(
-            dataset.path, name=name, root=root, download=download, validation=int(validation), seed=int(seed)
+            dataset.path,
+            name=name,
+            root=root,
+            download=download,
+            validation=int(validation),
+            size=int(size),
+            title=title,
+            seed=int(seed),
         )
     )

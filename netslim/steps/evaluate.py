@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netslim import data, measure, progress, tracking
-from netslim.ledger import Histogram, Ledger, Row, Size, decide
 from netslim.layer_report import LayerRow
+from netslim.ledger import Histogram, Ledger, Row, Size, decide
 from netslim.steps.evidence import Evidence, read_evidence
 
 if TYPE_CHECKING:

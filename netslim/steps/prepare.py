@@ -17,6 +17,8 @@ def prepare(
     root: str = "",
     download: bool = False,
     validation: int = 0,
+    size: int = 0,
+    title: str = "",
     seed: int = 0,
 ) -> dict[str, Any]:
     """Pack dataset `name` into the folder `output`; see `netslim.data.prepare` for the arguments.
@@ -26,7 +28,14 @@ def prepare(
     """
     with progress.bar("packing", 1) as bar:
         info = data.prepare(
-            name, output, root=root or None, download=download, validation=validation, seed=seed
+            name,
+            output,
+            root=root or None,
+            download=download,
+            validation=validation,
+            size=size or None,
+            title=title or None,
+            seed=seed,
         )
         bar.advance(**info.sizes)
     return {"title": info.title, "classes": len(info.classes), **info.sizes}

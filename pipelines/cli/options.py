@@ -39,6 +39,10 @@ OPTIONS = [
         type=int,
         help="Images held out of training for choosing; the paper takes 5000 of CIFAR-10.",
     ),
+    click.option("--image-size", type=int, help="Scale and crop images to this many pixels."),
+    click.option(
+        "--dataset-title", help="The dataset's honest name in tables, when it is not the usual one."
+    ),
     click.option(
         "--preset", help="Training recipe: digits, cifar, svhn, imagenet, mnist.  [default: by dataset]"
     ),

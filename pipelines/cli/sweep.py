@@ -21,6 +21,8 @@ SHARED = (
     "data_root",
     "download",
     "validation",
+    "image_size",
+    "dataset_title",
     "preset",
     "tune",
     "scope",

@@ -10,7 +10,7 @@ from netslim.ledger import Ledger, Row
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["CAPTION", "Column", "columns", "markdown", "scaled", "table"]
+__all__ = ["CAPTION", "Column", "columns", "markdown", "scaled", "table", "times"]
 
 CAPTION = (
     "2.8x: so many times fewer than the wide network. FLOPs = 2 x MACs of convolution and linear layers, per "
@@ -38,8 +38,8 @@ def columns(ledger: Ledger) -> list[Column]:
         return Column(group, name, tuple(map(cell, rows)))
 
     def fewer(row: Row, name: str) -> str:
-        ratio = getattr(wide, name) / max(1, getattr(row, name))
-        return f"{ratio:.2g}x" if ratio > 1 else ""
+        ratio = getattr(wide, name) / max(1, getattr(row, name)) if wide else 1
+        return times(ratio) if ratio > 1 else ""
 
     batches = sorted({batch for row in rows for batch in row.latency_ms})
     found = [
@@ -99,6 +99,11 @@ def scaled(value: float) -> str:
     if not unit or abs(value) >= 99.95:
         return f"{value:.0f}{unit}"
     return f"{value:.{1 if abs(value) >= 9.995 else 2}f}{unit}"
+
+
+def times(ratio: float) -> str:
+    """2.8x, 29x, 104x."""
+    return f"{ratio:.{1 if ratio < 9.95 else 0}f}x"
 
 
 def _percent(value: float | None) -> str:

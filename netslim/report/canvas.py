@@ -1,0 +1,95 @@
+"""Paper and ink for the plots: one drawing becomes SVG in the page's colours, or a PNG."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from netslim.ledger import Ledger
+
+__all__ = ["COLOURS", "Colours", "Plot", "pass_colour"]
+
+Colours = Mapping[str, str]
+
+# Colours by what they mean; page.html has the dark ones under the same names. `pass0` to `pass6` go from the
+# baseline's grey into blue, because passes have an order.
+COLOURS = {
+    "surface": "#ffffff",
+    "ink": "#1f2328",
+    "muted": "#59636e",
+    "grid": "#e3e6ea",
+    "one": "#2a6fdb",
+    "two": "#c2410c",
+    "three": "#15803d",
+    "four": "#7c3aed",
+    "pass0": "#9aa4af",
+    "pass1": "#9ac3f7",
+    "pass2": "#6aa5ee",
+    "pass3": "#3f83e0",
+    "pass4": "#2365c4",
+    "pass5": "#194c99",
+    "pass6": "#11356d",
+}
+STYLE = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.titlesize": 9,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "svg.fonttype": "none",  # text stays text: it takes the page's font
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One plot of a ledger: what its file is called, what it is titled and says, and how it is drawn."""
+
+    name: str
+    title: str
+    says: str
+    draw: Callable[[Figure, Ledger, Colours], None]
+    size: tuple[float, float] = (4.8, 3.1)  # inches; a phone shows it at about its own size
+
+    def svg(self, ledger: Ledger) -> str:
+        """An <svg> element whose colours are the page's CSS variables and whose ids are nobody else's."""
+        stand_ins = {name: f"#fe{number:04x}" for number, name in enumerate(COLOURS)}
+        names = {code: name for name, code in stand_ins.items()}
+        text = self._saved(ledger, stand_ins, "svg").decode()
+        text = text[text.index("<svg") :]
+        text = re.sub(r"#fe[0-9a-f]{4}", lambda found: f"var(--{names[found[0]]})", text)
+        text = re.sub(r'(\sid="|url\(#|href="#)', rf"\g<1>{self.name}-", text)
+        return text.replace("<svg ", f'<svg role="img" aria-label="{escape(self.title)}" ', 1)
+
+    def png(self, ledger: Ledger) -> bytes:
+        return self._saved(ledger, COLOURS, "png")
+
+    def _saved(self, ledger: Ledger, colours: Colours, kind: str) -> bytes:
+        coloured = {
+            **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor"), colours["ink"]),
+            **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), colours["muted"]),
+            **dict.fromkeys(("axes.facecolor", "figure.facecolor"), colours["surface"]),
+            "grid.color": colours["grid"],
+            "svg.hashsalt": self.name,  # the same ledger gives the same bytes
+        }
+        style: dict[Any, Any] = STYLE | coloured
+        with matplotlib.rc_context(style):
+            figure = Figure(figsize=self.size, layout="constrained")
+            self.draw(figure, ledger, colours)
+            stream = io.BytesIO()
+            figure.savefig(stream, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else {})
+        return stream.getvalue()
+
+
+def pass_colour(colours: Colours, index: int) -> str:
+    return colours[f"pass{min(index, 6)}"]

@@ -1,0 +1,65 @@
+"""One HTML page about a run: light and dark, for phones and desks, with nothing to load from anywhere."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import NamedTuple
+
+from jinja2 import Environment, StrictUndefined
+
+import netslim
+from netslim.ledger import Ledger
+from netslim.report.canvas import COLOURS
+from netslim.report.figures import figures
+from netslim.report.text import CAPTION, columns, scaled, times
+
+__all__ = ["html"]
+
+
+class Tile(NamedTuple):
+    """A number to see first, what it counts, and what it is to be compared with."""
+
+    value: str
+    what: str
+    beside: str
+
+
+def html(ledger: Ledger) -> str:
+    """The page of a run; a ledger without rows gives a page that says that no pass was finished."""
+    template = files("netslim.report").joinpath("page.html").read_text(encoding="utf-8")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    constants = dict(ledger.constants)
+    return environment.from_string(template).render(
+        title=f"{constants.get('architecture', 'a network')} on {constants.get('dataset', 'a dataset')}",
+        ledger=ledger,
+        tiles=_tiles(ledger),
+        columns=columns(ledger),
+        caption=CAPTION,
+        plots=[(plot, plot.svg(ledger)) for plot in figures(ledger)],
+        pruned=[row for row in ledger.rows if row.layers],
+        colours=COLOURS,
+        version=netslim.__version__,
+    )
+
+
+def _tiles(ledger: Ledger) -> list[Tile]:
+    """What the last pass has reached. A sweep has no last pass."""
+    if not ledger.rows or ledger.wide is None or any(row.label for row in ledger.rows):
+        return []
+    last, wide, reference = ledger.rows[-1], ledger.wide, ledger.allowed_from
+    params, flops = wide.params / max(1, last.params), wide.flops / max(1, last.flops)
+    change = f"{last.error - reference[1]:+.2f} points against {reference[0]}" if reference else ""
+    tiles = [
+        Tile(times(params), "fewer parameters", f"{last.params:,} of {wide.params:,}"),
+        Tile(times(flops), "fewer FLOPs", f"{scaled(last.flops)} of {scaled(wide.flops)}"),
+        Tile(f"{last.error:.2f} %", "test error", change),
+    ]
+    before = ledger.baseline.latency_ms if ledger.baseline else {}
+    if shared := before.keys() & last.latency_ms.keys():
+        batch = max(shared)
+        now = last.latency_ms[batch]
+        beside = f"{now:.2g} ms for {batch} images, one thread"
+        tiles.append(Tile(times(before[batch] / now), "faster", beside))
+    return tiles

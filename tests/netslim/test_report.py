@@ -1,0 +1,215 @@
+"""The report: every number where it belongs, and a page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import re
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+from typing import Any
+
+import matplotlib.image
+import pytest
+from rich.console import Console
+
+from netslim import report
+from netslim.layer_report import LayerRow
+from netslim.ledger import Histogram, Ledger, Row, Size
+from netslim.report.canvas import COLOURS
+from netslim.report.figures import front
+from netslim.report.text import scaled
+
+
+def row(index: int, **more: Any) -> Row:
+    """Sizes fall to a tenth with every pass."""
+    now = 10**index
+    values: dict[str, Any] = {
+        "channels": 400 // (index + 1),
+        "params": 288_170 // now,
+        "macs": 2_380_000 // now,
+        "error": 0.5 + index / 4,
+        "error_trained": 0.5 + index / 8,
+        "onnx_bytes": 1_157_000 // now,
+        "measured_at": index,
+        "latency_ms": {1: 0.24 / (index + 1), 32: 4.2 / (index + 1)},
+        "gammas": Histogram(edges=(0.0, 0.5, 1.0), counts=(index, 9)),
+        "curves": {("sparse" if index else "base"): curve(4)},
+    }
+    if index:
+        values |= {
+            "error_pruned": 0.75,
+            "before": Size(channels=400 // index, params=2_881_700 // now, macs=23_800_000 // now),
+            "threshold": 0.25,
+            "layers": (
+                LayerRow("features.1", 8, 3, 4, "at most 50 % of a layer"),
+                LayerRow("features.4", 9, 9, 9),
+            ),
+        }
+    return Row(index=index, **values | more)
+
+
+def curve(epochs: int) -> tuple[dict[str, float], ...]:
+    return tuple(
+        {"step": e, "ts": e, "train/error": 50 / e, "sparsity/near_zero_share": e / 10, "val/error": 60 / e}
+        for e in range(1, epochs + 1)
+    )
+
+
+RUN = Ledger(
+    (row(0), row(1), row(2, note="done: 2 of 2 passes")), {"architecture": "vgg-digits", "dataset": "Digits"}
+)
+SWEEP = Ledger(tuple(row(1, label=f"percent 0.{tenths}", error=float(tenths)) for tenths in (3, 5, 7)))
+NO_BASELINE = Ledger(RUN.rows[1:])
+
+
+def test_the_table_fits_eighty_columns() -> None:
+    console = Console(width=80, file=io.StringIO(), color_system=None)
+    console.print(report.table(RUN))
+    printed = [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+    assert printed[:5] == [
+        "                                            error  error error  ONNX    ms   ms",
+        "pass     channels  params      FLOPs      trained pruned tuned bytes   b=1 b=32",
+        "baseline      400 288,170      4.76M         0.50         0.50 1.16M  0.24  4.2",
+        "1             200  28,817 10x   476k 10x     0.62   0.75  0.75  116k  0.12  2.1",
+        "2             133   2,881 100x 47.6k 100x    0.75   0.75  1.00 11.6k 0.080  1.4",
+    ]
+    assert printed[-1] == "Done: 2 of 2 passes."
+
+
+def test_the_table_of_a_sweep_and_of_a_run_without_a_baseline() -> None:
+    lines = report.markdown(SWEEP).splitlines()
+    assert lines[0] == (
+        "| pass | channels | params | params fewer | FLOPs | FLOPs fewer | error trained | error pruned "
+        "| error tuned | ONNX bytes | ms b=1 | ms b=32 |"
+    )
+    assert lines[3] == (
+        "| percent 0.5 | 200 | 28,817 | 10x | 476k | 10x | 0.62 | 0.75 | 5.00 | 116k | 0.12 | 2.1 |"
+    )
+    # Compared with what pass 1 pruned: 2,881,700 parameters and 2 x 23,800,000 / 10 FLOPs.
+    assert "| 2 | 133 | 2,881 | 100x | 47.6k | 100x |" in report.markdown(NO_BASELINE)
+    assert report.markdown(Ledger()).startswith("|  |")
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        *(
+            (0, "0"),
+            (7, "7"),
+            (999, "999"),
+            (1000, "1.00k"),
+            (8698, "8.70k"),
+            (9994, "9.99k"),
+            (9996, "10.0k"),
+        ),
+        *((51_500, "51.5k"), (99_960, "100k"), (999_400, "999k"), (999_600, "1.00M"), (20_035_018, "20.0M")),
+        *((797_000_000, "797M"), (4.57e10, "45.7G"), (4.57e12, "4570G")),
+    ],
+)
+def test_three_digits_and_a_unit(value: float, told: str) -> None:
+    assert scaled(value) == told
+
+
+def test_the_pareto_front_is_what_nothing_beats() -> None:
+    sizes = {"a": (10, 3.0), "b": (20, 3.5), "c": (20, 2.0), "d": (30, 2.0), "e": (40, 1.0), "f": (5, 9.0)}
+    rows = [row(1, label=name, macs=macs, error=error) for name, (macs, error) in sizes.items()]
+    beaten = {
+        one.label
+        for one in rows
+        for other in rows
+        if other.flops <= one.flops and other.error <= one.error and other is not one
+    }
+    assert [one.label for one in front(rows)] == ["f", "a", "c", "e"]
+    assert set(sizes) - beaten == {"f", "a", "c", "e"}
+
+
+class Page(HTMLParser):
+    """The parts of a page: its text, its ids, and whatever it would load."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text, self.ids, self.loads, self.tags = "", [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value)
+            if name in ("src", "href", "xlink:href", "data", "action") and not (value or "").startswith("#"):
+                self.loads.append(value)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.mark.parametrize("ledger", [RUN, SWEEP, NO_BASELINE, Ledger(RUN.rows[:1]), Ledger()], ids=str)
+def test_the_page_needs_nothing_but_itself(ledger: Ledger) -> None:
+    text = report.html(ledger)
+    page = Page(text)
+    assert page.loads == []
+    assert not {"script", "link", "img", "iframe"} & set(page.tags)
+    assert not re.search(r"url\((?!#)|@import|@font-face", text)
+    assert len(page.ids) == len(set(page.ids))
+    used = set(re.findall(r"url\(#([^)]+)\)", text)) | set(re.findall(r'href="#([^"]+)"', text))
+    assert used <= set(page.ids)
+    drawings = re.findall(r"<svg .*?</svg>", text, re.DOTALL)
+    assert len(drawings) == page.tags.count("figure")
+    for drawing in drawings:
+        ElementTree.fromstring(drawing)
+        assert "#fe00" not in drawing  # every stand-in has become a colour of the page
+        assert set(re.findall(r"var\(--(\w+)\)", drawing)) <= set(COLOURS)
+
+
+def test_the_page_says_what_was_reached() -> None:
+    text = " ".join(Page(report.html(RUN)).text.split())
+    for told in (
+        "vgg-digits on Digits Done: 2 of 2 passes.",
+        "100x fewer parameters 2,881 of 288,170",
+        "100x fewer FLOPs 47.6k of 4.76M",
+        "1.00 % test error +0.50 points against the baseline",
+        "3.0x faster 1.4 ms for 32 images, one thread",
+        "pass 1: 400 to 200 channels",
+        "features.1 8 3 4 at most 50 % of a layer",
+        "architecture vgg-digits dataset Digits",
+    ):
+        assert told in text
+    assert "No pass was finished" in Page(report.html(Ledger())).text
+
+
+def test_the_page_has_each_dark_colour() -> None:
+    text = report.html(RUN)
+    dark = text[text.index("prefers-color-scheme: dark") : text.index("* { box-sizing")]
+    assert set(COLOURS) <= set(re.findall(r"--(\w+):", dark))
+
+
+def test_what_a_user_named_is_text_and_not_markup() -> None:
+    named = "<script>alert('x')</script>"
+    ledger = Ledger((row(0), dataclasses.replace(row(1), note=named, label=named)), {"architecture": named})
+    assert "script" not in Page(report.html(ledger)).tags
+    assert named in Page(report.html(ledger)).text
+
+
+def test_plots_are_images_of_this_ledger() -> None:
+    found = report.plots(RUN)
+    assert list(found) == [
+        *("error-flops.png", "shrinking.png", "layers.png", "training.png"),
+        *("gammas-baseline.png", "gammas-pass-1.png", "gammas-pass-2.png"),
+    ]
+    for name, image in found.items():
+        pixels = matplotlib.image.imread(io.BytesIO(image))
+        assert pixels.shape[0] > 300, name
+        assert pixels[..., :3].std() > 0.02, name  # something is drawn
+    assert report.plots(RUN) == found
+    assert report.plots(Ledger()) == {}
+
+
+def test_a_hundred_layers_are_drawn_without_their_names() -> None:
+    layers = tuple(LayerRow(f"block.{i}.bn", 64, 32, 32) for i in range(100))
+    text = report.html(Ledger((row(0), row(1, layers=layers))))
+    drawing = re.search(r'<svg [^>]*aria-label="Channels per layer".*?</svg>', text, re.DOTALL)
+    assert drawing
+    assert "layer, input to output" in drawing[0]
+    assert "block.7.bn" not in drawing[0]
+    assert "block.7.bn" in text  # but in the table

@@ -7,7 +7,10 @@ L1 leaves hundreds at exactly 0) `|gamma| > threshold` removes too many and `>=`
 A *bite* is the least that can be removed from a layer at once: one channel; or one of each block where a
 grouped convolution needs equal counts; or as many as lead to the next allowed width (`channel_multiple`).
 A bite is due once its last channel is, so widths are rounded up, wherever in the ranking the walk stops.
-Bites that a floor or a cap forbids are not offered: the walk goes on to the next lowest of other layers.
+Bites that a floor forbids are not offered: the walk goes on to the next lowest of other layers. A cap is put
+on what the walk took, and nothing makes up for it: a cap protects the layers that are full of channels at
+zero, and live channels of other layers would have to go in their place. So it is in the paper, where a pass
+at 50 % with a cap of 50 % removes 39 % of the FLOPs (Table 4); halving every layer would remove 75 %.
 """
 
 from __future__ import annotations
@@ -89,8 +92,9 @@ def choose(
     """Choose the channels that stay.
 
     Exactly floor(percent * scaling factors) of the scaling factors go where the limits allow it, never more.
-    What a limit holds back in one layer is taken from the next lowest of the others. The last few of a
-    number that coupled channels cannot meet (they go several factors at a time) are the lowest that fit.
+    What a floor holds back in one layer is taken from the next lowest of the others; what a cap holds back
+    stays. The last few of a number that coupled channels cannot meet (they go several factors at a time) are
+    the lowest that fit.
 
     Args:
         units: the independent choices of the model.
@@ -150,11 +154,11 @@ class _Limits:
         return unit.width - math.floor(_exact(cap) * unit.width)
 
     def widths(self, unit: Unit) -> Integers:
-        """The widths that the unit may have, from the full one down."""
+        """The widths that may be offered, from the full one down; where a cap rules, it is put on later."""
         if unit.frozen:
             return np.array([unit.width], dtype=np.int64)
         step = math.lcm(self.channel_multiple, unit.groups)
-        lowest = max(self.min_channels, self.capped(unit), step)
+        lowest = max(self.min_channels, step) if self.min_channels >= self.capped(unit) else 0
         narrower = np.arange((unit.width - 1) // step * step, lowest - 1, -step, dtype=np.int64)
         return np.concatenate([np.array([unit.width], dtype=np.int64), narrower])
 
@@ -190,6 +194,7 @@ class _Bites:
         levels = np.take_along_axis(blocks, ranks, axis=1).mean(axis=0)
         self.due = levels[self.ends[1:] // unit.groups - 1]
         self.cost: Integers = np.diff(self.ends) * unit.factors
+        self.allowed = int(np.count_nonzero(self.ends[1:] <= unit.width - limits.capped(unit)))
 
     def dead(self, unit: Unit) -> int:
         """How many bites hold nothing but channels at zero."""
@@ -208,6 +213,7 @@ def _choose(units: Sequence[Unit], share: Fraction | None, limits: _Limits) -> C
         wanted = math.floor(share * sum(unit.width * unit.factors for unit in units))
         want = _want(units, wanted)
         taken = _walk(bites, wanted)
+    taken = [min(count, bite.allowed) for bite, count in zip(bites, taken, strict=True)]
     gone = [bite.order[: bite.ends[count]] for bite, count in zip(bites, taken, strict=True)]
     rows, keep, removed, threshold = [], {}, 0, 0.0
     for unit, lost, wish in zip(units, gone, want, strict=True):

@@ -53,19 +53,22 @@ def test_limits_hold_and_the_number_is_met_where_it_can_be(
     total = sum(map(len, values))
     assert choice.wanted == total * round(percent * 100) // 100
     assert choice.removed == total - sum(widths(choice)) <= choice.wanted
-    room = 0
+    caps = [len(layer) - math.floor((cap or 1) * len(layer)) for layer in values]
+    taken = [0] * len(values)
+    for _, i in sorted((value, i) for i, layer in enumerate(values) for value in layer):
+        rules = floor if floor >= caps[i] else 0  # the cap is put on afterwards
+        taken[i] += sum(taken) < choice.wanted and taken[i] < len(values[i]) - rules
     for row, kept, layer in zip(choice.rows, choice.keep.values(), values, strict=True):
         assert (row.have, row.get) == (len(layer), len(kept))
         assert (row.why == "") == (row.get == row.want)
         assert len(kept) == len(layer) or len(kept) % multiple == 0
-        lowest = max(floor, len(layer) - math.floor((cap or 1) * len(layer)))
-        assert len(kept) >= min(lowest, len(layer))
+        assert len(kept) >= min(max(floor, caps[int(row.layer)]), len(layer))
         gone = set(range(len(layer))) - set(kept.tolist())
         assert all((layer[g], g) < (layer[k], k) for g in gone for k in kept.tolist())
-        allowed = [w for w in range(lowest, len(layer)) if w % multiple == 0]
-        room += len(layer) - min(allowed, default=len(layer))
     if multiple == 1:
-        assert choice.removed == min(choice.wanted, room)
+        assert widths(choice) == [
+            max(len(layer) - lost, least) for layer, lost, least in zip(values, taken, caps, strict=True)
+        ]
 
 
 @given(
@@ -140,14 +143,31 @@ def test_the_paper_s_mlp() -> None:
     assert widths(choose(units, percent=0.8)) != [100, 60]
 
 
-def test_what_a_cap_holds_back_comes_from_the_next_lowest() -> None:
+def test_what_a_cap_holds_back_stays() -> None:
     low, high = unit("low", *range(10)), unit("high", *range(10, 20))
     choice = choose([low, high], percent=0.5, max_layer_percent=0.7)
+    assert widths(choice) == [3, 10]
+    assert choice.keep["low"].tolist() == [7, 8, 9]
+    assert [row.want for row in choice.rows] == [0, 10]
+    assert [row.why for row in choice.rows] == ["cap: loses 0.7", ""]
+    assert (choice.wanted, choice.removed) == (10, 7)
+
+
+def test_a_cap_on_dead_layers_costs_no_live_channel() -> None:
+    """The paper's multi-pass scheme, 50 % with a cap of 50 %: halving every layer is not what it means."""
+    dead, live = unit("dead", *[0.0] * 9, 1.0), unit("live", *range(1, 11))
+    choice = choose([dead, live], percent=0.5, max_layer_percent=0.5)
+    assert widths(choice) == [5, 10]
+    assert choice.threshold == 0.0
+
+
+def test_what_a_floor_holds_back_comes_from_the_next_lowest() -> None:
+    low, high = unit("low", *range(10)), unit("high", *range(10, 20))
+    choice = choose([low, high], percent=0.5, min_channels=3)
     assert widths(choice) == [3, 7]
     assert choice.keep["high"].tolist() == [3, 4, 5, 6, 7, 8, 9]
-    assert [row.want for row in choice.rows] == [0, 10]
     assert [row.why for row in choice.rows] == [
-        "cap: loses 0.7",
+        "floor: keeps 3",
         "makes up for layers that a limit held back",
     ]
 

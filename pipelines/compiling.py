@@ -17,8 +17,12 @@ from pipelines.lint import lint
 __all__ = ["compile_pipeline"]
 
 
-def compile_pipeline(pipeline: Callable[..., Any], path: str | os.PathLike[str]) -> dict[str, Any]:
+def compile_pipeline(
+    pipeline: Callable[..., Any], path: str | os.PathLike[str], *, cache: bool = True
+) -> dict[str, Any]:
     """Compile to `path`, lean, and hold the result against the portability rules.
+
+    Without `cache` every step is run again, also when its result is known.
 
     Returns:
         The pipeline's intermediate representation, its first YAML document.
@@ -27,14 +31,21 @@ def compile_pipeline(pipeline: Callable[..., Any], path: str | os.PathLike[str])
         target = draft.with_suffix(".yaml")  # the compiler chooses its format by the suffix
         compiler.Compiler().compile(pipeline, str(target))
         text = target.read_text(encoding="utf-8")
-        ir, *platform = yaml.safe_load_all(text)
-        make_lean(ir)
-        remarks = [
-            line for line in text.splitlines(keepends=True) if line.startswith("#")
-        ]  # the inputs, in words
-        target.write_text("".join(remarks) + yaml.safe_dump_all([ir, *platform]), encoding="utf-8")
-        breaches = lint(ir)
+        target.unlink()
+        compiled: dict[str, Any]
+        compiled, *platform = yaml.safe_load_all(text)
+        make_lean(compiled)
+        breaches = lint(compiled)
         assert not breaches, breaches  # our own pipelines: a breach is our bug
-        target.replace(draft)
-    compiled: dict[str, Any] = ir
+        if not cache:
+            _forget(compiled)
+        inputs_in_words = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+        draft.write_text(inputs_in_words + yaml.safe_dump_all([compiled, *platform]), encoding="utf-8")
     return compiled
+
+
+def _forget(ir: dict[str, Any]) -> None:
+    """Have no step take the result of an earlier run."""
+    for group in (ir["root"], *ir["components"].values()):
+        for task in group.get("dag", {}).get("tasks", {}).values():
+            task["cachingOptions"] = {}

@@ -1,0 +1,228 @@
+"""Hands a compiled pipeline to a KFP backend: its version by content, its experiment, a run or a schedule."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import kfp_server_api as kfp
+
+from netslim.errors import ConfigError, PipelineError
+from pipelines.backend import Backend, UnavailableError, equals
+
+__all__ = ["Submission", "Version", "cancel", "schedule", "start", "upload", "wait"]
+
+PATIENCE = 600.0  # seconds; a run of days outlives a server that is upgraded meanwhile
+ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A pipeline's version on a backend, and whether it was uploaded just now."""
+
+    pipeline_id: str
+    version_id: str
+    name: str
+    new: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """What is to be run: a version with values for its inputs, in an experiment, under a name of its own."""
+
+    version: Version
+    name: str
+    arguments: Mapping[str, Any]
+    experiment: str
+    service_account: str = ""
+
+
+def upload(backend: Backend, file: Path, name: str) -> Version:
+    """Make the compiled `file` a version of the pipeline `name`, or find the version with the same content.
+
+    Raises:
+        PipelineError: the server refuses.
+    """
+    client = backend.client()
+    pipelines, uploads = kfp.PipelineServiceApi(client), kfp.PipelineUploadServiceApi(client)
+    version = f"{name}-{hashlib.sha256(file.read_bytes()).hexdigest()[:12]}"
+
+    def find_pipeline() -> Any:
+        return _one(
+            backend.read(
+                "look for the pipeline",
+                pipelines.pipeline_service_list_pipelines,
+                namespace=backend.namespace,
+                filter=equals(name),
+            ).pipelines
+        )
+
+    def find_version() -> Any:
+        return _one(
+            backend.read(
+                "look for the version",
+                pipelines.pipeline_service_list_pipeline_versions,
+                pipeline.pipeline_id,
+                filter=equals(version),
+            ).pipeline_versions
+        )
+
+    def make_pipeline() -> Any:
+        body = kfp.V2beta1Pipeline(name=name, display_name=name, namespace=backend.namespace or None)
+        return backend.call("create the pipeline", pipelines.pipeline_service_create_pipeline, body)
+
+    def make_version() -> Any:
+        return backend.call(
+            "upload the pipeline",
+            uploads.upload_pipeline_version,
+            str(file),
+            name=version,
+            pipelineid=pipeline.pipeline_id,
+        )
+
+    pipeline, _ = backend.ensure(find_pipeline, make_pipeline)
+    found, new = backend.ensure(find_version, make_version)
+    return Version(pipeline.pipeline_id, found.pipeline_version_id, version, new)
+
+
+def start(backend: Backend, submission: Submission) -> str:
+    """Start one run and return its id.
+
+    Raises:
+        PipelineError: the server refuses.
+    """
+    runs = kfp.RunServiceApi(backend.client())
+    experiment_id = _experiment(backend, submission.experiment)
+
+    def find() -> Any:
+        listed = backend.read(
+            "look for the run",
+            runs.run_service_list_runs,
+            experiment_id=experiment_id,
+            filter=equals(submission.name),
+        )
+        return _one(listed.runs)
+
+    def make() -> Any:
+        body = kfp.V2beta1Run(**_common(submission, experiment_id))
+        return backend.call("start the run", runs.run_service_create_run, body)
+
+    return str(backend.ensure(find, make)[0].run_id)
+
+
+def schedule(backend: Backend, submission: Submission, cron: str) -> str:
+    """Have it run again and again, and return the schedule's id.
+
+    Args:
+        cron: five fields as in crontab, or six with the seconds first, as KFP itself has it.
+
+    Raises:
+        ConfigError: that is no schedule.
+        PipelineError: the server refuses.
+    """
+    fields = cron.split()
+    if not (cron.startswith("@") or len(fields) in (5, 6)):
+        remedy = 'Write five fields, such as "0 3 * * 1" for Mondays at three'
+        raise ConfigError("not a schedule", field="cron", value=cron, remedy=remedy)
+    api = kfp.RecurringRunServiceApi(backend.client())
+    experiment_id = _experiment(backend, submission.experiment)
+
+    def find() -> Any:
+        listed = backend.read(
+            "look for the schedule",
+            api.recurring_run_service_list_recurring_runs,
+            experiment_id=experiment_id,
+            filter=equals(submission.name),
+        )
+        return _one(listed.recurring_runs)
+
+    def make() -> Any:
+        body = kfp.V2beta1RecurringRun(
+            **_common(submission, experiment_id),
+            trigger=kfp.V2beta1Trigger(
+                cron_schedule=kfp.V2beta1CronSchedule(cron=" ".join(["0"] * (len(fields) == 5) + fields))
+            ),
+            max_concurrency="1",  # a run that is late must not meet the next one on the same GPUs
+            no_catchup=True,
+            mode=kfp.RecurringRunMode.ENABLE,
+        )
+        return backend.call("make the schedule", api.recurring_run_service_create_recurring_run, body)
+
+    return str(backend.ensure(find, make)[0].recurring_run_id)
+
+
+def wait(
+    backend: Backend, run_id: str, *, every: float = 10.0, told: Callable[[str], None] = lambda state: None
+) -> None:
+    """Return when the run has succeeded. `told` hears each new state.
+
+    Raises:
+        PipelineError: the run failed or was canceled, or the server refuses to tell.
+    """
+    runs, before, answered = kfp.RunServiceApi(backend.client()), "", time.monotonic()
+    while True:
+        try:
+            run = backend.read("look at the run", runs.run_service_get_run, run_id)
+        except UnavailableError:
+            if time.monotonic() - answered > PATIENCE:
+                raise
+            continue
+        answered = time.monotonic()
+        if run.state and run.state != before:
+            told(run.state)
+            before = run.state
+        if before in ENDED:
+            break
+        time.sleep(every)
+    if before in ("FAILED", "CANCELED"):
+        words = f" ({run.error.message})" if run.error and run.error.message else ""
+        raise PipelineError(
+            f"the run {before.lower()}{words}", remedy="The log of the step that failed says why"
+        )
+
+
+def cancel(backend: Backend, run_id: str) -> None:
+    """Stop a run."""
+    runs = kfp.RunServiceApi(backend.client())
+    backend.read("cancel the run", runs.run_service_terminate_run, run_id)
+
+
+def _experiment(backend: Backend, name: str) -> str:
+    api = kfp.ExperimentServiceApi(backend.client())
+
+    def find() -> Any:
+        listed = backend.read(
+            "look for the experiment",
+            api.experiment_service_list_experiments,
+            namespace=backend.namespace,
+            filter=equals(name),
+        )
+        return _one(listed.experiments)
+
+    def make() -> Any:
+        body = kfp.V2beta1Experiment(display_name=name, namespace=backend.namespace or None)
+        return backend.call("create the experiment", api.experiment_service_create_experiment, body)
+
+    return str(backend.ensure(find, make)[0].experiment_id)
+
+
+def _common(submission: Submission, experiment_id: str) -> dict[str, Any]:
+    """What a run and a schedule have in common."""
+    version = submission.version
+    return {
+        "display_name": submission.name,
+        "experiment_id": experiment_id,
+        "pipeline_version_reference": kfp.V2beta1PipelineVersionReference(
+            pipeline_id=version.pipeline_id, pipeline_version_id=version.version_id
+        ),
+        "runtime_config": kfp.V2beta1RuntimeConfig(parameters=dict(submission.arguments)),
+        "service_account": submission.service_account or None,
+    }
+
+
+def _one(found: list[Any] | None) -> Any:
+    return found[0] if found else None

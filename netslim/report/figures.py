@@ -21,8 +21,8 @@ LOW = (4.8, 2.2)
 
 
 def plots(ledger: Ledger) -> dict[str, bytes]:
-    """PNG images by file name, for MLflow."""
-    return {f"{plot.name}.png": plot.png(ledger) for plot in figures(ledger)}
+    """PNG images by the path of their file, for MLflow."""
+    return {f"plots/{plot.name}.png": plot.png(ledger) for plot in figures(ledger)}
 
 
 def figures(ledger: Ledger) -> list[Plot]:

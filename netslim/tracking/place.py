@@ -33,11 +33,10 @@ class Place:
         if not re.fullmatch(r"[\w.:-]{1,200}", self.key):
             remedy = "Use letters, digits, dot, colon, dash and underscore"
             raise TrackingError("no usable run key", field=KEY, value=self.key, remedy=remedy)
-        if urlsplit(self.uri).scheme in ("", "file"):
+        memory = self.uri.removeprefix("sqlite://").strip("/") in ("", ":memory:")
+        if memory or urlsplit(self.uri).scheme in ("", "file"):
             remedy = "Give http://host:port or sqlite:////absolute/path/mlflow.db"
-            raise TrackingError(
-                "MLflow keeps no runs in plain folders", field=URI, value=self.uri, remedy=remedy
-            )
+            raise TrackingError("MLflow cannot keep runs there", field=URI, value=self.uri, remedy=remedy)
 
     @classmethod
     def from_environment(cls, experiment: str = "") -> Place | None:

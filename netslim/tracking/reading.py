@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-__all__ = ["REPORT", "Found", "download", "read_run"]
+__all__ = ["REPORT", "Found", "download", "ledger_of", "read_run"]
 
 REPORT = "report.html"
 
@@ -48,18 +48,23 @@ def read_run(uri: str, experiment: str, key: str | None = None) -> Found:
     with mlflow_at(uri, create=False) as client:
         family = _family(client, Place(uri, experiment, key or _last(client, experiment)))
         parent = family.parent()
-        children = [run for run in family.children().values() if DELIVERED in run.data.tags]
-        with tempfile.TemporaryDirectory() as folder:
-            rows = [Row.from_json(read_json(_row_file(client, run, folder))) for run in children]
-        rows.sort(key=lambda row: (row.index, row.measured_at))
         return Found(
             key=family.place.key,
             run_id=parent.info.run_id,
             experiment_id=family.experiment_id,
             status=parent.info.status,
-            ledger=Ledger(tuple(rows), parent.data.params),
+            ledger=ledger_of(family),
             view=view(uri, family.experiment_id, parent.info.run_id),
         )
+
+
+def ledger_of(family: Family) -> Ledger:
+    """The rows that were delivered whole, in order, and the parent's params."""
+    delivered = [run for run in family.children().values() if DELIVERED in run.data.tags]
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [Row.from_json(read_json(_row_file(family.client, run, folder))) for run in delivered]
+    rows.sort(key=lambda row: (row.index, row.measured_at))
+    return Ledger(tuple(rows), family.parent().data.params)
 
 
 def download(uri: str, experiment: str, key: str, folder: str | os.PathLike[str]) -> dict[str, Path]:

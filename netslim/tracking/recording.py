@@ -1,26 +1,35 @@
-"""What steps call: record a pass, close the run. They find server and run in the environment."""
+"""What steps call: record a pass, read the run, close it. They find server and run in the environment."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from netslim.errors import TrackingError
 from netslim.ledger import Ledger
 from netslim.tracking.client import mlflow_at
 from netslim.tracking.place import KEY, URI, Place
-from netslim.tracking.reading import read_run
+from netslim.tracking.reading import ledger_of
 from netslim.tracking.record import close, record
 from netslim.tracking.runs import Family, find_family
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 __all__ = ["close_run", "log_pass", "recorded"]
 
 UNTRACKED = f"netslim: not recorded in MLflow; set {URI} and {KEY} for that"
+PATIENCE = 30.0  # seconds in which a server may come back
+
+T = TypeVar("T")
 
 
-def log_pass(ledger: Ledger, *, experiment: str, model: Path | None = None, patience: float = 30.0) -> bool:
+def log_pass(
+    ledger: Ledger, *, experiment: str, model: Path | None = None, patience: float = PATIENCE
+) -> bool:
     """Bring the ledger's rows that MLflow does not have yet, and the last row's ONNX file, to MLflow.
 
     A server that is away does not stop the pipeline: after `patience` seconds a warning is printed, and the
@@ -33,43 +42,55 @@ def log_pass(ledger: Ledger, *, experiment: str, model: Path | None = None, pati
     if place is None:
         print(UNTRACKED, file=sys.stderr)
         return False
-    deadline, pause = time.monotonic() + patience, 1.0
-    while True:
-        try:
-            with mlflow_at(place.uri, retries=1) as client:  # patience is this loop's
-                record(Family.at(client, place), ledger, model)
-            return True
-        except TrackingError as error:
-            if time.monotonic() + pause > deadline:
-                print(f"netslim: this pass is not in MLflow yet: {error}", file=sys.stderr)
-                return False
-            time.sleep(pause)
-            pause *= 2
+    try:
+        _patiently(place, lambda client: record(Family.at(client, place), ledger, model), patience)
+    except TrackingError as error:
+        print(f"netslim: this pass is not in MLflow yet: {error}", file=sys.stderr)
+        return False
+    return True
 
 
-def recorded(*, experiment: str) -> Ledger:
-    """What MLflow has of this run so far; empty when no pass got there, or when nothing is tracked.
+def recorded(*, experiment: str, patience: float = PATIENCE) -> Ledger:
+    """The passes of this run that MLflow has; none without a server or a key in the environment.
 
     Raises:
-        TrackingError: the server cannot be used.
+        TrackingError: the server cannot be used, also not after `patience` seconds.
     """
     place = Place.from_environment(experiment)
     if place is None:
         return Ledger()
-    with mlflow_at(place.uri) as client:
-        known = find_family(client, place) is not None
-    return read_run(place.uri, experiment, place.key).ledger if known else Ledger()
+
+    def read(client: MlflowClient) -> Ledger:
+        family = find_family(client, place)
+        return ledger_of(family) if family else Ledger()
+
+    return _patiently(place, read, patience)
 
 
-def close_run(*, experiment: str, failed: bool, files: Mapping[str, bytes]) -> None:
+def close_run(
+    *, experiment: str, failed: bool, files: Mapping[str, bytes], patience: float = PATIENCE
+) -> None:
     """End the run as FINISHED or FAILED, with `files` (a report, plots) among its artifacts.
 
     Raises:
-        TrackingError: the server cannot be used.
+        TrackingError: the server cannot be used, also not after `patience` seconds.
     """
     place = Place.from_environment(experiment)
     if place is None:
         print(UNTRACKED, file=sys.stderr)
         return
-    with mlflow_at(place.uri) as client:
-        close(Family.at(client, place), failed=failed, files=files)
+    _patiently(place, lambda client: close(Family.at(client, place), failed=failed, files=files), patience)
+
+
+def _patiently(place: Place, act: Callable[[MlflowClient], T], patience: float) -> T:
+    """Act, and try again with growing pauses while the server refuses. Whatever acts here may act twice."""
+    deadline, pause = time.monotonic() + patience, 1.0
+    while True:
+        try:
+            with mlflow_at(place.uri, retries=1) as client:
+                return act(client)
+        except TrackingError:
+            if time.monotonic() + pause > deadline:
+                raise
+            time.sleep(pause)
+            pause *= 2

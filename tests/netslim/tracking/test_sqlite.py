@@ -1,0 +1,140 @@
+"""The default without a server: one SQLite database in one absolute place."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from netslim import tracking
+from netslim.errors import NetslimError, TrackingError
+from netslim.ledger import Ledger
+from netslim.tracking.client import ensure_experiment, mlflow_at
+
+EXPERIMENT = "netslim/pixels"
+Place = Callable[[str, str], None]
+
+FIRST = """
+import sys
+from netslim.tracking.client import mlflow_at
+from netslim.tracking.place import Place
+from netslim.tracking.runs import Family
+import mlflow
+sys.stdin.readline()
+with mlflow_at(sys.argv[1]) as client:
+    print(Family.at(client, Place(sys.argv[1], "netslim/race", "race")).child("pass-01").info.run_id)
+"""
+
+
+def test_processes_that_touch_a_new_database_together_share_it(tmp_path: Path) -> None:
+    """Without a lock five of six die, and some of the databases can never be used again."""
+    uri = tracking.default_uri(tmp_path)
+    racers = [
+        subprocess.Popen([sys.executable, "-c", FIRST, uri], stdin=-1, stdout=-1, stderr=-1, text=True)
+        for _ in range(4)
+    ]
+    for racer in racers:
+        assert racer.stdin
+        racer.stdin.write("go\n")
+        racer.stdin.flush()
+    answers = [racer.communicate(timeout=120) for racer in racers]
+    assert {error for _, error in answers} == {""}
+    assert len({answer for answer, _ in answers}) == 1
+    assert answers[0][0].strip()
+
+
+def test_a_run_is_recorded_beside_the_database_and_read_back(
+    tmp_path: Path, place: Place, ledger: Ledger, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    uri = tracking.default_uri("runs")
+    assert uri == f"sqlite:///{tmp_path}/runs/mlflow.db"
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    place(uri, "local")
+    assert tracking.log_pass(ledger, experiment=EXPERIMENT, model=model)
+    tracking.close_run(experiment=EXPERIMENT, failed=False, files={"report.html": b"<p>"})
+    assert not list((tmp_path / "elsewhere").iterdir())  # MLflow's own default would have put artifacts here
+    artifacts = list((tmp_path / "runs" / "mlartifacts" / "netslim-pixels").rglob("*"))
+    assert {"report.html", "row.json", "model.onnx", "MLmodel"} <= {file.name for file in artifacts}
+    found = tracking.read_run(uri, EXPERIMENT)
+    assert (found.key, found.status, found.ledger) == ("local", "FINISHED", ledger)
+    command, address = found.view.splitlines()
+    assert command == f"mlflow ui --backend-store-uri {uri}"
+    assert address.startswith(f"http://127.0.0.1:5000/#/experiments/1/runs/{found.run_id}/")
+
+
+def test_recording_says_nothing_of_its_own(tmp_path: Path, ledger: Ledger, model: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from netslim import tracking; from netslim.ledger import Ledger\n"
+        "tracking.log_pass(Ledger.load(sys.argv[1]), experiment='netslim/pixels', model=Path(sys.argv[2]))\n"
+        "tracking.close_run(experiment='netslim/pixels', failed=False, files={'a': b'b'})"
+    )
+    ledger.save(tmp_path / "ledger.json")
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "ledger.json"), str(model)],
+        env={
+            "MLFLOW_TRACKING_URI": tracking.default_uri(tmp_path),
+            "NETSLIM_RUN_KEY": "quiet",
+            "HOME": str(tmp_path),
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_reading_makes_no_database(tmp_path: Path) -> None:
+    uri = tracking.default_uri(tmp_path / "none")
+    with pytest.raises(TrackingError, match=r"none/mlflow\.db: nothing has been recorded here\. Run"):
+        tracking.read_run(uri, EXPERIMENT)
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_is_not_there_is_named(tmp_path: Path, place: Place, ledger: Ledger, database: str) -> None:
+    place(database, "there")
+    assert tracking.log_pass(ledger, experiment=EXPERIMENT)
+    with pytest.raises(TrackingError, match="run = absent: no run has this key"):
+        tracking.read_run(database, EXPERIMENT, "absent")
+    with pytest.raises(TrackingError, match="experiment = netslim/other: no run has been recorded in it"):
+        tracking.read_run(database, "netslim/other")
+    with pytest.raises(TrackingError, match="no run has this key"):
+        tracking.download(database, EXPERIMENT, "absent", tmp_path / "out")
+
+
+def test_a_deleted_experiment_is_explained(database: str) -> None:
+    with mlflow_at(database) as client:
+        client.delete_experiment(ensure_experiment(client, database, EXPERIMENT))
+        with pytest.raises(TrackingError, match=r"netslim/pixels: was deleted in MLflow\. Restore it"):
+            ensure_experiment(client, database, EXPERIMENT)
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("this is no database, whatever its name says" * 100)
+    with pytest.raises(TrackingError, match="file is not a database"):
+        tracking.preflight(tracking.default_uri(tmp_path))
+
+
+def test_preflight_makes_the_database_and_leaves_no_trace_of_its_probe(tmp_path: Path) -> None:
+    tracking.preflight(tracking.default_uri(tmp_path / "new"))
+    with sqlite3.connect(tmp_path / "new" / "mlflow.db") as database:
+        assert database.execute("select count(*) from runs").fetchone() == (0,)
+    assert not [file for file in (tmp_path / "new" / "mlartifacts").rglob("*") if file.is_file()]
+
+
+def test_preflight_tries_the_artifacts_too(tmp_path: Path) -> None:
+    (tmp_path / "mlartifacts").write_text("in the way")
+    with pytest.raises(TrackingError, match=r"no artifacts in file://.*/mlartifacts.*Make that a folder"):
+        tracking.preflight(tracking.default_uri(tmp_path))
+
+
+def test_preflight_says_when_the_folder_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises((NetslimError, OSError), match="file"):
+        tracking.preflight(tracking.default_uri(tmp_path / "file"))

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from netslim.errors import DataError, StorageError
+from netslim.errors import DataError, NetslimError, StorageError
 
 __all__ = ["atomic_directory", "atomic_file", "read_json", "sha256", "write_json"]
 
@@ -23,14 +24,25 @@ def storage_errors(path: Path) -> Iterator[None]:
     """Turn the operating system's refusals into one sentence that says what to do."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except NetslimError:
+        raise
+    except Exception as error:
+        code = _system_code(error)
+        if code in (errno.ENOSPC, errno.EDQUOT):
             remedy = "Free some space or point the output elsewhere; nothing half-written was left"
             raise StorageError("the disk is full", field=str(path), remedy=remedy) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if code in (errno.EACCES, errno.EPERM, errno.EROFS):
             remedy = "Choose a folder you may write to"
             raise StorageError("no permission to write here", field=str(path), remedy=remedy) from error
         raise
+
+
+def _system_code(error: Exception) -> int | None:
+    """The operating system's number for what went wrong, also where a library (safetensors) put it into words."""
+    if isinstance(error, OSError):
+        return error.errno
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return int(told[1]) if told else None
 
 
 @contextmanager
@@ -86,7 +98,9 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise DataError("no such file", field=str(file), remedy="Run the step that writes it first") from error
+        raise DataError(
+            "no such file", field=str(file), remedy="Run the step that writes it first"
+        ) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         remedy = "It is truncated or was edited; make it again"
         raise DataError(f"not valid JSON ({error})", field=str(file), remedy=remedy) from error

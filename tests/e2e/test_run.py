@@ -24,6 +24,7 @@ base: {epochs: 2}
 sparse: {epochs: 2}
 tune: {epochs: 2}
 max_loss: 100
+max_layer_percent: 1
 passes: 2
 """
 BASELINE = ["baseline: train", "baseline: export ONNX", "baseline: evaluate"]

@@ -38,7 +38,7 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 def _system_code(error: Exception) -> int | None:
-    """The operating system's number for what went wrong, also where a library (safetensors) put it into words."""
+    """The operating system's number for what went wrong; safetensors has it in its words only."""
     if isinstance(error, OSError):
         return error.errno
     told = re.search(r"\(os error (\d+)\)", str(error))

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUNS := netslim-runs
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-zoo lint format readmes bench images lock e2e-docker clean
+.PHONY: help install demo test test-zoo lint format readmes bench images images-offline lock e2e-docker clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 14
@@ -50,6 +50,9 @@ bench: $(VENV)/installed-dev  ## ours against its peer, in one process
 images: $(VENV)/installed  ## the steps' container images; BASE=image@digest, VARIANT=cpu, PIP_CONF=file
 	$(BIN)/python images/build.py $(if $(BASE),--base $(BASE)) $(if $(VARIANT),--variant $(VARIANT)) \
 		$(if $(PIP_CONF),--pip-conf $(PIP_CONF))
+
+images-offline: $(VENV)/installed  ## the same without an image registry: Debian's packages, this machine's pip
+	$(BIN)/python images/build.py --base "$${BASE:-$$(images/base.sh)}" --host-wheels
 
 lock: $(VENV)/installed  ## lock what the images install, from pyproject.toml and constraints.txt; VARIANT=cpu
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.8

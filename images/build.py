@@ -28,6 +28,7 @@ import click
 
 from components.images import Kind, image
 from netslim import __version__
+from netslim.files import sha256
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "images"
@@ -69,7 +70,11 @@ def host_wheels(locks: list[str]) -> Iterator[str]:
     """
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes", "--no-deps"]
     for lock in locks:
-        run(*pip, "--dest", str(WHEELS), "-r", str(IMAGES / "requirements" / lock))
+        requirements = IMAGES / "requirements" / lock
+        have = WHEELS / f"{lock}.{sha256(requirements)}"  # hashing gigabytes again would take a minute
+        if not have.exists():
+            run(*pip, "--dest", str(WHEELS), "-r", str(requirements))
+            have.touch()
     handler = partial(Quiet, directory=str(WHEELS))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()

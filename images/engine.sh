@@ -37,8 +37,10 @@ start() {
 
 stop() {
     [ -f "$state/pid" ] || return 0
-    kill "$(cat "$state/pid")"
-    while [ -f "$state/pid" ]; do sleep 0.2; done
+    pid=$(cat "$state/pid")
+    kill "$pid" 2> /dev/null || true
+    while kill -0 "$pid" 2> /dev/null; do sleep 0.2; done
+    rm -f "$state/pid"
 }
 
 "$1"

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.docker
 
 CONFIG = """\
 base: {epochs: 2}
-sparse: {epochs: 2}
+sparse: {epochs: 2, lam: 0.0001}
 tune: {epochs: 2}
 max_loss: 100
 passes: 2

@@ -28,16 +28,14 @@ from netslim.errors import ModelError
 __all__ = ["Cost", "LayerCost", "count"]
 
 aten = torch.ops.aten
-_FORWARD = {aten.conv1d, aten.conv2d, aten.conv3d, aten.linear}  # each output value is one sum
-_TRANSPOSED = {
-    aten.conv_transpose1d,
-    aten.conv_transpose2d,
-    aten.conv_transpose3d,
-}  # each input value spreads
-# Most of a meta run goes into deriving, in Python, that these change no shape; saying so makes it 5x faster.
+# Each output value of these is one sum of products; each input value of the transposed ones is spread.
+_FORWARD = {aten.conv1d, aten.conv2d, aten.conv3d, aten.linear}
+_TRANSPOSED = {aten.conv_transpose1d, aten.conv_transpose2d, aten.conv_transpose3d}
+# Most of a run on the meta device goes into deriving, in Python, that these leave a shape as it is.
 _SHAPELESS = {
-    *(aten.batch_norm, aten.relu, aten.relu_, aten.hardtanh, aten.hardtanh_, aten.silu, aten.silu_),
-    *(aten.hardswish, aten.hardswish_, aten.hardsigmoid, aten.hardsigmoid_, aten.sigmoid, aten.sigmoid_),
+    *(aten.batch_norm, aten.layer_norm, aten.softmax, aten.dropout, aten.gelu, aten.relu, aten.relu_),
+    *(aten.hardtanh, aten.hardtanh_, aten.silu, aten.silu_, aten.hardswish, aten.hardswish_),
+    *(aten.sigmoid, aten.sigmoid_, aten.hardsigmoid, aten.hardsigmoid_, aten.leaky_relu, aten.leaky_relu_),
 }
 
 
@@ -123,9 +121,9 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _macs(model: nn.Module, inputs: tuple[Any, ...]) -> Counter[str]:
     """The MACs of one run by layer: on the meta device, or for real where the model needs the numbers."""
     tensors = dict(model.named_parameters()) | dict(model.named_buffers())
-    shapes = {name: tensor.to("meta") for name, tensor in tensors.items()}
     try:
-        return _run(model, shapes, tree_map_only(Tensor, lambda value: value.to("meta"), inputs))
+        shapes = {name: _shape_of(tensor) for name, tensor in tensors.items()}
+        return _run(model, shapes, tree_map_only(Tensor, _shape_of, inputs))
     except Exception:  # control flow that looks at values, tensors kept outside the state: run it for real
         try:
             return _run(model, tensors, inputs)
@@ -134,6 +132,10 @@ def _macs(model: nn.Module, inputs: tuple[Any, ...]) -> Counter[str]:
             remedy = "Give an input of the shape and dtype that the model takes"
             problem = f"the model does not run on it ({error})"
             raise ModelError(problem, field="example_input", value=given, remedy=remedy) from error
+
+
+def _shape_of(tensor: Tensor) -> Tensor:
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
 
 
 def _run(model: nn.Module, tensors: dict[str, Tensor], inputs: tuple[Any, ...]) -> Counter[str]:

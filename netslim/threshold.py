@@ -150,8 +150,9 @@ class _Limits:
 
     def capped(self, unit: Unit) -> int:
         """The fewest channels that the cap leaves."""
-        cap = 1.0 if self.max_layer_percent is None else self.max_layer_percent
-        return unit.width - math.floor(_exact(cap) * unit.width)
+        if self.max_layer_percent is None:
+            return 0
+        return unit.width - math.floor(_exact(self.max_layer_percent) * unit.width)
 
     def widths(self, unit: Unit) -> Integers:
         """The widths that may be offered, from the full one down; where a cap rules, it is put on later."""

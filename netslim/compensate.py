@@ -136,12 +136,11 @@ def _response(weight: Tensor, read: Read, sent: Floats) -> Floats:
     if read.taps is None:
         return _numbers(kernel @ inputs)
     shares = torch.from_numpy(_shares(read, kernel.shape[2:])).to(kernel).reshape(-1)
-    taps = kernel.flatten(2) @ shares  # a number for each pair of channels
-    if read.transposed:
-        taps = taps.reshape(read.groups, -1, taps.shape[1]).transpose(1, 2)
-    else:
-        taps = taps.reshape(read.groups, -1, taps.shape[1])
-    return _numbers((taps @ inputs.reshape(read.groups, -1, 1)).reshape(-1))
+    if read.transposed:  # (inputs, outputs of a group, taps)
+        taps = (kernel.flatten(2) @ shares).unflatten(0, (read.groups, -1)).transpose(1, 2)
+        return _numbers((taps @ inputs.reshape(read.groups, -1, 1)).flatten())
+    wave = (inputs.reshape(read.groups, -1, 1) * shares).reshape(read.groups, -1, 1)
+    return _numbers((kernel.reshape(read.groups, -1, wave.shape[1]) @ wave).flatten())
 
 
 def _shares(read: Read, kernel: Iterable[int]) -> Floats:

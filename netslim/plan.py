@@ -13,8 +13,12 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from netslim.errors import ModelError
 
@@ -22,6 +26,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ["Edit", "Keep", "Places", "Plan"]
+
+Ints = npt.NDArray[np.int64]
 
 FORMAT = "netslim plan 1"
 
@@ -32,6 +38,11 @@ class Keep:
 
     of: int
     kept: tuple[int, ...]
+
+    @cached_property
+    def index(self) -> Ints:
+        """`kept` as an array."""
+        return np.array(self.kept, dtype=np.int64)
 
     def then(self, other: Keep) -> Keep:
         """What stays when `other` follows."""

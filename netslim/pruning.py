@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -26,6 +25,7 @@ from netslim.momentum import carried
 from netslim.plan import Plan
 from netslim.surgery import operate
 from netslim.threshold import Choice, Percent, Scope, choose
+from netslim.twin import HOOKS, twin
 
 __all__ = ["PruneResult", "preflight", "prune"]
 
@@ -38,7 +38,6 @@ class PruneResult:
         model: the slim network: bare (no DataParallel or torch.compile around it), in the mode it was in.
         plan: what was kept; `plan.apply` makes the same structure of a fresh wide network.
         report: the table of layers, and notes.
-        before, after: the costs.
         threshold: the greatest importance, a mean of |gamma|, that was removed.
         optimizer: the optimizer given, anew over the slim network's parameters with its state; or None.
     """
@@ -46,10 +45,19 @@ class PruneResult:
     model: nn.Module
     plan: Plan
     report: Report
-    before: Cost
-    after: Cost
     threshold: float
-    optimizer: torch.optim.Optimizer | None = None
+    optimizer: torch.optim.Optimizer | None
+    study: _Study = field(repr=False)
+
+    @cached_property
+    def before(self) -> Cost:
+        """What the wide network costs."""
+        return self.study.cost
+
+    @cached_property
+    def after(self) -> Cost:
+        """What the slim network costs, as it is when this is first asked."""
+        return count(self.model, self.study.example_input)
 
 
 def prune(
@@ -92,10 +100,9 @@ def prune(
         operation.model,
         folded.plan,
         Report(choice.rows, (*study.notes, *folded.notes)),
-        study.cost,
-        count(operation.model, example_input),
         choice.threshold,
         None if optimizer is None else carried(optimizer, operation),
+        study,
     )
 
 
@@ -170,11 +177,11 @@ class _Study:
 
     def _within(self, target: Target, limits: _Limits) -> Fraction:
         """The percent that meets a budget, found on a copy without data."""
-        memo: dict[int, Any] = {}
-        for tensor in (*self.model.parameters(), *self.model.buffers()):
-            empty = torch.empty_like(tensor, device="meta")
-            memo[id(tensor)] = nn.Parameter(empty) if isinstance(tensor, nn.Parameter) else empty
-        shapes = copy.deepcopy(self.model, memo)
+        empty: dict[int, torch.Tensor] = {}
+        for tensor in self.structure.facts.values.values():
+            shape = torch.empty_like(tensor, device="meta")
+            empty[id(tensor)] = nn.Parameter(shape) if isinstance(tensor, nn.Parameter) else shape
+        shapes = twin(self.model, empty)
 
         def cost_at(percent: Fraction) -> Cost:
             choice = choose(self.coupling.units, percent=percent, **asdict(limits))
@@ -214,10 +221,7 @@ def _must_have_factors(model: nn.Module) -> None:
 
 def _hooked(model: nn.Module) -> list[str]:
     hooks = sum(
-        len(found)
-        for module in model.modules()
-        for name, found in vars(module).items()
-        if name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+        len(found) for module in model.modules() for name, found in vars(module).items() if name in HOOKS
     )
     return [f"the model has {hooks} hooks; the slim one has none: register them again"] if hooks else []
 

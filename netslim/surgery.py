@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +14,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from netslim.errors import ModelError
 from netslim.plan import Edit, Keep, Plan
 from netslim.selection import Narrowed
+from netslim.twin import tensors_of, twin
 
 __all__ = ["Operation", "operate"]
 
@@ -49,11 +48,11 @@ def operate(model: nn.Module, plan: Plan, values: Mapping[str, Tensor] | None = 
     """
     values = values or {}
     modules = dict(model.named_modules())
-    tensors: dict[str, Tensor] = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    tensors = tensors_of(modules)
     cuts: dict[str, Cut] = {}
     for path, edit in plan.layers.items():
         cuts |= _cuts(path, edit, modules, tensors)
-    memo: dict[int, Any] = {}
+    narrowed: dict[int, Tensor] = {}
     parameters = {}
     for path, tensor in tensors.items():
         cut = cuts.get(path, _whole)
@@ -61,14 +60,8 @@ def operate(model: nn.Module, plan: Plan, values: Mapping[str, Tensor] | None = 
         if isinstance(tensor, nn.Parameter):
             narrow = nn.Parameter(narrow, tensor.requires_grad)
             parameters[id(tensor)] = narrow, cut
-        memo[id(tensor)] = narrow
-    for module in modules.values():
-        for attribute in vars(module).values():
-            if isinstance(attribute, Tensor):  # a computed tensor cannot be deep-copied
-                memo[id(attribute)] = attribute.detach().clone()
-    slim = copy.deepcopy(model, memo)
-    for module in slim.modules():
-        forget_hooks(module)
+        narrowed[id(tensor)] = narrow
+    slim = twin(model, narrowed)
     added: list[tuple[nn.Parameter, nn.Parameter]] = []
     wrapped: dict[nn.Module, nn.Module] = {}
     for path, edit in plan.layers.items():
@@ -84,12 +77,6 @@ def operate(model: nn.Module, plan: Plan, values: Mapping[str, Tensor] | None = 
             wrapped[place] = _wrap(layer, edit, values.get(f"{path}.fill"))
     _replace(slim, {old: new for old, new in wrapped.items() if old is not new})
     return Operation(slim, parameters, tuple(added))
-
-
-def forget_hooks(module: nn.Module) -> None:
-    """Remove the hooks of one module of a copy: they belong to what the original was used for."""
-    for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
-        getattr(module, name).clear()
 
 
 def _cuts(
@@ -152,8 +139,12 @@ def _narrow(tensor: Tensor, indices: tuple[Keep | None, ...]) -> Tensor:
     narrow = tensor
     for axis, keep in enumerate(indices):
         if keep is not None:
-            narrow = narrow.index_select(axis, torch.tensor(keep.kept, device=tensor.device))
+            narrow = narrow.index_select(axis, _index(keep, tensor))
     return _whole(tensor) if narrow is tensor else _laid_out_like(tensor, narrow)
+
+
+def _index(keep: Keep, like: Tensor) -> Tensor:
+    return torch.from_numpy(keep.index).to(like.device)
 
 
 def _laid_out_like(tensor: Tensor, narrow: Tensor) -> Tensor:
@@ -173,12 +164,12 @@ def _narrow_grouped(tensor: Tensor, conv: _ConvNd, edit: Edit) -> Tensor:
     first, second = edit.out or all_out, edit.into or all_into
     if isinstance(conv, _ConvTransposeNd):
         first, second = second, first
-    outer = torch.tensor(first.kept, device=tensor.device)
+    outer = _index(first, tensor)
     narrow = tensor.index_select(0, outer)
     size = second.of // conv.groups
     if size == 1 or len(second.kept) == second.of:
         return _laid_out_like(tensor, narrow)
-    within = torch.tensor(second.kept, device=tensor.device).reshape(conv.groups, -1) % size
+    within = _index(second, tensor).reshape(conv.groups, -1) % size
     rows = within[outer // (first.of // conv.groups)]
     rows = rows.reshape(*rows.shape, *(1,) * (tensor.dim() - 2)).expand(-1, -1, *tensor.shape[2:])
     return _laid_out_like(tensor, narrow.gather(1, rows))

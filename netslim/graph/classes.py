@@ -35,4 +35,5 @@ def classes(size: int, pairs: Sequence[tuple[Ints, Ints]]) -> Ints:
             np.minimum.at(least, high, low)
             while not np.array_equal(least, least[least]):
                 least = least[least]
-    return np.unique(least, return_inverse=True)[1].astype(np.int64)
+    number = np.cumsum(least == np.arange(size)) - 1  # a root is its own least member
+    return number[least]

@@ -39,7 +39,7 @@ class Taps:
     Args:
         size: the input's extent.
         out: the output's.
-        padding: zeros before and behind the input, together twice this; a same padding may be uneven.
+        padding: zeros before the input; behind it there may be one more.
     """
 
     size: tuple[int, ...]
@@ -152,7 +152,7 @@ class Facts:
     def freeze(self, labels: Ints, reason: str) -> None:
         """These channels must stay, in this place."""
         if labels.size:
-            self.frozen.append(Frozen(np.unique(labels), reason))
+            self.frozen.append(Frozen(labels, reason))
 
     def balance(self, blocks: Ints) -> None:
         """Each row of `blocks` must lose as many channels as every other."""
@@ -162,11 +162,15 @@ class Facts:
     def axis(self, path: str, axis: int, size: int) -> Ints:
         """The labels along an axis of a parameter, the same ones whenever it is used."""
         labels = self.axes.get((path, axis))
-        if labels is None:
-            labels = self.axes[path, axis] = self.new(size)
-            if path in self.pinned:
-                self.freeze(labels, self.pinned[path])
-        return labels
+        return self.hold(path, axis, self.new(size)) if labels is None else labels
+
+    def hold(self, path: str, axis: int, labels: Ints) -> Ints:
+        """An axis of a parameter holds these channels; returns what it was first said to hold."""
+        first = self.axes.setdefault((path, axis), labels)
+        self.merge(first, labels)
+        if path in self.pinned:
+            self.freeze(labels, self.pinned[path])
+        return first
 
     def pin(self, path: str, reason: str) -> None:
         """A parameter is used in a way that is not understood: all of it must stay."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -37,8 +36,8 @@ def _convolution(
     arguments = (input, weight, bias, stride, padding, dilation, groups)
     if not _own(weight, bias) or not isinstance(input, Traced) or input.dim() != weight.dim():
         return unknown(func, arguments, {})
-    shape = shape_of(func, arguments, {}).shape
-    taps = _taps(input, weight, shape, stride, padding, dilation)
+    taps = _taps(input, weight, None, stride, padding, dilation)
+    shape = (input.shape[0], weight.shape[0], *taps.out)
     return _convolve(input, weight, bias, shape, groups, taps, transposed=False)
 
 
@@ -92,7 +91,7 @@ def _batch_norm(
     factors = inputs.labels if weight is None else facts.axis(weight.source, 0, width)
     for vector in vectors:
         if vector is not None:
-            facts.merge(facts.axis(vector.source, 0, width), factors)
+            facts.hold(vector.source, 0, factors)
     if weight is None:
         facts.leaked.extend(inputs.terms)
         return outputs_along(input, input.shape, 1, inputs.unknown(), None)
@@ -116,7 +115,7 @@ def _prelu(func: Any, input: Any, weight: Any) -> Any:
         slopes = slopes.ravel()[0]
     else:
         kept = inputs_along(input, 1)
-        input.facts.merge(input.facts.axis(weight.source, 0, slopes.size), kept.labels)
+        input.facts.hold(weight.source, 0, kept.labels)
     masked, constant = (np.where(sent < 0, slopes * sent, sent) for sent in (kept.masked, kept.constant))
     result = Channels(kept.labels, masked, constant, kept.exact)
     return made(input, result) if slopes.size == 1 else outputs_along(input, input.shape, 1, result, None)
@@ -149,7 +148,7 @@ def _convolve(
 def _mix(facts: Facts, read: Read) -> None:
     """Every output depends on every input: a removed input must have been a constant, and 0 at a border."""
     sent, layer = read.inputs.masked, read.module or read.weight
-    facts.merge(facts.axis(read.weight, IN, sent.size), read.inputs.labels)
+    facts.hold(read.weight, IN, read.inputs.labels)
     facts.freeze(read.inputs.labels[np.isnan(sent)], f"{layer} reads them as they are")
     if read.bordered or not (read.bias or read.module):
         shifted = ~np.isnan(sent) & (sent != 0)
@@ -168,7 +167,7 @@ def _mix(facts: Facts, read: Read) -> None:
 def _keep_apart(facts: Facts, read: Read) -> None:
     """A depthwise convolution: input c makes outputs c * m to c * m + m - 1, so they go together."""
     labels = read.inputs.labels
-    facts.merge(facts.axis(read.weight, IN, labels.size), labels)
+    facts.hold(read.weight, IN, labels)
     facts.merge(np.repeat(labels, read.outputs.size // labels.size), read.outputs)
     facts.bound.append(labels)
     facts.reads.setdefault(read.weight, read)
@@ -255,7 +254,7 @@ def outputs_along(input: Traced, shape: tuple[int, ...], axis: int, kept: Channe
     """A tensor with these channels, given as vectors, along `axis`; `bias` holds them as well."""
     facts, size = input.facts, shape[axis]
     if bias is not None:
-        facts.merge(facts.axis(bias.source, 0, size), kept.labels)
+        facts.hold(bias.source, 0, kept.labels)
     if size == 1:
         facts.freeze(kept.labels, "it is the only channel")
         facts.leaked.extend(kept.terms)
@@ -264,16 +263,22 @@ def outputs_along(input: Traced, shape: tuple[int, ...], axis: int, kept: Channe
     return made(input, kept.moved(lambda vector: vector.reshape(lies)), shape)
 
 
-def _taps(input: Traced, weight: Traced, shape: Any, stride: Any, padding: Any, dilation: Any) -> Taps:
-    axes = weight.dim() - 2
+def _taps(
+    input: Traced, weight: Traced, out: tuple[int, ...] | None, stride: Any, padding: Any, dilation: Any
+) -> Taps:
+    """The geometry of a convolution; `out` as given, or what a plain convolution makes."""
+    kernel, size = tuple(weight.shape[2:]), tuple(input.shape[2:])
 
     def each(value: Any) -> tuple[int, ...]:
-        return (int(value),) * axes if isinstance(value, int) else tuple(int(v) for v in value)
+        return (int(value),) * len(kernel) if isinstance(value, int) else tuple(int(v) for v in value)
 
-    if padding == "same":  # the output is as large as the input: d * (k - 1) zeros in all
-        padding = [d * (k - 1) / 2 for d, k in zip(each(dilation), weight.shape[2:], strict=True)]
-        padding = [math.ceil(p) for p in padding]
-    elif padding == "valid":
-        padding = 0
-    sizes = tuple(input.shape[2:]), tuple(shape[2:])
-    return Taps(*sizes, each(stride), each(padding), each(dilation))
+    steps, spread = each(stride), each(dilation)
+    reach = [d * (k - 1) for d, k in zip(spread, kernel, strict=True)]
+    if isinstance(padding, str):  # "same" pads as much as the kernel reaches, perhaps unevenly
+        margins = tuple(reach) if padding == "same" else (0,) * len(kernel)
+    else:
+        margins = tuple(2 * pad for pad in each(padding))
+    if out is None:
+        axes = zip(size, margins, reach, steps, strict=True)
+        out = tuple((length + margin - far - 1) // step + 1 for length, margin, far, step in axes)
+    return Taps(size, out, steps, tuple(margin // 2 for margin in margins), spread)

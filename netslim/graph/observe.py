@@ -6,7 +6,6 @@ eval; if the model's own code decides by `self.training` (auxiliary heads), it i
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from netslim.errors import ModelError, NetslimError
 from netslim.graph import joining, layers, moving, pointwise, pooling, selecting
 from netslim.graph.facts import Facts
 from netslim.graph.traced import Mode, Traced
+from netslim.twin import tensors_of, twin
 
 __all__ = ["observe"]
 
@@ -39,8 +39,8 @@ def observe(model: nn.Module, example_input: Any) -> Facts:
     if isinstance(model, torch.jit.ScriptModule):
         remedy = "Give the Python module it was made from"
         raise ModelError("a TorchScript module cannot be slimmed", field="model", remedy=remedy)
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    facts = Facts(tensors, dict(model.named_modules()))
+    modules = dict(model.named_modules())
+    facts = Facts(tensors_of(modules), modules)
     skeleton = _skeleton(model, facts)
     inputs = example_input if isinstance(example_input, tuple) else (example_input,)
     _run(skeleton, inputs, facts, training=False)
@@ -51,24 +51,15 @@ def observe(model: nn.Module, example_input: Any) -> Facts:
 
 
 def _skeleton(model: nn.Module, facts: Facts) -> nn.Module:
-    """A copy of the modules whose parameters and buffers are traced tensors, and that has no hooks."""
-    memo: dict[int, Any] = {}
+    """A copy of the modules whose parameters and buffers are traced tensors."""
+    traced: dict[int, Tensor] = {}
     for path, tensor in facts.values.items():
-        if path.endswith("num_batches_tracked"):
-            memo[id(tensor)] = torch.empty_like(tensor, device="meta")
+        if path.endswith("num_batches_tracked"):  # counted up in train mode, which teaches nothing
+            traced[id(tensor)] = torch.empty_like(tensor, device="meta")
         else:
-            memo[id(tensor)] = Traced(tensor.shape, tensor.dtype, facts, source=path)
-    for module in facts.modules.values():
-        for value in vars(module).values():
-            if isinstance(value, Tensor):
-                memo[id(value)] = value.detach().clone()
-    skeleton = copy.deepcopy(model, memo)
-    paths = {}
-    for path, module in skeleton.named_modules():
-        paths[id(module)] = path
-        module._forward_hooks.clear()
-        module._forward_pre_hooks.clear()
-    facts.paths = paths
+            traced[id(tensor)] = Traced(tensor.shape, tensor.dtype, facts, source=path)
+    skeleton = twin(model, traced)
+    facts.paths = {id(module): path for path, module in skeleton.named_modules()}
     return skeleton
 
 

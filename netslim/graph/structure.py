@@ -36,8 +36,7 @@ class Structure:
         sizes = np.bincount(self.of_label)
         for norm in self.norms:
             factors = self.facts.axes[norm.weight, 0]
-            vectors = sum(path != "" for path in (norm.weight, norm.bias, norm.mean, norm.variance))
-            shared = factors[sizes[self.of_label[factors]] != vectors]
+            shared = factors[sizes[self.of_label[factors]] > 1]
             self.facts.freeze(shared, f"the factors of {norm.path} are used elsewhere as well")
 
     @cached_property

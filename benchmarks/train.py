@@ -1,12 +1,12 @@
 """Training speed: netslim beside the loop that everyone copies, in one process, taking turns.
 
-    python benchmarks/train.py                                    # a small VGG, ResNet-20's size, the MNIST MLP
+    python benchmarks/train.py                      # a small VGG, ResNet-20's size, the MNIST MLP
     python benchmarks/train.py vgg --rounds 9 --output benchmarks/results/train
 
-The copied loop is a DataLoader of PIL transforms without workers (its fastest setting on few cores), a Python
-loop over modules for the L1 term, and the accuracy read at every step. Both sides train sparsely, with the same
-batch size on the same random images, one thread. A figure is the median over the rounds; in each round everyone
-trains an epoch. Time is CPU seconds, which other work on the machine disturbs least.
+The copied loop is a DataLoader of PIL transforms without workers (its fastest setting on few cores), a
+Python loop over modules for the L1 term, and the accuracy read at every step. Both sides train sparsely, with
+the same batch size on the same random images, on one thread. A figure is the median over the rounds; in each
+round everyone trains an epoch. Time is CPU seconds, which other work on the machine disturbs least.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def measure(case: Case, rounds: int) -> dict[str, float]:
 @click.command()
 @click.argument("cases", nargs=-1, type=click.Choice(sorted(CASES)))
 @click.option("--rounds", default=7, show_default=True)
-@click.option("--output", type=click.Path(path_type=Path), help="Write FILE.json as well.")
+@click.option("--output", type=click.Path(path_type=Path), help="Write NAME.json and NAME.md.")
 def main(cases: tuple[str, ...], rounds: int, output: Path | None) -> None:
     torch.set_num_threads(1)
     found = {}
@@ -191,10 +191,12 @@ def main(cases: tuple[str, ...], rounds: int, output: Path | None) -> None:
         ],
     )
     told = facts("torchvision")
-    print(f"Images per second in training.\n\n{table}\n")
-    print("\n".join(f"- {name}: {value}" for name, value in told.items()))
+    lines = "\n".join(f"- {name}: {value}" for name, value in told.items())
+    text = f"Images per second in training.\n\n{table}\n\n{lines}"
+    print(text)
     if output:
         write_json(output.with_suffix(".json"), {"facts": told, "rows": found})
+        output.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

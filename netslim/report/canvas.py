@@ -59,7 +59,7 @@ class Plot:
     title: str
     says: str
     draw: Callable[[Figure, Ledger, Colours], None]
-    size: tuple[float, float] = (4.8, 3.1)  # inches; a phone shows it at about its own size
+    size: tuple[float, float] = (4.4, 2.9)  # inches; a phone shows it at about its own size
 
     def svg(self, ledger: Ledger) -> str:
         """An <svg> element whose colours are the page's CSS variables and whose ids are nobody else's."""

@@ -17,7 +17,7 @@ from netslim.report.canvas import Colours, Plot, pass_colour
 __all__ = ["figures", "front", "plots"]
 
 WIDE = (9.6, 3.4)
-LOW = (4.8, 2.2)
+LOW = (4.4, 2.1)
 
 
 def plots(ledger: Ledger) -> dict[str, bytes]:

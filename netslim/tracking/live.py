@@ -25,7 +25,7 @@ __all__ = ["live_curves"]
 DELAY = 10.0  # seconds; a shorter training is told by `evaluate`, and never pays for importing mlflow
 EVERY = 5.0
 LONGEST_PAUSE = 60.0
-GRACE = 2.0  # what a training waits, at most and once, for the last points to be told
+GRACE = 1.0  # what a training waits, at most and once, for the last points to be told
 
 
 @contextmanager
@@ -59,25 +59,35 @@ def live_curves(
         "delay": delay,
         "every": every,
     }
-    teller = subprocess.Popen(
-        [sys.executable, "-m", "netslim.tracking.live"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is for the training
-    )
+    teller = _start(order)
+    try:
+        yield
+    finally:
+        if teller:
+            _end(teller)
+
+
+def _start(order: dict[str, object]) -> subprocess.Popen[bytes] | None:
+    """The process beside the training; None where the machine allows no other."""
+    try:
+        teller = subprocess.Popen(
+            [sys.executable, "-m", "netslim.tracking.live"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the training
+        )
+    except OSError:
+        return None
     assert teller.stdin is not None
     with contextlib.suppress(OSError):
         teller.stdin.write(json.dumps(order).encode() + b"\n")
         teller.stdin.flush()
-    try:
-        yield
-    finally:
-        _end(teller)
+    return teller
 
 
 def _end(teller: subprocess.Popen[bytes]) -> None:
-    """Closing its input tells it to finish; it also closes by itself when the training is killed."""
+    """Closing its input tells it to finish; that also happens when the training is killed."""
     assert teller.stdin is not None
     with contextlib.suppress(OSError):
         teller.stdin.close()

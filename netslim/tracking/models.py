@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netslim.ledger import Row
+from netslim.tracking.runs import PARENT
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -51,7 +52,9 @@ def log_model(client: MlflowClient, child: Run, file: Path, row: Row) -> str:
         )
         client.log_model_artifacts(made.model_id, str(folder))
     client.finalize_logged_model(made.model_id, "READY")
-    client.log_outputs(child.info.run_id, [LoggedModelOutput(made.model_id, step=row.index)])
+    output = LoggedModelOutput(made.model_id, step=row.index)
+    for run_id in (child.info.run_id, child.data.tags[PARENT]):  # both pages link to it
+        client.log_outputs(run_id, [output])
     client.set_tag(child.info.run_id, TAG, f"{row.onnx_sha256} {made.model_id}")
     return str(made.model_id)
 

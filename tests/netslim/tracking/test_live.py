@@ -139,6 +139,20 @@ def test_a_short_training_pays_next_to_nothing(tmp_path: Path, place: Place) -> 
     assert not (tmp_path / "mlflow.db").exists()
 
 
+def test_a_machine_that_allows_no_other_process_still_trains(
+    tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    place(f"sqlite:///{tmp_path}/mlflow.db", "alone")
+    monkeypatch.setattr(subprocess, "Popen", refused)
+    training = Training(tmp_path / "history.jsonl")
+    with tracking.live_curves(training.history.path, pass_index=0, stage="base"):
+        training.epochs(2)
+    assert len(training.history.rows) == 2
+
+
 def test_without_a_place_nothing_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "Popen", None)
     with tracking.live_curves(tmp_path / "history.jsonl", pass_index=0, stage="base"):

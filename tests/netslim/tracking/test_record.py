@@ -81,6 +81,9 @@ def test_the_models_are_found_loaded_and_are_the_files(
         if metric["key"] == "eval/error"
     }
     assert errors == {"pass-00": 1.0, "pass-01": 1.25, "pass-02": 1.5}
+    parent = server.runs(EXPERIMENT, "models")["models"]
+    linked = [output["model_id"] for output in parent["outputs"]["model_outputs"]]
+    assert sorted(linked) == sorted(one["info"]["model_id"] for one in found)
     files = tracking.download(server.uri, EXPERIMENT, "models", tmp_path)
     assert set(files) == {"pass-00", "pass-01", "pass-02"}
     assert {file.read_bytes() for file in files.values()} == {model.read_bytes()}

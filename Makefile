@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUNS := netslim-runs
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-zoo lint format readmes bench images images-offline lock e2e-docker clean
+.PHONY: help install demo test test-zoo lint format readmes bench images images-offline lock e2e-docker manifests e2e-cluster clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
@@ -39,7 +39,7 @@ readmes: $(VENV)/installed-dev  ## write the components' READMEs from their sign
 	$(BIN)/python -m components.readme
 
 test: lint  ## style, types, and every test but the long ones
-	$(BIN)/python -m pytest -m "not zoo and not docker"
+	$(BIN)/python -m pytest -m "not zoo and not docker and not cluster"
 
 test-zoo: $(VENV)/installed-dev  ## every torchvision classifier with BatchNorm: pruned equals masked (long)
 	$(BIN)/python -m pytest -m zoo tests/netslim/test_zoo.py
@@ -60,6 +60,18 @@ lock: $(VENV)/installed  ## lock what the images install, from pyproject.toml an
 
 e2e-docker: $(VENV)/installed-dev  ## the whole pipeline in real containers; starts an engine if none runs
 	images/e2e.sh $(BIN)/python
+
+manifests: $(VENV)/installed-dev  ## render the manifests into build/, and hold them against schemas and policy
+	@mkdir -p build/manifests
+	@for overlay in local gpu-cluster; do \
+		kubectl kustomize manifests/overlays/$$overlay > build/manifests/$$overlay.yaml || exit 1; \
+	done
+	$(BIN)/python -m pytest -m cluster tests/manifests
+
+e2e-cluster: $(VENV)/installed-dev  ## the manifests' tracking server for real, on PostgreSQL and an S3 API
+	@ls /usr/lib/postgresql/*/bin/initdb > /dev/null 2>&1 || [ "$$(id -u)" != 0 ] || \
+		(apt-get update && apt-get install --yes --no-install-recommends postgresql)
+	$(BIN)/python -m pytest -m cluster tests/e2e/test_tracking_server.py
 
 clean:  ## remove what was installed and made
 	rm -rf $(VENV) $(RUNS) build dist *.egg-info

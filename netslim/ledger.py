@@ -57,6 +57,7 @@ class Row(Size):
         error: test error in percent of the exported model, as onnxruntime computes it.
         onnx_bytes: size of the exported file.
         measured_at: when, in milliseconds since 1970; the timestamp of this row's points in MLflow.
+        error_val: the same on the validation split, where there is one: choices are made by this.
         label: what to call the row when it is a point of a sweep and no pass.
         error_trained: test error in percent after (sparse) training, before anything was pruned.
         error_pruned: test error in percent right after pruning, before fine-tuning.
@@ -79,6 +80,7 @@ class Row(Size):
     error: float
     onnx_bytes: int
     measured_at: int
+    error_val: float | None = None
     label: str = ""
     error_trained: float | None = None
     error_pruned: float | None = None
@@ -94,7 +96,7 @@ class Row(Size):
     note: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("error", "error_trained", "error_pruned"):
+        for name in ("error", "error_val", "error_trained", "error_pruned"):
             _within(name, getattr(self, name), 0, 100)
         _within("zero_share", self.zero_share, 0, 1)
         for name in ("index", "channels", "params", "macs", "onnx_bytes", "measured_at", "threshold"):
@@ -218,15 +220,19 @@ def decide(ledger: Ledger, *, passes: int, max_loss: float) -> Decision:
     """Whether another pass is worth running after the ledger's last row, and why, as a sentence.
 
     It is when passes are left, the last pass pruned something, and its error is at most `max_loss` percentage
-    points above the baseline's. Without a baseline the error of the first sparsely trained network, before it
-    was pruned, stands in. The baseline itself is never a reason to stop.
+    points above the baseline's: the validation error where there is one, else the test error. Without a
+    baseline the test error of the first sparsely trained network, before it was pruned, stands in. The
+    baseline itself is never a reason to stop.
     """
-    last, reference = ledger.rows[-1], ledger.allowed_from
+    last, baseline, reference = ledger.rows[-1], ledger.baseline, ledger.allowed_from
+    kind, error = "error", last.error
+    if baseline and baseline.error_val is not None and last.error_val is not None:
+        kind, error, reference = "validation error", last.error_val, ("the baseline", baseline.error_val)
     if reference and last.index > 0:
-        name, error = reference
-        loss = last.error - error
+        name, allowed = reference
+        loss = error - allowed
         if loss > max_loss + 1e-9:  # 2.3 - 1.3 is more than 1.0 in binary
-            told = f"error {last.error:.2f} % is {loss:.2f} points above {name}'s {error:.2f} %"
+            told = f"{kind} {error:.2f} % is {loss:.2f} points above {name}'s {allowed:.2f} %"
             return Decision(False, f"stopped: {told}, more than the {max_loss:g} allowed")
     if last.before and last.channels >= last.before.channels:
         return Decision(False, "stopped: nothing was left to prune")

@@ -52,6 +52,7 @@ def columns(ledger: Ledger) -> list[Column]:
         column("error", "trained", lambda row: _percent(row.error_trained)),
         column("error", "pruned", lambda row: _percent(row.error_pruned)),
         column("error", "tuned", lambda row: _percent(row.error)),
+        column("error", "val", lambda row: _percent(row.error_val)),
         column("ONNX", "bytes", lambda row: scaled(row.onnx_bytes)),
         *(column("ms", f"b={n}", lambda row, n=n: _milliseconds(row, n)) for n in batches),  # type: ignore[misc]
     ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,17 +59,20 @@ def evaluate_step(
     }
     with progress.bar("measuring", 3) as bar:
         error = measure.error(file, packed.split("test"), packed.info)
+        # Whether to go on, or which point of a sweep is best, is not decided on test images if it need not be.
+        held_out = "val" in packed.info.sizes
+        error_val = measure.error(file, packed.split("val"), packed.info) if held_out else None
         bar.advance(error=error)
         shape = (packed.info.channels, *packed.info.image_size)
         latency = measure.latency(file, shape, batch_sizes=BATCHES)
         bar.advance()
-        row = _row(pass_index, error, latency, steps, point)
+        row = _row(pass_index, error, error_val, latency, steps, point)
         before = (
             Ledger.load(previous) if previous else Ledger(constants=_constants(packed.info, steps, point))
         )
         now = before.with_row(row)
         decision = decide(now, passes=passes, max_loss=max_loss)
-        now = before.with_row(replace(row, note=decision.reason))
+        now = now.with_note(decision.reason)
         now.save(ledger)
         tracking.log_pass(now, experiment=experiment, model=file)
         bar.advance()
@@ -81,6 +83,7 @@ def evaluate_step(
 def _row(
     index: int,
     error: float,
+    error_val: float | None,
     latency: Mapping[int, measure.Latency],
     steps: Mapping[str, Evidence],
     point: str,
@@ -95,6 +98,7 @@ def _row(
     return Row(
         index=index,
         error=error,
+        error_val=error_val,
         onnx_bytes=size["bytes"],
         onnx_sha256=size["sha256"],
         measured_at=time.time_ns() // 1_000_000,

@@ -30,6 +30,7 @@ def row_points(ledger: Ledger, row: Row) -> list[Point]:
         "model/flops": row.flops,
         "model/onnx_bytes": row.onnx_bytes,
         "eval/error": row.error,
+        "eval/error_val": row.error_val,
         "eval/error_trained": row.error_trained,
         "eval/error_pruned": row.error_pruned,
         "prune/threshold": row.threshold,

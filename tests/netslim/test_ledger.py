@@ -150,3 +150,11 @@ def test_decisions(rows: list[Row], go_on: bool, reason: str) -> None:
     decision = decide(Ledger(tuple(rows)), passes=3, max_loss=1.0)
     assert decision.go_on is go_on
     assert decision.reason.startswith(reason)
+
+
+def test_the_validation_error_decides_where_there_is_one() -> None:
+    held_out = Ledger((row(0, channels=100, error=1.0, error_val=2.0), row(1, error=9.0, error_val=2.5)))
+    assert decide(held_out, passes=3, max_loss=1.0).go_on, "the test error is for reporting"
+    worse = Ledger((row(0, channels=100, error=1.0, error_val=2.0), row(1, error=1.0, error_val=4.0)))
+    reason = decide(worse, passes=3, max_loss=1.0).reason
+    assert reason.startswith("stopped: validation error 4.00 % is 2.00 points above the baseline's 2.00 %")

@@ -14,7 +14,7 @@ from netslim.errors import ConfigError
 
 __all__ = ["Kind", "image"]
 
-Kind = Literal["data", "train", "export", "consume"]
+Kind = Literal["data", "train", "export", "consume", "tracking"]
 
 
 def image(kind: Kind, *, registry: str = "", tag: str = "") -> str:

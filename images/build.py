@@ -1,6 +1,6 @@
 """Build the steps' images, and prove of each that it runs: as any user, on a read-only file system, offline.
 
-    python images/build.py                              all four, from the pinned base image
+    python images/build.py                              all five, from the pinned base image
     python images/build.py train --variant cpu          one of them, with PyTorch's CPU build
     python images/build.py --base "$(images/base.sh)" --host-wheels       where no registry can be reached
 
@@ -145,7 +145,7 @@ def locks(kinds: tuple[Kind, ...], variant: str) -> list[str]:
     chain = ["data", "train", "export"]
     last = max((chain.index(kind) + 1 for kind in kinds if kind in chain), default=0)
     found = ["build", *([f"torch-{variant}"] if last else []), *chain[:last]]
-    found += ["consume"] if "consume" in kinds else []
+    found += [kind for kind in ("consume", "tracking") if kind in kinds]
     return [f"{name}.txt" for name in found]
 
 

@@ -34,6 +34,9 @@ LAYERS: dict[str, tuple[str, ...]] = {
 CONSUMER = ("onnxruntime", "numpy", "pillow", "click", "rich")
 """What the consumer image holds; torch is not among it, though netslim as a whole depends on it."""
 
+TRACKING = ("click", "rich")
+"""What the tracking server's image holds besides the extra `server`: what examines it."""
+
 HEADER = "# Written by images/lock.py from pyproject.toml; do not edit.\n"
 
 
@@ -84,6 +87,8 @@ def lock_all(whole: Path) -> None:
         placed |= names
     assert placed == pinned.keys()
     write("consume", entries(compile_lock(CONSUMER, within=whole)))
+    server = [*TRACKING, *asked_for(("server",))[len(asked_for(())) :]]
+    write("tracking", entries(compile_lock(server, within=whole)))
     write("build", entries(compile_lock(["setuptools>=77"], within=None)))
 
 

@@ -45,6 +45,9 @@ IMAGES: dict[str, set[str]] = {
 CONSUMER = ("numpy", "onnxruntime", "pillow")
 """What the image for users of an exported model must hold instead of the core: no torch."""
 
+SERVER = ("mlflow", "psycopg2-binary", "boto3")
+"""What the image of the tracking server must hold instead of the core."""
+
 Finding = tuple[bool | None, str, str]  # (good, optional-and-absent is None; what; detail)
 
 
@@ -74,8 +77,8 @@ def findings(tracking_uri: str | None, data_root: str | None) -> Iterator[Findin
     supported = sys.version_info >= (3, 11)
     yield supported, "python", f"{platform.python_version()}{'' if supported else ', but 3.11 is needed'}"
     kind = os.environ.get("NETSLIM_IMAGE", "")
-    if kind == "consume":
-        yield from (required(name) for name in CONSUMER)
+    if kind in ("consume", "tracking"):
+        yield from (required(name) for name in (CONSUMER if kind == "consume" else SERVER))
     elif kind:
         yield from (required(name) for name, extra in PACKAGES.items() if extra in IMAGES[kind])
         yield accelerator()

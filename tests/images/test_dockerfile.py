@@ -15,7 +15,11 @@ from pipelines.containers import IMAGE_USER
 
 FOLDER = Path(__file__).parents[2] / "images"
 KINDS: tuple[str, ...] = get_args(Kind)
-PACKAGE_LAYERS = ("torch-cuda", "torch-cpu", "data-layer", "train-layer", "export-layer", "consume-layer")
+APART = ("consume", "tracking")
+PACKAGE_LAYERS = (
+    *("torch-cuda", "torch-cpu", "data-layer", "train-layer", "export-layer"),
+    *(f"{kind}-layer" for kind in APART),
+)
 
 
 def instructions() -> Iterator[tuple[str, str, str]]:
@@ -59,7 +63,8 @@ def test_steps_share_their_layers() -> None:
     chain = ["export-layer", "train-layer", "data-layer", "torch-cuda", "python"]
     for kind in IMAGES:
         assert ancestors(kind)[1:] == chain[chain.index(f"{kind}-layer") :]
-    assert ancestors("consume") == ["consume", "consume-layer", "python"], "no torch"
+    for kind in APART:
+        assert ancestors(kind) == [kind, f"{kind}-layer", "python"], "no torch"
 
 
 @pytest.mark.parametrize("layer", PACKAGE_LAYERS)

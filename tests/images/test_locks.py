@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from netslim.cli.doctor import CONSUMER, IMAGES
+from netslim.cli.doctor import CONSUMER, IMAGES, SERVER
 
 ROOT = Path(__file__).parents[2]
 LOCKS = ROOT / "images" / "requirements"
@@ -53,7 +53,7 @@ def test_each_image_of_a_step_holds_what_its_extras_ask_for(kind: str) -> None:
 
 def test_every_extra_is_in_an_image_or_needed_by_none() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    held = set().union(*IMAGES.values()) - {"core"}
+    held = set().union(*IMAGES.values()) - {"core"} | {"server"}
     assert held | EXTRAS_OF_NO_IMAGE == set(project["optional-dependencies"])
 
 
@@ -70,6 +70,19 @@ def test_the_consumer_gets_the_versions_that_the_steps_ran_with_and_no_torch() -
     assert set(CONSUMER) <= consumer.keys()
     assert "torch" not in consumer
     assert {name: steps[name] for name in consumer} == consumer
+
+
+def test_the_tracking_server_is_the_mlflow_that_the_steps_talk_to() -> None:
+    steps: dict[str, Version] = {}
+    for layer in CHAIN:
+        steps |= pins(layer)
+    server = pins("tracking")
+    assert {
+        canonicalize_name(wanted.name) for wanted in requirements("server")[len(requirements()) :]
+    } == set(SERVER)
+    assert set(SERVER) <= server.keys()
+    assert "torch" not in server
+    assert {name: version for name, version in server.items() if steps.get(name, version) != version} == {}
 
 
 def test_containers_hold_the_versions_that_a_local_environment_gets() -> None:

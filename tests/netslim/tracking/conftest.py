@@ -46,7 +46,12 @@ class Server:
         self.log = (self.folder / "server.log").open("a")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
         self.process = subprocess.Popen(
-            command, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True, env=environment
+            command,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=environment,
+            cwd=self.folder,
         )
         _wait_until(self._healthy, 90, f"the server answers; its log is {self.log.name}")
 

@@ -59,7 +59,7 @@ def evaluate_step(
     }
     with progress.bar("measuring", 3) as bar:
         error = measure.error(file, packed.split("test"), packed.info)
-        # Whether to go on, or which point of a sweep is best, is not decided on test images if it need not be.
+        # What to go on with is not decided on test images where others are held out.
         held_out = "val" in packed.info.sizes
         error_val = measure.error(file, packed.split("val"), packed.info) if held_out else None
         bar.advance(error=error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 from collections.abc import Iterator
@@ -55,6 +56,8 @@ def mlflow_at(
 
 
 def _client(uri: str) -> MlflowClient:
+    if importlib.util.find_spec("mlflow") is None:
+        raise TrackingError("MLflow is not installed", remedy="pip install 'netslim[tracking]'")
     with alone(uri), _quiet_migration():
         from mlflow import MlflowClient
 

@@ -101,11 +101,12 @@ class Family:
 def find_family(client: MlflowClient, place: Place) -> Family | None:
     """The runs with the place's key, in its experiment or else in any; nothing is made."""
     named = client.get_experiment_by_name(place.experiment) if place.experiment else None
-    everywhere = (experiment.experiment_id for experiment in client.search_experiments())
-    for ids in ([named.experiment_id] if named else [], list(everywhere)):
-        runs = _runs(client, ids, place.key) if ids else {}
-        if place.key in runs:
-            return Family(client, place, runs[place.key].info.experiment_id, runs)
+    runs = _runs(client, [named.experiment_id], place.key) if named else {}
+    if place.key not in runs:
+        everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
+        runs = _runs(client, everywhere, place.key)
+    if place.key in runs:
+        return Family(client, place, runs[place.key].info.experiment_id, runs)
     return None
 
 

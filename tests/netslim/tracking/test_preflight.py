@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,3 +100,9 @@ def test_folders_and_memory_are_refused(uri: str) -> None:
 def test_what_mlflow_does_not_know_is_refused() -> None:
     with pytest.raises(TrackingError, match=r"^MLFLOW_TRACKING_URI = ftp://host/x: MLflow failed \("):
         tracking.preflight("ftp://host/x")
+
+
+def test_without_mlflow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(TrackingError, match=r"MLflow is not installed\. pip install 'netslim\[tracking\]'"):
+        tracking.preflight(tracking.default_uri(tmp_path))

@@ -39,12 +39,15 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 BASE = "python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d"
 
 
+CLIENTS = (os.environ.get("DOCKER", "docker"), "/usr/bin/docker")
+
+
 def engine_client() -> str:
     """The docker command that can build: its builder must know secrets and mounts, which BuildKit does.
 
     Docker's own packages bring it as a plug-in, which is easily missing; Debian's have it inside.
     """
-    for command in dict.fromkeys((os.environ.get("DOCKER", "docker"), "/usr/bin/docker")):
+    for command in CLIENTS:
         found = shutil.which(command)
         if found and "--secret" in _output(found, "build", "--help"):
             return found

@@ -4,7 +4,7 @@
 #
 # The engine has no bridge and touches no firewall: builds and steps use the host's network or none.
 set -euo pipefail
-state=/var/run/netslim-engine
+state=${NETSLIM_ENGINE_STATE:-/var/run/netslim-engine}
 docker=${DOCKER:-docker}
 
 answers() { "$docker" info > /dev/null 2>&1; }

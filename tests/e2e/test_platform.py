@@ -1,0 +1,45 @@
+"""A pipeline compiled for a cluster, with GPUs and all, runs on this machine as it is: one file everywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from netslim import tracking
+from pipelines.compiling import compile_pipeline
+from pipelines.config import RunConfig
+from pipelines.platform import on
+from pipelines.profiles import load
+from pipelines.slimming import build
+
+
+def test_the_clusters_file_runs_here(tmp_path: Path) -> None:
+    few = {"epochs": 1}
+    config = RunConfig(passes=1, base=few, sparse=few, tune=few, max_loss=100)
+    compile_pipeline(build(1, place=on(load(gpus=8))), tmp_path / "cluster.yaml")
+    request = {
+        "ir": str(tmp_path / "cluster.yaml"),
+        "arguments": config.pipeline_arguments(),
+        "root": str(tmp_path / "artifacts"),
+        "cache": False,
+        "runner": "subprocess",
+        "environment": {},
+    }
+    (tmp_path / "run.json").write_text(json.dumps(request))
+    uri = tracking.default_uri(tmp_path)
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": uri, "NETSLIM_RUN_KEY": "of-the-cluster"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.worker", str(tmp_path / "run.json")],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = tracking.read_run(uri, config.experiment, "of-the-cluster")
+    assert found.status == "FINISHED"
+    assert [row.index for row in found.ledger.rows] == [0, 1]

@@ -1,4 +1,4 @@
-"""A pipeline compiled for a cluster, with GPUs and all, runs on this machine as it is: one file everywhere."""
+"""A pipeline compiled for a cluster, with GPUs and all, runs here as it is: one file everywhere."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     if os.getuid() == 0:  # PostgreSQL refuses to be root
         user = pwd.getpwnam("postgres")
         as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-        for path in (folder, *folder.parents[:3]):
+        for path in (folder, *folder.parents[:2]):  # pytest's own folders, which it makes private
             path.chmod(0o755)
         os.chown(folder, user.pw_uid, user.pw_gid)
     (folder / "password").write_text(PASSWORD)

@@ -184,6 +184,18 @@ class Ledger:
             return "the unpruned network", self.rows[0].error_trained
         return None
 
+    @property
+    def conclusion(self) -> str:
+        """What to take from the run, as a sentence: why it stopped, or which point of a sweep is best."""
+        points = [row for row in self.rows if row.label]
+        if not points:
+            note = self.rows[-1].note if self.rows else ""
+            return f"{note[:1].upper()}{note[1:]}." if note else ""
+        if any(row.error_val is None for row in points):
+            return "No images were held out, so nothing may be chosen by these errors: add --validation."
+        best = min(points, key=lambda row: (row.error_val, row.flops))
+        return f"Lowest validation error: {best.error_val:.2f} % at {best.label}."
+
     def to_json(self) -> dict[str, Any]:
         rows = [row.to_json() for row in self.rows]
         return {"format": FORMAT, "constants": dict(self.constants), "rows": rows}

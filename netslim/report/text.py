@@ -29,6 +29,12 @@ class Column(NamedTuple):
     def heading(self) -> str:
         return f"{self.group} {self.name}".strip()
 
+    @property
+    def width(self) -> int:
+        """Characters that it takes in a terminal, where a ratio has no heading."""
+        headings = () if self.name == "fewer" else (self.group, self.name)
+        return max(map(len, (*headings, *self.cells)))
+
 
 def columns(ledger: Ledger) -> list[Column]:
     """The table over passes. A column without any content is left out."""
@@ -59,15 +65,19 @@ def columns(ledger: Ledger) -> list[Column]:
     return [column for column in found if any(column.cells)]
 
 
-def table(ledger: Ledger) -> Table:
-    """The table over passes for a terminal."""
+def table(ledger: Ledger, *, width: int = 80) -> Table:
+    """The table over passes for a terminal of `width` characters; what does not fit is in the report.
+
+    The columns stand in the order of their weight, so the last ones are left out.
+    """
     from rich.table import Table
 
     # Lines between columns would take the table beyond 80 characters.
-    made = Table(
-        box=None, caption=f"\n{_words(ledger)}", caption_justify="left", padding=(0, 1, 0, 0), pad_edge=False
-    )
+    words = f"\n{CAPTION}\n{ledger.conclusion}"
+    made = Table(box=None, caption=words, caption_justify="left", padding=(0, 1, 0, 0), pad_edge=False)
     found = columns(ledger)
+    while sum(column.width + 1 for column in found) > width + 1:
+        found.pop()
     for column in found:
         ratio = column.name == "fewer"
         made.add_column(
@@ -88,7 +98,7 @@ def markdown(ledger: Ledger) -> str:
         [":--" if column.name == "pass" else "--:" for column in found],
         *zip(*(column.cells for column in found), strict=True),
     ]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{_words(ledger)}"
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{CAPTION}\n{ledger.conclusion}"
 
 
 def scaled(value: float) -> str:
@@ -113,8 +123,3 @@ def _percent(value: float | None) -> str:
 
 def _milliseconds(row: Row, batch: int) -> str:
     return f"{row.latency_ms[batch]:#.2g}".rstrip(".") if batch in row.latency_ms else ""
-
-
-def _words(ledger: Ledger) -> str:
-    note = ledger.rows[-1].note if ledger.rows else ""
-    return f"{CAPTION}\n{note[:1].upper()}{note[1:]}." if note else CAPTION

@@ -18,7 +18,7 @@ def summary(outcome: Outcome, config: RunConfig, tracking_uri: str, console: Con
     """Print the table, copy the ONNX models and the report beside the log, and say how to open MLflow."""
     found = tracking.read_run(tracking_uri, config.experiment, outcome.key)
     console.print()
-    console.print(report.table(found.ledger))
+    console.print(report.table(found.ledger, width=console.width))
     results = collect(tracking_uri, config.experiment, outcome, console)
     if outcome.cached:
         console.print(f"{len(outcome.cached)} steps were unchanged and came from the cache.", highlight=False)

@@ -158,3 +158,14 @@ def test_the_validation_error_decides_where_there_is_one() -> None:
     worse = Ledger((row(0, channels=100, error=1.0, error_val=2.0), row(1, error=1.0, error_val=4.0)))
     reason = decide(worse, passes=3, max_loss=1.0).reason
     assert reason.startswith("stopped: validation error 4.00 % is 2.00 points above the baseline's 2.00 %")
+
+
+def test_a_sweep_is_concluded_by_validation_errors_alone() -> None:
+    points = [
+        row(1, error=1.0, error_val=3.0, label="lambda 0.1"),
+        row(1, error=2.0, error_val=2.5, label="lambda 0.01"),
+    ]
+    assert Ledger(tuple(points)).conclusion == "Lowest validation error: 2.50 % at lambda 0.01."
+    assert "nothing may be chosen" in Ledger((*points, row(1, label="lambda 1"))).conclusion
+    assert Ledger((row(1, note="done: 1 of 1 passes"),)).conclusion == "Done: 1 of 1 passes."
+    assert Ledger().conclusion == ""

@@ -13,9 +13,11 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -54,40 +56,36 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def postgres() -> Iterator[int]:
     """The port of a database server with the manifest's user and database, which wants the password."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [
-        Path(shutil.which("initdb") or "/nowhere/x").parent
-    ]
-    programs = found[-1]
-    if not (programs / "initdb").exists():
+    installed = [path.parent for path in sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))]
+    installed += [Path(path).parent for path in [shutil.which("initdb")] if path]
+    if not installed:
         pytest.fail("TRACKING SERVER NOT TESTED: PostgreSQL is not installed (apt-get install postgresql)")
-    folder = tmp_path_factory.mktemp("postgres")
     as_user: dict[str, Any] = {}
-    if os.getuid() == 0:  # PostgreSQL refuses to be root
-        user = pwd.getpwnam("postgres")
-        as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-        for path in (folder, *folder.parents[:2]):  # pytest's own folders, which it makes private
-            path.chmod(0o755)
-        os.chown(folder, user.pw_uid, user.pw_gid)
-    (folder / "password").write_text(PASSWORD)
-    (folder / "password").chmod(0o644)
-    start = [programs / "initdb", "-D", folder / "data", "--username=mlflow", "--auth=scram-sha-256"]
-    subprocess.run(
-        [*start, f"--pwfile={folder / 'password'}"], check=True, capture_output=True, cwd=folder, **as_user
-    )
-    port = free_port()
-    serve = [programs / "postgres", "-D", folder / "data", "-p", str(port), "-k", folder, "-h", "127.0.0.1"]
-    with (
-        (folder / "log").open("w") as log,
-        subprocess.Popen(serve, stderr=log, cwd=folder, **as_user) as server,
-    ):
-        wait_for(lambda: connect(port, "postgres").close(), server, folder / "log")
-        with closing(connect(port, "postgres")) as session:
-            session.autocommit = True
-            session.cursor().execute("create database mlflow")
-        yield port
-        server.terminate()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "password").write_text(PASSWORD)
+        if os.getuid() == 0:  # PostgreSQL refuses to be root
+            user = pwd.getpwnam("postgres")
+            as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+            for path in (folder, folder / "password"):
+                os.chown(path, user.pw_uid, user.pw_gid)
+        data, port = folder / "data", free_port()
+        make = [installed[0] / "initdb", "-D", data, "--username=mlflow", "--auth=scram-sha-256"]
+        make += [f"--pwfile={folder / 'password'}"]
+        subprocess.run(make, check=True, capture_output=True, cwd=folder, **as_user)
+        serve = [installed[0] / "postgres", "-D", data, "-p", str(port), "-k", folder, "-h", "127.0.0.1"]
+        with (
+            (folder / "log").open("w") as log,
+            subprocess.Popen(serve, stderr=log, cwd=folder, **as_user) as server,
+        ):
+            wait_for(lambda: connect(port, "postgres").close(), server, folder / "log")
+            with closing(connect(port, "postgres")) as session:
+                session.autocommit = True
+                session.cursor().execute("create database mlflow")
+            yield port
+            server.send_signal(signal.SIGQUIT)  # at once: whoever is still connected does not matter
 
 
 def connect(port: int, database: str) -> Any:

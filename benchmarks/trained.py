@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -66,6 +66,8 @@ def sparse_network(case: Case, penalty: str, dataset: PackedDataset, work: Path)
     return model.eval()
 
 
-def training_images(dataset: PackedDataset) -> Iterator[Tensor]:
-    batches = ordered(dataset.split("train"), dataset.info, batch_size=250)
-    return (images for images, _ in islice(batches, 8))
+def training_images(dataset: PackedDataset, count: int = 2000) -> Iterator[Tensor]:
+    """Batches of `count` training images, evenly spaced: a split may come class by class."""
+    split = dataset.split("train")
+    chosen = split.take(np.linspace(0, len(split), count, endpoint=False).astype(np.int64))
+    return (images for images, _ in ordered(chosen, dataset.info, batch_size=250))

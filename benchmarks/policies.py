@@ -27,10 +27,10 @@ from netslim.export import export_onnx
 from netslim.files import write_json
 from netslim.measure import latency
 
-SHORT = {"epochs": 4, "batch_size": 128, "pull": 3.0}
+SHORT = {"epochs": 2, "batch_size": 128, "pull": 3.0}
 CASES = (
-    Case("pre-activation ResNet-29", CIFAR, "resnet164", "cifar", SHORT, {"depth": 29}),
-    Case("DenseNet-22, k = 12", CIFAR, "densenet40", "cifar", SHORT, {"depth": 22}),
+    Case("pre-activation ResNet-20", CIFAR, "resnet164", "cifar", SHORT, {"depth": 20}),
+    Case("DenseNet-16, k = 12", CIFAR, "densenet40", "cifar", SHORT, {"depth": 16}),
     Case("ResNet-18", CIFAR, "resnet18", "cifar", SHORT),
     Case("MobileNetV2", CIFAR, "mobilenet_v2", "cifar", SHORT),
 )

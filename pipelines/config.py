@@ -69,6 +69,7 @@ class RunConfig:
     scope: str = "global"
     policy: str = "auto"
     max_layer_percent: float = 0.5
+    min_channels: int = 1
     channel_multiple: int = 1
     passes: int = 3
     max_loss: float = 1.0
@@ -106,6 +107,7 @@ class RunConfig:
         at_least = {
             "validation": 0,
             "image_size": 0,
+            "min_channels": 1,
             "channel_multiple": 1,
             "passes": 1,
             "max_loss": 0,
@@ -166,6 +168,7 @@ class RunConfig:
             "scope": self.scope,
             "policy": self.policy,
             "max_layer_percent": float(self.max_layer_percent),
+            "min_channels": int(self.min_channels),
             "channel_multiple": int(self.channel_multiple),
             "passes": int(self.passes),
             "max_loss": float(self.max_loss),

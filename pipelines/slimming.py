@@ -58,6 +58,7 @@ def build(max_passes: int = 3, *, baseline: bool = True, place: Place = anywhere
         scope: str = "global",
         policy: str = "auto",
         max_layer_percent: float = 0.5,
+        min_channels: int = 1,
         channel_multiple: int = 1,
         passes: int = 3,
         max_loss: float = 1.0,
@@ -107,6 +108,7 @@ def build(max_passes: int = 3, *, baseline: bool = True, place: Place = anywhere
                 scope=scope,
                 policy=policy,
                 max_layer_percent=max_layer_percent,
+                min_channels=min_channels,
                 channel_multiple=channel_multiple,
                 pass_index=pass_index,
             )

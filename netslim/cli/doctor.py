@@ -164,7 +164,7 @@ def check_root(root: str) -> None:
     if root.startswith("s3://"):
         from netslim import s3
 
-        s3.check(root)
+        s3.exists(root)  # raises when the bucket cannot be read; the answer does not matter
     elif not Path(root).is_dir():
         raise DataError(
             "no such folder", field="data_root", value=root, remedy="Create it, or correct the path"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import netslim
 from netslim import data, progress, store
@@ -17,8 +17,10 @@ from netslim.steps.evidence import Evidence, write_evidence
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from netslim.coupling import Policy
     from netslim.data import PackedDataset
     from netslim.pruning import PruneResult
+    from netslim.threshold import Scope
 
 __all__ = ["prune_step"]
 
@@ -57,13 +59,13 @@ def prune_step(
         result = netslim.prune(
             wide.model,
             example,
-            percent=None if target else percent if percent == "dead" else float(percent),
+            percent=None if target else "dead" if percent == "dead" else float(percent),
             target=dict(target) or None,
-            policy=policy,
+            policy=cast("Policy", policy),  # prune refuses other words
             min_channels=min_channels,
             max_layer_percent=max_layer_percent,
             channel_multiple=channel_multiple,
-            scope=scope,
+            scope=cast("Scope", scope),
             compensate=compensate,
         )
         print(result.report, flush=True)

@@ -76,6 +76,7 @@ OPTIONS = [
     click.option(
         "--max-layer-percent", type=float, help="Most of one layer that may go in a pass.  [default: 0.5]"
     ),
+    click.option("--min-channels", type=int, help="Fewest channels a layer keeps.  [default: 1]"),
     click.option("--channel-multiple", type=int, help="Round widths up to a multiple of this.  [default: 1]"),
     click.option("--passes", type=int, help="Slimming passes, 1 to 6.  [default: 3]"),
     click.option(

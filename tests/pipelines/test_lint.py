@@ -64,8 +64,8 @@ BREACHES = {
         lambda ir: ir["root"]["inputDefinitions"]["parameters"].__setitem__(
             "new", {"parameterType": "STRING", "isOptional": True}
         ),
-        lambda ir: ir["components"]["comp-prune"]["inputDefinitions"]["parameters"]["min_channels"].pop(
-            "defaultValue"
+        lambda ir: ir["components"]["comp-prune"]["inputDefinitions"]["parameters"].__setitem__(
+            "new", {"parameterType": "NUMBER_INTEGER", "isOptional": True}
         ),
     ],
     "no pipeline artifact inputs": [

@@ -166,9 +166,9 @@ def _narrow_grouped(tensor: Tensor, conv: _ConvNd, edit: Edit) -> Tensor:
         first, second = second, first
     outer = _index(first, tensor)
     narrow = tensor.index_select(0, outer)
-    size = second.of // conv.groups
-    if size == 1 or len(second.kept) == second.of:
+    if conv.groups == conv.in_channels or len(second.kept) == second.of:  # depthwise: whole groups go
         return _laid_out_like(tensor, narrow)
+    size = second.of // conv.groups
     within = _index(second, tensor).reshape(conv.groups, -1) % size
     rows = within[outer // (first.of // conv.groups)]
     rows = rows.reshape(*rows.shape, *(1,) * (tensor.dim() - 2)).expand(-1, -1, *tensor.shape[2:])

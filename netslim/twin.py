@@ -59,7 +59,7 @@ def _twin(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
         return copy.deepcopy(module, memo)
     result = memo[id(module)] = kind.__new__(kind)
     state = vars(result)
-    for name, value in module.__getstate__().items():
+    for name, value in module.__getstate__().items():  # type: ignore[no-untyped-call]
         if name in ("_parameters", "_buffers"):
             state[name] = {key: None if tensor is None else memo[id(tensor)] for key, tensor in value.items()}
         elif name == "_modules":

@@ -45,6 +45,17 @@ def _permute(func: Any, input: Any, *args: Any, **kwargs: Any) -> Any:
     return made(input, moved, [input.shape[axis] for axis in order])
 
 
+@rule("flip", "roll", linear=True)
+def _along_axes(func: Any, input: Any, shifts: Any, dims: Any = None) -> Any:
+    """Values change places along axes on which no channels lie."""
+    axes = dims if func.__name__ == "roll" else shifts
+    channels = channels_of(input)
+    listed = axes if isinstance(axes, Sequence) else (axes,)
+    if channels is not None and (axes is None or any(channels.labels.shape[axis] > 1 for axis in listed)):
+        return unknown(func, (input, shifts) if dims is None else (input, shifts, dims), {})
+    return made(input, channels)
+
+
 @rule("view", "reshape", counts=True, linear=True, view=True)
 def _reshape(func: Any, input: Any, *shape: Any, **kwargs: Any) -> Any:
     if kwargs or isinstance(shape[0], torch.dtype):

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# engine.sh start: make sure that a container engine answers, installing and starting Debian's when none does.
-# engine.sh stop:  stop the engine that `start` started; one that ran before is left alone.
+# engine.sh start: make sure that a container engine answers, installing and starting Debian's when none does;
+#                  prints "started" if it started one, and nothing if one was there already.
+# engine.sh stop:  stop the engine that `start` started.
 #
 # The engine has no bridge and touches no firewall: builds and steps use the host's network or none.
 set -euo pipefail
-state=${NETSLIM_ENGINE_STATE:-/var/run/netslim-engine}
+state=/var/run/netslim-engine
 docker=${DOCKER:-docker}
 
 answers() { "$docker" info > /dev/null 2>&1; }
@@ -28,7 +29,7 @@ start() {
     mkdir -p "$state"
     nohup dockerd --bridge=none --iptables=false --pidfile "$state/pid" > "$state/log" 2>&1 < /dev/null &
     for _ in $(seq 60); do
-        answers && return
+        answers && echo started && return
         sleep 1
     done
     tail -n 20 "$state/log" >&2

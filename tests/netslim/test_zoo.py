@@ -76,19 +76,18 @@ def norms(model: nn.Module) -> dict[str, nn.BatchNorm2d]:
 
 def randomise(model: nn.Module, images: Tensor) -> None:
     """Random factors, and running statistics near the real ones, so that signals neither die nor explode."""
+    for module in model.modules():  # what is random in train mode would hide a difference
+        if type(module).__name__ in ("Dropout", "StochasticDepth"):
+            module.p = 0.0
     for norm in norms(model).values():
         nn.init.uniform_(norm.weight)
         nn.init.normal_(norm.bias, std=0.3)
         norm.momentum = 1.0
-    with torch.no_grad():
-        model.train()(images)
+    outputs(model.train(), images)
     for norm in norms(model).values():
         norm.momentum = 0.1
         norm.running_mean.add_(0.1 * torch.randn_like(norm.running_mean))
-        norm.running_var.mul_(torch.empty_like(norm.running_var).uniform_(0.5, 1.5))
-    for module in model.modules():  # what remains random in train mode would hide a difference
-        if type(module).__name__ in ("Dropout", "StochasticDepth"):
-            module.p = 0.0
+        norm.running_var.mul_(torch.empty_like(norm.running_var).uniform_(1.0, 2.0))
 
 
 @contextmanager

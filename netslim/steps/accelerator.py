@@ -25,7 +25,7 @@ def check_gpus() -> None:
         return
     import torch
 
-    if not torch.backends.cuda.is_built():
+    if not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
         remedy = "Take an image built with images/build.py --variant cuda"
         raise _missing(promised, f"this image's torch {torch.__version__} has no CUDA in it", remedy)
     found = torch.cuda.device_count()

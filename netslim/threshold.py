@@ -231,7 +231,7 @@ def _want(units: Sequence[Unit], wanted: int) -> list[int]:
     """The widths that the ranking alone would leave: no limits, no groups."""
     owner = np.repeat(np.arange(len(units)), [unit.width for unit in units])
     factors = np.array([unit.factors for unit in units])
-    lowest = np.argsort(np.concatenate([unit.importance for unit in units]), kind="stable")
+    lowest = _ranked(np.concatenate([unit.importance for unit in units]))
     number = np.searchsorted(np.cumsum(factors[owner[lowest]]), wanted, side="right")
     lost = np.bincount(owner[lowest[:number]], minlength=len(units))
     return [unit.width - int(count) for unit, count in zip(units, lost, strict=True)]
@@ -241,7 +241,7 @@ def _walk(bites: Sequence[_Bites], wanted: int) -> list[int]:
     """Take bites in the order they are due until `wanted` factors are gone; how many of each layer."""
     owner = np.repeat(np.arange(len(bites)), [bite.cost.size for bite in bites])
     cost = np.concatenate([bite.cost for bite in bites])
-    order = np.argsort(np.concatenate([bite.due for bite in bites]), kind="stable")
+    order = _ranked(np.concatenate([bite.due for bite in bites]))
     gone = np.cumsum(cost[order])
     number = int(np.searchsorted(gone, wanted, side="right"))
     taken = np.bincount(owner[order[:number]], minlength=len(bites))
@@ -256,6 +256,17 @@ def _walk(bites: Sequence[_Bites], wanted: int) -> list[int]:
             taken[layer] += 1
             left -= int(cost[bite])
     return [int(count) for count in taken]
+
+
+def _ranked(values: npt.NDArray[np.float64]) -> Integers:
+    """The stable order, lowest first: by the fast sort, with the ties put right afterwards."""
+    order = np.argsort(values)
+    ranked = values[order]
+    tied = np.zeros(values.size, dtype=bool)
+    tied[1:] = ranked[1:] == ranked[:-1]
+    tied[:-1] |= tied[1:]
+    order[tied] = order[tied][np.lexsort((order[tied], ranked[tied]))]
+    return order
 
 
 def _exact(value: float | Fraction) -> Fraction:

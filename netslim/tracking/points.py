@@ -21,8 +21,8 @@ class Point(NamedTuple):
 
 
 def row_points(ledger: Ledger, row: Row) -> list[Point]:
-    """A row's numbers, and how they compare with the wide network: `ratio/` is how many times less there is,
-    `delta/error` how many percentage points worse."""
+    """A row's numbers, and how they compare with the wide network: `ratio/` says how many times fewer,
+    `eval/error_added` how many percentage points worse."""
     values: dict[str, float | None] = {
         "model/channels": row.channels,
         "model/params": row.params,
@@ -43,7 +43,7 @@ def row_points(ledger: Ledger, row: Row) -> list[Point]:
         for name in ("channels", "params", "flops"):
             values[f"ratio/{name}"] = getattr(wide, name) / max(1, getattr(row, name))
     if reference := ledger.allowed_from:
-        values["delta/error"] = row.error - reference[1]
+        values["eval/error_added"] = row.error - reference[1]
     return [
         Point(key, float(value), row.index, row.measured_at)
         for key, value in values.items()

@@ -41,7 +41,7 @@ def test_what_a_user_compares(server: Any, place: Place, ledger: Ledger, model: 
         "eval/error": [1.0, 1.25, 1.5],
         "ratio/params": [1, 3, 9],
         "ratio/flops": [1, 3, 9],
-        "delta/error": [0, 0.25, 0.5],
+        "eval/error_added": [0, 0.25, 0.5],
         "latency/b1_ms": [0.5, 0.5, 0.5],
     }
     for metric, values in over_passes.items():

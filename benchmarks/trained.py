@@ -69,5 +69,5 @@ def sparse_network(case: Case, penalty: str, dataset: PackedDataset, work: Path)
 def training_images(dataset: PackedDataset, count: int = 2000) -> Iterator[Tensor]:
     """Batches of `count` training images, evenly spaced: a split may come class by class."""
     split = dataset.split("train")
-    chosen = split.take(np.linspace(0, len(split), count, endpoint=False).astype(np.int64))
+    chosen = split.take(np.linspace(0, len(split), min(count, len(split)), endpoint=False).astype(np.int64))
     return (images for images, _ in ordered(chosen, dataset.info, batch_size=250))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 import netslim
 from netslim import data, progress, store
@@ -85,9 +86,15 @@ def prune_step(
 
 
 def _training_images(packed: PackedDataset) -> Iterator[Tensor]:
-    """Plain training images, without augmentation: `RECALIBRATE_ON` of them, or all there are."""
-    batches = ordered(packed.split("train"), packed.info, batch_size=250)
-    return (images for images, _ in islice(batches, RECALIBRATE_ON // 250))
+    """Plain training images, without augmentation: `RECALIBRATE_ON` of them, or all there are.
+
+    They come from all of the split, in even steps: an image folder is in the order of its classes, and the
+    statistics of its first 2,000 images are those of one class.
+    """
+    split = packed.split("train")
+    steps = np.linspace(0, len(split), min(RECALIBRATE_ON, len(split)), endpoint=False)
+    batches = ordered(split.take(steps.astype(np.int64)), packed.info, batch_size=250)
+    return (images for images, _ in batches)
 
 
 def _facts(result: PruneResult, error: float) -> dict[str, Any]:

@@ -9,26 +9,16 @@ from netslim.errors import ConfigError, DataError
 from pipelines import containers
 from pipelines.config import RunConfig
 
-__all__ = ["preflight"]
+__all__ = ["preflight", "preflight_names"]
 
 
 def preflight(config: RunConfig, tracking_uri: str) -> None:
-    """Check names, recipes, the data's root, the runner and the tracking server.
+    """Check names, recipes, the data's root, the runner and the tracking server, for a run on this machine.
 
     Raises:
         ConfigError, ModelError, DataError, TrackingError, PipelineError: the first thing found wrong.
     """
-    if config.dataset not in data.names():
-        raise ConfigError(
-            "unknown dataset",
-            field="dataset",
-            value=config.dataset,
-            remedy=f"Choose one of {', '.join(data.names())}",
-        )
-    models.resolve(config.model, num_classes=10, in_channels=3, image_size=(32, 32), **config.model_args)
-    arguments = config.pipeline_arguments()
-    for stage, overrides in (("base", "base"), ("sparse", "sparse"), ("fine_tune", "tune")):
-        presets.stage(config.preset, stage, arguments[overrides])
+    preflight_names(config)
     root = config.data_root
     if root and not root.startswith("s3://") and not Path(root).exists() and not config.download:
         raise DataError(
@@ -40,3 +30,26 @@ def preflight(config: RunConfig, tracking_uri: str) -> None:
     if config.runner == "docker":
         containers.preflight()
     tracking.preflight(tracking_uri)
+
+
+def preflight_names(config: RunConfig, *, factories: bool = True) -> None:
+    """Check what is wrong wherever the run takes place: names and recipes.
+
+    Without `factories` a model of the user's own, `package.module:factory`, is believed: its package may be
+    only where the steps run.
+
+    Raises:
+        ConfigError, ModelError: the first thing found wrong.
+    """
+    if config.dataset not in data.names():
+        raise ConfigError(
+            "unknown dataset",
+            field="dataset",
+            value=config.dataset,
+            remedy=f"Choose one of {', '.join(data.names())}",
+        )
+    if factories or ":" not in config.model:
+        models.resolve(config.model, num_classes=10, in_channels=3, image_size=(32, 32), **config.model_args)
+    arguments = config.pipeline_arguments()
+    for stage, overrides in (("base", "base"), ("sparse", "sparse"), ("fine_tune", "tune")):
+        presets.stage(config.preset, stage, arguments[overrides])

@@ -62,6 +62,7 @@ def submit(
     """
     from pipelines import submit as cluster
     from pipelines.backend import Backend
+    from pipelines.preflight import preflight_names
     from pipelines.slimming import NAME
 
     if cron and waits:
@@ -70,6 +71,7 @@ def submit(
         raise ConfigError("there is nothing to interrupt", field="cancel", remedy="Add --wait")
     backend = Backend(**{name: options.pop(name) for name in CONNECTION})
     config = config_from(options)
+    preflight_names(config, factories=False)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, f"{NAME}.yaml")
         compile_for(config, profiles, gpus, file)

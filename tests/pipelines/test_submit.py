@@ -146,11 +146,18 @@ def test_a_schedule_runs_the_version_again_and_again(cluster: Cluster) -> None:
         (("--token-file", "/nowhere/token"), "token_file = /nowhere/token: cannot be read"),
         (("--passes", "9"), "passes = 9: too many passes"),
         (("--profiles", "/nowhere.yaml"), "profiles = /nowhere.yaml: cannot be read"),
+        (("--dataset", "cifar11"), "dataset = cifar11: unknown dataset"),
+        (("--sparse", "epoch=3"), "epoch"),
     ],
 )
 def test_a_users_mistake_never_starts_a_run(cluster: Cluster, options: tuple[str, ...], said: str) -> None:
     assert said in refused(run(cluster, *options), ConfigError)
     assert (cluster.runs, cluster.schedules) == ([], [])
+
+
+def test_a_network_that_only_the_steps_know_is_submitted(cluster: Cluster) -> None:
+    assert run(cluster, "--model", "our_company.networks:small").exit_code == 0
+    assert cluster.runs[0].runtime_config.parameters["model"] == "our_company.networks:small"
 
 
 def test_a_token_from_the_environment_is_sent_and_never_shown(cluster: Cluster) -> None:

@@ -55,7 +55,7 @@ _PRESETS: Mapping[str, tuple[_Fields, Mapping[str, _Fields]]] = {
             "precision": "fp32",
             "threads": 1,
         },
-        {"sparse": {"pull": 2.0}},
+        {"sparse": {"pull": 2.0}, "fine_tune": {"batch_size": 25, "lr": 0.05}},
     ),
 }
 

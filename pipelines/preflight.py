@@ -29,7 +29,7 @@ def preflight(config: RunConfig, tracking_uri: str) -> None:
         )
     if config.runner == "docker":
         containers.preflight()
-    tracking.preflight(tracking_uri)
+    tracking.preflight(tracking_uri, config.experiment)
 
 
 def preflight_names(config: RunConfig, *, factories: bool = True) -> None:

@@ -6,9 +6,10 @@ import tempfile
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from netslim.errors import NetslimError, TrackingError
-from netslim.tracking.client import mlflow_at
+from netslim.tracking.client import ensure_experiment, mlflow_at
 from netslim.tracking.place import URI, Place, artifact_location, shown, sqlite_file
 
 if TYPE_CHECKING:
@@ -16,28 +17,41 @@ if TYPE_CHECKING:
 
 __all__ = ["preflight"]
 
-DEFAULT = "0"  # MLflow's own first experiment: its artifacts lie where every new experiment's will
 
-
-def preflight(uri: str) -> None:
+def preflight(uri: str, experiment: str = "") -> None:
     """Reach the server or make the database at `uri`, then write an artifact and remove it.
 
     Takes under twenty seconds also when the server is away or hangs.
+
+    Args:
+        experiment: where the run will be recorded; made if it is not there, because only an experiment knows
+            where its artifacts go. Without it MLflow's first experiment stands in.
 
     Raises:
         TrackingError: what is wrong and what to do about it. Artifacts are tried because a server that cannot
             write them answers every other question well.
     """
-    Place(uri, "", "preflight")  # refuses what MLflow cannot use
+    Place(uri, experiment, "preflight")  # refuses what MLflow cannot use
     with mlflow_at(uri, retries=1, timeout=5) as client:
-        client.search_experiments(max_results=1)
-        _try_artifacts(client, uri)
+        if place := _artifacts(client, uri, experiment):
+            _try_artifacts(place, uri)
 
 
-def _try_artifacts(client: MlflowClient, uri: str) -> None:
+def _artifacts(client: MlflowClient, uri: str, experiment: str) -> str | None:
+    """Where artifacts will go; None when that cannot be known."""
+    if experiment:
+        return str(client.get_experiment(ensure_experiment(client, uri, experiment)).artifact_location)
+    first = client.get_experiment_by_name("Default")
+    if sqlite_file(uri):
+        return artifact_location(uri, "")
+    # It may name a folder from before the server had --artifacts-destination, which says nothing of today.
+    served = first and urlsplit(first.artifact_location).scheme not in ("", "file")
+    return str(first.artifact_location) if served else None
+
+
+def _try_artifacts(place: str, uri: str) -> None:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    place = artifact_location(uri, "") or client.get_experiment(DEFAULT).artifact_location
     try:
         store = get_artifact_repository(place, tracking_uri=uri)
         with tempfile.TemporaryDirectory() as folder:
@@ -50,9 +64,7 @@ def _try_artifacts(client: MlflowClient, uri: str) -> None:
     except Exception as error:  # of whatever store the server names
         told = str(error).strip().splitlines() or [type(error).__name__]
         problem = f"runs can be recorded, but no artifacts in {shown(place)} ({told[0]})"
-        remedy = (
-            "Start the server with --artifacts-destination and its own credentials, so that steps need none"
-        )
+        remedy = "Start the server with --artifacts-destination, and give it the credentials, not the steps"
         if sqlite_file(uri):
             remedy = "Make that a folder you may write to"
         raise TrackingError(problem, field=URI, value=shown(uri), remedy=remedy) from error

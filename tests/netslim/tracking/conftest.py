@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -120,7 +121,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, _empty_database: Path) -> I
 @pytest.fixture(scope="session")
 def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("empty")
-    with mlflow_at(default_uri(folder)):
+    with mlflow_at(default_uri(folder)), sqlite3.connect(folder / "mlflow.db") as tables:
+        # What a server that was started with --artifacts-destination would have put there.
+        tables.execute("update experiments set artifact_location = 'mlflow-artifacts:/0'")
         return folder / "mlflow.db"
 
 

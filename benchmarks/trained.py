@@ -5,15 +5,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from netslim import data, models, presets
-from netslim.batches import ordered
+from netslim.batches import InMemory
 from netslim.data import PackedDataset
 from netslim.train import train
 
@@ -66,8 +66,7 @@ def sparse_network(case: Case, penalty: str, dataset: PackedDataset, work: Path)
     return model.eval()
 
 
-def training_images(dataset: PackedDataset, count: int = 2000) -> Iterator[Tensor]:
-    """Batches of `count` training images, evenly spaced: a split may come class by class."""
-    split = dataset.split("train")
-    chosen = split.take(np.linspace(0, len(split), min(count, len(split)), endpoint=False).astype(np.int64))
-    return (images for images, _ in ordered(chosen, dataset.info, batch_size=250))
+def training_images(dataset: PackedDataset) -> Iterator[Tensor]:
+    """2,000 training images as training sees them, in batches, as the pipeline recalibrates."""
+    batches = InMemory(dataset.split("train"), dataset.info, batch_size=250, seed=0).epoch(0)
+    return (images for images, _ in islice(batches, 8))

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
-
-import numpy as np
 
 import netslim
 from netslim import data, progress, store
-from netslim.batches import ordered
+from netslim.batches import InMemory
 from netslim.evaluation import evaluate
 from netslim.sparsity import NEAR_ZERO
 from netslim.steps.evidence import Evidence, write_evidence
+from netslim.streaming import Streamed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,15 +86,14 @@ def prune_step(
 
 
 def _training_images(packed: PackedDataset) -> Iterator[Tensor]:
-    """Plain training images, without augmentation: `RECALIBRATE_ON` of them, or all there are.
+    """`RECALIBRATE_ON` training images as training sees them, or all there are.
 
-    They come from all of the split, in even steps: an image folder is in the order of its classes, and the
-    statistics of its first 2,000 images are those of one class.
+    Shuffled, for an image folder comes class by class; augmented, for the statistics that they replace are
+    of augmented images (CIFAR-10 after pruning dead channels: 26.3 % error, 27.2 on plain images, 26.2 so).
     """
-    split = packed.split("train")
-    steps = np.linspace(0, len(split), min(RECALIBRATE_ON, len(split)), endpoint=False)
-    batches = ordered(split.take(steps.astype(np.int64)), packed.info, batch_size=250)
-    return (images for images, _ in batches)
+    source = Streamed if packed.info.mode == "folder" else InMemory
+    batches = source(packed.split("train"), packed.info, batch_size=250, seed=0).epoch(0)
+    return (images for images, _ in islice(batches, RECALIBRATE_ON // 250))
 
 
 def _facts(result: PruneResult, error: float) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def fold(structure: Structure, removed: Bools, plan: Plan, *, biases: bool) -> F
     """
     facts = structure.facts
     gone = structure.vanishing(removed)[structure.of_label]
-    missing = np.zeros(facts.labels)  # what each output of a layer lacks, by label
+    missing = np.zeros(facts.labels + 1)  # what each output of a layer lacks, by label; none is the last
     leaks = np.zeros(facts.labels + 1, dtype=bool)
     for term in facts.leaked:
         leaks[term] = True
@@ -81,9 +81,10 @@ def fold(structure: Structure, removed: Bools, plan: Plan, *, biases: bool) -> F
         else:
             lost.append(layer)
     for norm, start in zip(structure.norms, structure.starts, strict=False):
-        offset = sum((np.where(term < 0, 0.0, missing[term]) for term in norm.terms), np.zeros(norm.width))
-        if offset.any():
-            values[norm.mean] = _plus(facts.values[norm.mean], -offset)
+        for term in norm.terms:
+            offset = missing[term]
+            if offset.any():
+                values[norm.mean] = _plus(values.get(norm.mean, facts.values[norm.mean]), -offset)
         if biases:
             _fill(structure, norm, removed[start : start + norm.width], gone, layers, values)
     notes = []
@@ -133,11 +134,11 @@ def _response(weight: Tensor, read: Read, sent: Floats) -> Floats:
     kind = weight.dtype if weight.dtype in (torch.float32, torch.float64) else torch.float32
     kernel = weight.detach().to(kind)
     inputs = torch.from_numpy(sent).to(kernel)
-    if read.taps is None:
-        return _numbers(kernel @ inputs)
+    if read.taps is None or (read.groups == 1 and not read.bordered and kernel[0, 0].numel() == 1):
+        return _numbers(kernel.flatten(1) @ inputs)
     shares = torch.from_numpy(_shares(read, kernel.shape[2:])).to(kernel).reshape(-1)
     if read.transposed:  # (inputs, outputs of a group, taps)
-        taps = (kernel.flatten(2) @ shares).unflatten(0, (read.groups, -1)).transpose(1, 2)
+        taps = (kernel.flatten(2) @ shares).reshape(read.groups, -1, kernel.shape[1]).transpose(1, 2)
         return _numbers((taps @ inputs.reshape(read.groups, -1, 1)).flatten())
     wave = (inputs.reshape(read.groups, -1, 1) * shares).reshape(read.groups, -1, 1)
     return _numbers((kernel.reshape(read.groups, -1, wave.shape[1]) @ wave).flatten())

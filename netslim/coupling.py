@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal, get_args
 
 import numpy as np
@@ -75,6 +74,7 @@ class _Search:
         positions = np.arange(structure.owner.size)
         self.touched = np.concatenate([structure.read, structure.fed])
         self.touching = np.tile(positions, 2)
+        self.fixed = ~np.array([norm.module for norm in structure.norms])[structure.owner]
         joint = self._joint() & (structure.reasons == 0)
         order = np.argsort(self.touched, kind="stable")
         near = (self.touched[order[1:]] == self.touched[order[:-1]]) & joint[self.touched[order[1:]]]
@@ -98,8 +98,7 @@ class _Search:
             joint |= feeders > 1
         for blocks in facts.balanced:
             joint[structure.of_label[blocks]] = True
-        fixed = ~np.array([norm.module for norm in structure.norms])[structure.owner]
-        joint[structure.read[fixed]] = joint[structure.fed[fixed]] = True
+        joint[structure.read[self.fixed]] = joint[structure.fed[self.fixed]] = True
         return joint
 
     def _frozen_positions(self) -> Ints:
@@ -107,11 +106,8 @@ class _Search:
         structure = self.structure
         reasons = structure.reasons
         own, read, fed = reasons[structure.factors], reasons[structure.read], reasons[structure.fed]
-        fixed = ~np.array([norm.module for norm in structure.norms])[structure.owner]
-        if (
-            self.policy != "group"
-        ):  # a selection lets a BatchNorm choose beside a tensor that has to stay whole
-            read, fed = np.where(fixed, read, 0), np.where(fixed, fed, 0)
+        if self.policy != "group":  # selections let a BatchNorm choose beside a tensor that has to stay whole
+            read, fed = np.where(self.fixed, read, 0), np.where(self.fixed, fed, 0)
         return np.maximum(own, np.where(fed > 0, fed, read))
 
     def units(self) -> list[Ints]:
@@ -120,16 +116,17 @@ class _Search:
         found = [(blocks, self._rows(blocks)) for blocks in structure.facts.balanced]
         broken = [blocks for blocks, rows in found if rows is None]
         held = [(blocks, rows) for blocks, rows in found if rows is not None and rows.size]
-        unit = _Partition(self.reason)  # elements are in one unit when nothing tells them apart
-        for start, stop in pairwise(structure.starts):
-            unit.refine(*np.unique(self.element[start:stop], return_counts=True))
+        # Elements are in one unit when nothing tells them apart, in one cell of it when no block does either.
+        self.unit = _told_apart(self._signatures(), self.reason)
         for _, rows in held:
-            unit.refine(np.unique(rows), 0)
-        cell = _Partition(unit.part)  # and in one cell of it if they are in the same block of each kind
+            among = np.zeros(self.count, dtype=np.int64)
+            among[rows] = 1
+            self.unit = _told_apart(self.unit, among)
+        self.cell = self.unit
         for _, rows in held:
-            for block in rows:
-                cell.refine(np.unique(block), 0)
-        self.unit, self.cell = unit.part, cell.part
+            block = np.zeros(self.count, dtype=np.int64)
+            block[rows] = np.arange(1, len(rows) + 1)[:, None]
+            self.cell = _told_apart(self.cell, block)
         sizes = np.bincount(self.cell)
         for blocks, rows in held:
             members = np.flatnonzero(self.unit == self.unit[rows[0, 0]])
@@ -137,6 +134,21 @@ class _Search:
             if not alone or np.ptp(sizes[self.cell[members]]):
                 broken.append(blocks)
         return broken
+
+    def _signatures(self) -> Ints:
+        """A number for each element, equal where the same BatchNorms have as many positions in it."""
+        owner = self.structure.owner[np.lexsort((self.structure.owner, self.element))]
+        sizes = np.bincount(self.element, minlength=self.count)
+        starts = np.cumsum(sizes) - sizes
+        signatures = np.zeros(self.count, dtype=np.int64)
+        found = 0
+        for size in np.unique(sizes):
+            own = np.flatnonzero(sizes == size)
+            owners = owner[starts[own][:, None] + np.arange(size)]
+            kinds, kind = np.unique(owners[:, 0] if size == 1 else owners, axis=0, return_inverse=True)
+            signatures[own] = found + kind
+            found += len(kinds)
+        return signatures
 
     def _rows(self, blocks: Ints) -> Ints | None:
         """The elements of each block; empty if the blocks are equal by themselves, None if never for sure."""
@@ -188,15 +200,9 @@ class _Search:
         return f"{name} [{channels.min()}-{channels.max()}]"
 
 
-class _Partition:
-    """Parts of 0 .. n - 1 that are split again and again by what tells their members apart."""
-
-    def __init__(self, part: Ints) -> None:
-        self.part = np.unique(part, return_inverse=True)[1]
-        self.parts = int(self.part.max(initial=-1)) + 1
-
-    def refine(self, members: Ints, mark: Ints | int) -> None:
-        """Take `members` out of their parts; those of one part and equal marks stay together."""
-        key = self.part[members] * (int(np.max(mark, initial=0)) + 1) + mark
-        self.part[members] = self.parts + np.unique(key, return_inverse=True)[1]
-        self.parts += members.size
+def _told_apart(part: Ints, mark: Ints) -> Ints:
+    """Parts, numbered from 0, split by a mark of each member."""
+    if not mark.any():
+        return part
+    split: Ints = np.unique(part * (int(mark.max()) + 1) + mark, return_inverse=True)[1]
+    return split

@@ -62,12 +62,13 @@ def operate(model: nn.Module, plan: Plan, values: Mapping[str, Tensor] | None = 
             parameters[id(tensor)] = narrow, cut
         narrowed[id(tensor)] = narrow
     slim = twin(model, narrowed)
+    places = dict(slim.named_modules())
     added: list[tuple[nn.Parameter, nn.Parameter]] = []
     wrapped: dict[nn.Module, nn.Module] = {}
     for path, edit in plan.layers.items():
         if path not in modules:
             continue
-        place = slim.get_submodule(path)
+        place = places[path]
         layer = place.layer if isinstance(place, Narrowed) else place
         _refit(layer, edit)
         if edit.bias and layer.bias is None:

@@ -53,7 +53,8 @@ def twin(model: nn.Module, tensors: Mapping[int, Any]) -> nn.Module:
 def _twin(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
     """`copy.deepcopy` for modules, several times as fast; what is not a plain module is left to it."""
     if id(module) in memo:
-        return memo[id(module)]
+        done: nn.Module = memo[id(module)]
+        return done
     kind = type(module)
     if hasattr(kind, "__deepcopy__") or kind.__getstate__ is not nn.Module.__getstate__:
         return copy.deepcopy(module, memo)
@@ -66,7 +67,7 @@ def _twin(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
             state[name] = {key: None if child is None else _twin(child, memo) for key, child in value.items()}
         elif name in HOOKS or name in _OPTIONS or (not value and type(value) in _EMPTY):
             state[name] = type(value)()
-        elif type(value) in _SHARED or (type(value) is tuple and all(type(v) in _SHARED for v in value)):
+        elif type(value) in _SHARED or (type(value) is tuple and _SHARED.issuperset(map(type, value))):
             state[name] = value
         else:
             state[name] = copy.deepcopy(value, memo)

@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float64]
 Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class Channels:
     """Arrays with as many axes as the tensor; an axis is 1 long where nothing changes along it.
 
@@ -49,14 +49,15 @@ class Channels:
 
     def moved(self, move: Callable[[Array], Array]) -> Channels:
         """The same channels after an operation that only moves values."""
-        terms = tuple(move(term) for term in self.terms)
+        terms = tuple(move(term) for term in self.terms) if self.terms else ()
         return Channels(move(self.labels), move(self.masked), move(self.constant), self.exact, terms)
 
     def valued(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Channels:
         """The same channels after a function of each value alone."""
-        before = np.stack([self.masked, self.constant])
-        after = function(torch.from_numpy(before.copy())).numpy()
-        after = np.where(np.isnan(before), np.nan, after)  # some functions take NaN for a number
+        sent = np.array((self.masked, self.constant))
+        unknown = np.isnan(sent)
+        after = function(torch.from_numpy(sent)).numpy()
+        after[unknown] = np.nan  # some functions take NaN for a number
         return Channels(self.labels, after[0], after[1], self.exact)
 
     def unknown(self) -> Channels:

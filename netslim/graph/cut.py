@@ -29,8 +29,8 @@ def cut(structure: Structure, removed: Bools) -> Plan:
     done = {path for norm in structure.norms for path in (norm.weight, norm.bias, norm.mean, norm.variance)}
     done |= {path for read in facts.reads.values() for path in (read.weight, read.bias)}
     for (path, axis), labels in facts.axes.items():
-        keep = _keep(stays[labels])
-        if path in done or keep is None:
+        keep = None if path in done else _keep(stays[labels])
+        if keep is None:
             continue
         parent, module = facts.owner(path, *_VECTORS)
         edits[parent if module else path] = Edit(into=keep) if axis == 1 else Edit(out=keep)

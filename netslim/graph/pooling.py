@@ -16,8 +16,6 @@ __all__: list[str] = []
 
 
 @rule("max_pool1d", "max_pool2d", "max_pool3d", linear=True)
-@rule("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", linear=True)
-@rule("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", linear=True)
 @rule("interpolate", "upsample", linear=True)
 def _pool(func: Any, input: Any, *args: Any, **kwargs: Any) -> Any:
     """A constant stays the same constant: maximum pooling never sees the border it pads."""
@@ -27,6 +25,17 @@ def _pool(func: Any, input: Any, *args: Any, **kwargs: Any) -> Any:
     if not isinstance(out, Tensor) or not spatial or (channels and not _keeps(channels, input)):
         return unknown(func, (input, *args), kwargs)
     return made(input, channels, out.shape)
+
+
+@rule("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", linear=True)
+@rule("adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", linear=True)
+def _adaptive_pool(func: Any, input: Any, output_size: Any, return_indices: bool = False) -> Any:
+    channels, axes = channels_of(input), int(func.__name__[-2])
+    if return_indices or input.dim() != axes + 2 or (channels and not _keeps(channels, input)):
+        return unknown(func, (input, output_size), {"return_indices": True} if return_indices else {})
+    sizes = output_size if isinstance(output_size, Sequence) else (output_size,) * axes
+    wanted = zip(input.shape[2:], sizes, strict=True)
+    return made(input, channels, (*input.shape[:2], *(had if size is None else size for had, size in wanted)))
 
 
 @rule("avg_pool1d", "avg_pool2d", "avg_pool3d")

@@ -124,4 +124,14 @@ class Structure:
             kept[touched[~removed]] = True
             gone[touched[removed]] = True
         vanishing: Bools = gone & ~kept & (self.reasons == 0)
+        kinds, starts = self._outputs
+        dead = np.logical_and.reduceat(vanishing[kinds], starts) if starts.size else starts
+        vanishing[kinds[starts[dead]]] = False  # nobody reads this layer any more; it still has to be one
         return vanishing
+
+    @cached_property
+    def _outputs(self) -> tuple[Ints, Ints]:
+        """The classes of all layers' outputs in a row, and where each layer begins."""
+        outputs = [self.of_label[read.outputs] for read in self.facts.reads.values()]
+        starts = np.cumsum([0, *map(len, outputs)])[:-1]
+        return np.concatenate([*outputs, self.of_label[:0]]), starts

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from netslim.errors import ModelError
 from netslim.graph.channels import Channels
@@ -39,21 +39,19 @@ class Traced(Tensor):
     """
 
     facts: Facts
-    channels: Channels | None
     why: str
     source: str
     memory: Memory
-    made_by: Norm | None
-    selected: tuple[Ints, Ints] | None
+    channels: Channels | None = None
+    made_by: Norm | None = None
+    selected: tuple[Ints, Ints] | None = None
 
     @staticmethod
     def __new__(
         cls, shape: Iterable[int], dtype: torch.dtype, facts: Facts, why: str = "", source: str = ""
     ) -> Traced:
-        meta = torch.device("meta")
-        self: Traced = Tensor._make_wrapper_subclass(cls, tuple(shape), dtype=dtype, device=meta)
-        self.facts, self.why, self.source = facts, why, source
-        self.channels, self.made_by, self.selected, self.memory = None, None, None, Memory()
+        self: Traced = Tensor._make_wrapper_subclass(cls, tuple(shape), dtype=dtype, device=_META)
+        self.facts, self.why, self.source, self.memory = facts, why, source, Memory()
         return self
 
     @classmethod
@@ -71,10 +69,12 @@ class Traced(Tensor):
 class Memory:
     """What a tensor shares with its views: a change through one of them makes the others unknown."""
 
+    __slots__ = ("changed", "heirs", "shared")
+
     def __init__(self) -> None:
         self.shared = False
         self.changed = False
-        self.heirs: list[Memory] = []
+        self.heirs: tuple[Memory, ...] = ()
 
     def change(self) -> None:
         self.changed = True
@@ -87,7 +87,7 @@ class Memory:
             return self
         self.change()
         heir = Memory()
-        self.heirs.append(heir)
+        self.heirs = (*self.heirs, heir)
         return heir
 
 
@@ -108,23 +108,26 @@ class Rule:
 
     Args:
         apply: called with the operation and its own arguments; returns what the operation returns.
-        names: the argument names that `apply` understands; others make the operation unknown.
+        names: the argument names that `apply` understands, None for any; others make it unknown.
         counts: it understands channel counts among its arguments.
         linear: a constant added to its input is added to its output, so an offset passes through.
         view: its result lies in its input's memory.
-        inplace: where among the positional arguments an `inplace` flag stands.
+        writes: it is done in place.
+        inplace: where among its arguments a flag stands that says so.
     """
 
     apply: Callable[..., Any]
     names: frozenset[str] | None
-    counts: bool
-    linear: bool
-    view: bool
-    inplace: int | None
+    counts: bool = False
+    linear: bool = False
+    view: bool = False
+    writes: bool = False
+    inplace: int | None = None
 
 
 _RULES: dict[Any, Rule] = {}
 _HOMES = (torch, torch.nn.functional, Tensor)
+_META = torch.device("meta")
 
 
 def rule(
@@ -138,7 +141,8 @@ def rule(
         names = None if open_ended else frozenset(parameters)
         for operation in operations:
             for function in _functions(operation):
-                _RULES[function] = Rule(apply, names, counts, linear, view, _inplace_position(function))
+                flag = _flag_position(function)
+                _RULES[function] = Rule(apply, names, counts, linear, view, _writes(function), flag)
         return apply
 
     return register
@@ -154,7 +158,7 @@ def _functions(operation: Any) -> list[Any]:
     return [f for f in found if f]
 
 
-def _inplace_position(function: Any) -> int | None:
+def _flag_position(function: Any) -> int | None:
     try:
         return list(inspect.signature(function).parameters).index("inplace")
     except (TypeError, ValueError):
@@ -203,7 +207,7 @@ def unknown(func: Any, args: Any, kwargs: Any, reason: str = "") -> Any:
 def shape_of(func: Any, args: Any, kwargs: Any) -> Any:
     """What `func` returns on the meta device, where tensors have a shape and no data."""
     try:
-        return func(*tree_map(_plain, args), **tree_map(_plain, kwargs))
+        return func(*map(_plain, args), **{name: _plain(value) for name, value in kwargs.items()})
     except Exception as error:
         facts = next(value.facts for value in tree_leaves((args, kwargs)) if isinstance(value, Traced))
         raise ModelError(
@@ -218,6 +222,8 @@ def _plain(value: Any) -> Any:
         return torch.empty(value.shape, dtype=value.dtype, device="meta")
     if isinstance(value, Mode):
         return value.training
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(_plain, value))
     return int(value) if isinstance(value, Count) else value
 
 
@@ -230,32 +236,58 @@ def _dispatch(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if attribute is not None:
         return attribute(*args, **kwargs)
     found = _RULES.get(func)
+    if found is None or (found.names is not None and not kwargs.keys() <= found.names):
+        found = _unknown_rule(func)
     tensors: list[Traced] = []
-    for value in (*args, *kwargs.values()):
+    for value in (*args, *kwargs.values()) if kwargs else args:
         for item in value if type(value) in (tuple, list) else (value,):
             if isinstance(item, Traced):
                 tensors.append(item)
                 if item.memory.changed:
                     _forget(item)
-            elif isinstance(item, Count) and not (found and found.counts):
+            elif isinstance(item, Count) and not found.counts:
                 item.freeze()
-    if found is None or (found.names is not None and not kwargs.keys() <= found.names):
-        result = unknown(func, args, kwargs)
-        found = None
-    else:
-        result = found.apply(func, *args, **kwargs)
-    _leak(tensors, result, linear=found is not None and found.linear)
-    if found is not None and found.view:
-        for value in result if isinstance(result, (tuple, list)) else (result,):
-            value.memory = tensors[0].memory
+    result = found.apply(func, *args, **kwargs)
+    outs = result if isinstance(result, (tuple, list)) else (result,)
+    if not found.linear or any(out.channels is None for out in outs):
+        _leak(tensors)
+    if found.view:
         tensors[0].memory.shared = True
-    if _in_place(func, found, args, kwargs):
-        target = args[0] if args else tensors[0]
-        target.channels, target.memory = result.channels, target.memory.written()
-        if target.source:
-            target.facts.pin(target.source, f"written by {_name(func)} at {target.facts.where()}")
-        return target
+        for out in outs:
+            out.memory = tensors[0].memory
+    if found.writes or (found.inplace is not None and _flag(found.inplace, args, kwargs)):
+        return _write(tensors[0], result, func)
     return result
+
+
+def _unknown_rule(func: Any) -> Rule:
+    def apply(func: Any, *args: Any, **kwargs: Any) -> Any:
+        return unknown(func, args, kwargs)
+
+    return Rule(apply, None, writes=_writes(func))
+
+
+def _writes(func: Any) -> bool:
+    """Whether an operation changes its first argument, by its name."""
+    name = _name(func)
+    if name.startswith("__"):
+        return name == "__setitem__" or (
+            name[2] == "i" and name not in ("__invert__", "__index__", "__int__")
+        )
+    return name.endswith("_")
+
+
+def _flag(position: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    return bool(kwargs["inplace"] if "inplace" in kwargs else len(args) > position and args[position])
+
+
+def _write(target: Traced, result: Any, func: Any) -> Traced:
+    """The operation was done in place: its result is the tensor it was given."""
+    target.channels = result.channels if isinstance(result, Traced) else None
+    target.memory = target.memory.written()
+    if target.source:
+        target.facts.pin(target.source, f"{_name(func)} writes to it at {target.facts.where()}")
+    return target
 
 
 def _forget(tensor: Traced) -> None:
@@ -265,26 +297,11 @@ def _forget(tensor: Traced) -> None:
         tensor.channels = tensor.channels.unknown()
 
 
-def _leak(tensors: list[Traced], result: Any, *, linear: bool) -> None:
+def _leak(tensors: list[Traced]) -> None:
     """Where an offset does not simply pass through, the layers behind it have to add it themselves."""
-    outs = result if isinstance(result, (tuple, list)) else (result,)
-    if linear and all(isinstance(out, Traced) and out.channels is not None for out in outs):
-        return
     for tensor in tensors:
-        if tensor.channels is not None:
+        if tensor.channels is not None and tensor.channels.terms:
             tensor.facts.leaked.extend(tensor.channels.terms)
-
-
-def _in_place(func: Any, found: Rule | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    name = _name(func)
-    if name.endswith("_") and not name.endswith("__"):
-        return True
-    if name.startswith("__i") and name not in ("__invert__", "__index__", "__int__"):
-        return True
-    if name == "__setitem__":
-        return True
-    position = found.inplace if found else None
-    return bool(kwargs.get("inplace") or (position is not None and len(args) > position and args[position]))
 
 
 class Shape(tuple[Any, ...]):

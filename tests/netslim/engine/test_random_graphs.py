@@ -13,7 +13,18 @@ WIDTH = 8  # of every tensor between operations, so that any two can be added
 
 Step = tuple[str, int, int]
 KINDS = (
-    *("conv", "grouped", "depthwise", "pre-activation", "raw", "add", "add raw", "concat", "shuffle", "chunk"),
+    *(
+        "conv",
+        "grouped",
+        "depthwise",
+        "pre-activation",
+        "raw",
+        "add",
+        "add raw",
+        "concat",
+        "shuffle",
+        "chunk",
+    ),
     *("squeeze", "pool", "sigmoid", "norm"),
 )
 
@@ -78,7 +89,9 @@ def _step(kind: str, layer: nn.Module, a: Tensor, b: Tensor) -> Tensor:
     return torch.sigmoid(norm(conv(a)))
 
 
-steps = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=7)
+steps = st.lists(
+    st.tuples(st.sampled_from(KINDS), st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=7
+)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -91,4 +104,5 @@ steps = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 3), st.integer
 def test_pruned_equals_masked(steps: list[Step], policy: str, percent: float, seed: int) -> None:
     torch.manual_seed(seed)
     images = torch.randn(3, 3, 5, 5, dtype=torch.float64)
-    prove(settled(Graph(steps), images, seed=seed), images, policy=policy, percent=percent)
+    # No control: a random graph may send nothing at all, whatever is masked.
+    prove(settled(Graph(steps), images, seed=seed), images, policy=policy, percent=percent, control=False)

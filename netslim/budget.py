@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Literal, NoReturn, cast, get_args
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from netslim.errors import ConfigError
 
@@ -90,7 +90,7 @@ def percent_for(
     more, fewer = 0, factors - 1  # scaling factors removed: too few, and enough
     above, below = target.of(before), target.of(cost_at(Fraction(fewer, factors)))
     if below > goal:
-        _refuse(target, before, [below])
+        raise _refusal(target, before, [below])
     while fewer - more > 1:
         middle = (more + fewer) // 2
         cost = target.of(cost_at(Fraction(middle, factors)))
@@ -102,10 +102,10 @@ def percent_for(
         return Fraction(fewer, factors)
     if above <= (1 + TOLERANCE) * goal:
         return Fraction(more, factors)
-    _refuse(target, before, [below, above])
+    raise _refusal(target, before, [below, above])
 
 
-def _refuse(target: Target, before: Cost, reachable: list[int]) -> NoReturn:
+def _refusal(target: Target, before: Cost, reachable: list[int]) -> ConfigError:
     wide = target.of(before)
     told = " and ".join(f"{target.measure}={cost / wide:.4f} ({cost:,})" for cost in reachable)
     if len(reachable) == 1:
@@ -113,4 +113,4 @@ def _refuse(target: Target, before: Cost, reachable: list[int]) -> NoReturn:
     else:
         remedy = f"The nearest that can be had are {told}"
     problem = f"cannot be met within {TOLERANCE:.0%}"
-    raise ConfigError(problem, field="target", value=str(target), remedy=remedy)
+    return ConfigError(problem, field="target", value=str(target), remedy=remedy)

@@ -75,7 +75,7 @@ def fold(structure: Structure, removed: Bools, plan: Plan, *, biases: bool) -> F
             values[read.bias] = _plus(facts.values[read.bias], lacks)
         elif not leaks[read.outputs].any():
             missing[read.outputs] = lacks
-        elif read.module:
+        elif read.standard:
             layers[read.module] = replace(layers[read.module], bias=True)
             values[f"{read.module}.bias"] = torch.from_numpy(lacks)
         else:

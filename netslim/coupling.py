@@ -74,7 +74,7 @@ class _Search:
         positions = np.arange(structure.owner.size)
         self.touched = np.concatenate([structure.read, structure.fed])
         self.touching = np.tile(positions, 2)
-        self.fixed = ~np.array([norm.module for norm in structure.norms])[structure.owner]
+        self.fixed = ~np.array([norm.standard for norm in structure.norms])[structure.owner]
         joint = self._joint() & (structure.reasons == 0)
         order = np.argsort(self.touched, kind="stable")
         near = (self.touched[order[1:]] == self.touched[order[:-1]]) & joint[self.touched[order[1:]]]
@@ -117,16 +117,12 @@ class _Search:
         broken = [blocks for blocks, rows in found if rows is None]
         held = [(blocks, rows) for blocks, rows in found if rows is not None and rows.size]
         # Elements are in one unit when nothing tells them apart, in one cell of it when no block does either.
-        self.unit = _told_apart(self._signatures(), self.reason)
+        self.unit = self._signatures()
         for _, rows in held:
-            among = np.zeros(self.count, dtype=np.int64)
-            among[rows] = 1
-            self.unit = _told_apart(self.unit, among)
-        self.cell = self.unit
+            _tell_apart(self.unit, rows.ravel(), np.zeros(rows.size, dtype=np.int64))
+        self.cell = self.unit.copy()
         for _, rows in held:
-            block = np.zeros(self.count, dtype=np.int64)
-            block[rows] = np.arange(1, len(rows) + 1)[:, None]
-            self.cell = _told_apart(self.cell, block)
+            _tell_apart(self.cell, rows.ravel(), np.repeat(np.arange(len(rows)), rows.shape[1]))
         sizes = np.bincount(self.cell)
         for blocks, rows in held:
             members = np.flatnonzero(self.unit == self.unit[rows[0, 0]])
@@ -136,18 +132,14 @@ class _Search:
         return broken
 
     def _signatures(self) -> Ints:
-        """A number for each element, equal where the same BatchNorms have as many positions in it."""
+        """A number for each element; equal where the same BatchNorms have as many positions, all free or not."""
         owner = self.structure.owner[np.lexsort((self.structure.owner, self.element))]
         sizes = np.bincount(self.element, minlength=self.count)
         starts = np.cumsum(sizes) - sizes
-        signatures = np.zeros(self.count, dtype=np.int64)
-        found = 0
-        for size in np.unique(sizes):
-            own = np.flatnonzero(sizes == size)
-            owners = owner[starts[own][:, None] + np.arange(size)]
-            kinds, kind = np.unique(owners[:, 0] if size == 1 else owners, axis=0, return_inverse=True)
-            signatures[own] = found + kind
-            found += len(kinds)
+        signatures = self.reason.copy()
+        for place in range(int(sizes.max(initial=0))):
+            own = np.flatnonzero(sizes > place)
+            _tell_apart(signatures, own, owner[starts[own] + place])
         return signatures
 
     def _rows(self, blocks: Ints) -> Ints | None:
@@ -200,9 +192,7 @@ class _Search:
         return f"{name} [{channels.min()}-{channels.max()}]"
 
 
-def _told_apart(part: Ints, mark: Ints) -> Ints:
-    """Parts, numbered from 0, split by a mark of each member."""
-    if not mark.any():
-        return part
-    split: Ints = np.unique(part * (int(mark.max()) + 1) + mark, return_inverse=True)[1]
-    return split
+def _tell_apart(part: Ints, members: Ints, mark: Ints) -> None:
+    """Take `members` out of their parts; those of one part with one mark stay together. In place."""
+    keys = part[members] * (int(mark.max(initial=0)) + 1) + mark
+    part[members] = int(part.max(initial=-1)) + 1 + np.unique(keys, return_inverse=True)[1]

@@ -67,7 +67,6 @@ def build_lambda(*, place: Place = anywhere) -> Callable[..., Any]:
                     recipe=recipe,
                     seed=seed,
                     pass_index=1,
-                    experiment=experiment,
                 )
                 place(trained).set_display_name("train sparse")
                 _prune_and_measure(
@@ -133,7 +132,6 @@ def build_percent(*, place: Place = anywhere) -> Callable[..., Any]:
                 recipe=sparse,
                 seed=seed,
                 pass_index=1,
-                experiment=experiment,
             )
             place(trained).set_display_name("train sparse")
             with dsl.ParallelFor(items=percents, parallelism=1, name="percent") as percent:

@@ -44,7 +44,6 @@ def evaluate(
         Whether another pass is worth running.
     """
     from netslim.steps.evaluate import evaluate_step
-
     from netslim.steps.shell import as_step
 
     go_on, found = as_step(evaluate_step)(

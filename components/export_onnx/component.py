@@ -23,7 +23,6 @@ def export_onnx(
         pass_index: which slimming pass this is; 0 is the baseline.
     """
     from netslim.steps.export import export_step
-
     from netslim.steps.shell import as_step
 
     evidence.metadata.update(

@@ -18,7 +18,7 @@ def fine_tune(
     recipe: dict = {},
     seed: int = 0,
     pass_index: int = 1,
-    experiment: str = "netslim/digits",
+    experiment: str = "",
 ) -> None:
     """Fine-tune a pruned network (paper, section 3), optionally taught by the unpruned baseline.
 
@@ -32,11 +32,10 @@ def fine_tune(
         recipe: what to change in the recipe, such as {"epochs": 20}.
         seed: of order and augmentation.
         pass_index: which slimming pass this is.
-        experiment: the MLflow experiment, for curves that are seen while training.
+        experiment: the MLflow experiment, for curves that are seen while training; empty for none.
     """
-    from netslim.steps.train import train_step
-
     from netslim.steps.shell import as_step
+    from netslim.steps.train import train_step
 
     found = as_step(train_step)(
         "fine_tune",

@@ -19,7 +19,6 @@ def finish(
         experiment: the MLflow experiment.
     """
     from netslim.steps.finish import finish_step
-
     from netslim.steps.shell import as_step
 
     # "FAILED" is the one state that means the same locally and on a backend.

@@ -29,7 +29,6 @@ def prepare_data(
         seed: decides which images go to the validation split.
     """
     from netslim.steps.prepare import prepare
-
     from netslim.steps.shell import as_step
 
     dataset.metadata.update(

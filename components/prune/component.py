@@ -39,7 +39,6 @@ def prune(
         pass_index: which slimming pass this is.
     """
     from netslim.steps.prune import prune_step
-
     from netslim.steps.shell import as_step
 
     found = as_step(prune_step)(

@@ -20,7 +20,7 @@ def train_sparse(
     recipe: dict = {},
     seed: int = 0,
     pass_index: int = 0,
-    experiment: str = "netslim/digits",
+    experiment: str = "",
 ) -> None:
     """Train a network while pushing its BatchNorm scaling factors towards zero (paper, section 3).
 
@@ -36,11 +36,10 @@ def train_sparse(
         recipe: what to change in the recipe, such as {"epochs": 20, "lam": 0.0001}.
         seed: of initial weights, order and augmentation.
         pass_index: which slimming pass this is; 0 is the baseline.
-        experiment: the MLflow experiment, for curves that are seen while training.
+        experiment: the MLflow experiment, for curves that are seen while training; empty for none.
     """
-    from netslim.steps.train import train_step
-
     from netslim.steps.shell import as_step
+    from netslim.steps.train import train_step
 
     found = as_step(train_step)(
         stage,

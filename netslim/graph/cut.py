@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from netslim.graph.classes import Ints
 from netslim.graph.facts import Norm, Read
@@ -13,8 +14,6 @@ from netslim.graph.structure import Bools, Structure
 from netslim.plan import Edit, Keep, Places, Plan
 
 __all__ = ["cut"]
-
-_VECTORS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.PReLU)
 
 
 def cut(structure: Structure, removed: Bools) -> Plan:
@@ -32,8 +31,8 @@ def cut(structure: Structure, removed: Bools) -> Plan:
         keep = None if path in done else _keep(stays[labels])
         if keep is None:
             continue
-        parent, module = facts.owner(path, *_VECTORS)
-        edits[parent if module else path] = Edit(into=keep) if axis == 1 else Edit(out=keep)
+        layer = facts.owner(path, _BatchNorm)[0] or facts.owner(path, nn.PReLU)[0]
+        edits[layer or path] = Edit(into=keep) if axis == 1 else Edit(out=keep)
     return Plan(edits)
 
 

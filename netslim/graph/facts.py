@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +21,6 @@ IN, OUT = -2, -1
 """The input and output channels of a convolution or linear weight, in whichever axes they lie."""
 
 _NOT_THE_MODEL = tuple(f"{Path(file).parent}/" for file in (torch.__file__, __file__))
-_Module = TypeVar("_Module", bound=nn.Module)
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +31,7 @@ class Frozen:
     reason: str
 
 
-@dataclass(frozen=True)
-class Taps:
+class Taps(NamedTuple):
     """How a convolution's kernel lies on its input; one number for each spatial axis.
 
     Args:
@@ -49,23 +47,25 @@ class Taps:
     dilation: tuple[int, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class Read:
     """A convolution or linear layer mixes channels: the place where a removed channel must send nothing.
 
     Args:
         weight, bias: the paths of its parameters; "" for no bias.
+        module: the path of the layer that they belong to; "" where the model calls a function itself.
+        standard: the layer is of a type of torch.nn itself, so a bias that is added to it is used.
         inputs: the input channels, as vectors.
         outputs: the labels of its output channels.
         taps: None for a linear layer.
-        module: the module of standard type that does the work; "" where the model calls a function.
     """
 
     weight: str
     bias: str
+    module: str
+    standard: bool
     inputs: Channels
     outputs: Ints
-    module: str
     groups: int = 1
     taps: Taps | None = None
     transposed: bool = False
@@ -82,8 +82,9 @@ class Norm:
     """A BatchNorm with scaling factors, and the channels it stands between.
 
     Args:
-        path: the module's name, or its weight's where no module of standard type does the work.
-        module: it is one, so a selection can be put before and after it.
+        path: the module's name, or its weight's where the model calls a function itself.
+        module: it is a module.
+        standard: of a type of torch.nn itself, so that selections can be put before and after it.
         weight, bias, mean, variance: the paths of its vectors, "" for none.
         stream: the labels of the tensor it reads.
         reads: which of them; all in order, unless an earlier pass selected.
@@ -95,6 +96,7 @@ class Norm:
 
     path: str
     module: bool
+    standard: bool
     weight: str
     bias: str
     mean: str
@@ -180,11 +182,13 @@ class Facts:
                 if other == path:
                     self.freeze(labels, reason)
 
-    def owner(self, path: str, *types: type[_Module]) -> tuple[str, _Module | None]:
-        """The module that a parameter belongs to, and its path, if it is of exactly one of these types."""
+    def owner(self, path: str, kind: type[nn.Module]) -> tuple[str, bool]:
+        """The path of the module that a parameter belongs to, "" unless it is of this kind; and if of torch.nn."""
         parent = path.rpartition(".")[0]
         module = self.modules.get(parent)
-        return (parent, module) if type(module) in types else ("", None)  # type: ignore[return-value]
+        if not isinstance(module, kind):
+            return "", False
+        return parent, type(module).__module__.startswith("torch.nn.modules.")
 
     def where(self) -> str:
         """The line of the model's own code that is running, and the module it belongs to."""

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 
 from netslim.graph.channels import Channels, Floats
 from netslim.graph.facts import IN, OUT, Facts, Norm, Read, Taps
@@ -14,12 +16,6 @@ from netslim.graph.traced import Traced, channels_of, made, rule, shape_of, unkn
 from netslim.selection import Narrowed
 
 __all__ = ["inputs_along", "outputs_along", "values_of"]
-
-_CONVOLUTIONS = (
-    *(nn.Conv1d, nn.Conv2d, nn.Conv3d),
-    *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
-)
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 @rule("conv1d", "conv2d", "conv3d")
@@ -57,7 +53,7 @@ def _transposed(
     if not _own(weight, bias) or not isinstance(input, Traced) or input.dim() != weight.dim():
         return unknown(func, arguments, {})
     shape = shape_of(func, arguments, {}).shape
-    taps = _taps(input, weight, shape, stride, padding, dilation)
+    taps = _taps(input, weight, shape[2:], stride, padding, dilation)
     return _convolve(input, weight, bias, shape, groups, taps, transposed=True)
 
 
@@ -67,8 +63,8 @@ def _linear(func: Any, input: Any, weight: Any, bias: Any = None) -> Any:
         return unknown(func, (input, weight, bias), {})
     facts, axis, width = input.facts, input.dim() - 1, weight.shape[0]
     inputs, outputs = inputs_along(input, axis), facts.axis(weight.source, OUT, width)
-    module, _ = facts.owner(weight.source, nn.Linear)
-    _mix(facts, Read(weight.source, _source(bias), inputs, outputs, module))
+    owner = facts.owner(weight.source, nn.Linear)
+    _mix(facts, Read(weight.source, _source(bias), *owner, inputs, outputs))
     return outputs_along(input, (*input.shape[:-1], width), axis, Channels.raw(outputs), bias)
 
 
@@ -132,9 +128,9 @@ def _convolve(
 ) -> Traced:
     facts = input.facts
     inputs, outputs = inputs_along(input, 1), facts.axis(weight.source, OUT, shape[1])
-    module, _ = facts.owner(weight.source, *_CONVOLUTIONS)
+    owner = facts.owner(weight.source, _ConvNd)
     depthwise = 1 < groups == input.shape[1]
-    read = Read(weight.source, _source(bias), inputs, outputs, module, groups, taps, transposed, depthwise)
+    read = Read(weight.source, _source(bias), *owner, inputs, outputs, groups, taps, transposed, depthwise)
     if depthwise:
         _keep_apart(facts, read)
         return outputs_along(input, shape, 1, _filtered(facts, read), bias)
@@ -142,22 +138,28 @@ def _convolve(
         facts.balance(inputs.labels.reshape(groups, -1))
         facts.balance(outputs.reshape(groups, -1))
     _mix(facts, read)
-    return outputs_along(input, shape, 1, replace(Channels.raw(outputs), terms=(outputs,)), bias)
+    raw = Channels.raw(outputs)
+    raw.terms = (outputs,)
+    return outputs_along(input, shape, 1, raw, bias)
 
 
 def _mix(facts: Facts, read: Read) -> None:
     """Every output depends on every input: a removed input must have been a constant, and 0 at a border."""
-    sent, layer = read.inputs.masked, read.module or read.weight
-    facts.hold(read.weight, IN, read.inputs.labels)
-    facts.freeze(read.inputs.labels[np.isnan(sent)], f"{layer} reads them as they are")
-    if read.bordered or not (read.bias or read.module):
-        shifted = ~np.isnan(sent) & (sent != 0)
-        facts.freeze(read.inputs.labels[shifted], f"{layer} reads them activated to something else than 0")
+    sent, labels = read.inputs.masked, read.inputs.labels
+    facts.hold(read.weight, IN, labels)
+    if sent.any():  # NaN counts
+        layer, unknown_ = read.module or read.weight, np.isnan(sent)
+        facts.freeze(labels[unknown_], f"{layer} reads them as they are")
+        if read.bordered or not (read.bias or read.standard):
+            shifted = ~unknown_ & (sent != 0)
+            facts.freeze(labels[shifted], f"{layer} reads them activated to something else than 0")
     first = facts.reads.setdefault(read.weight, read)
     if first is read or facts.again:
         return
     # The layer is called again: one bias has to make up for both calls, so both must miss the same.
-    facts.freeze(read.inputs.labels[first.inputs.masked != sent], f"{layer} is used twice, differently")
+    facts.freeze(
+        labels[first.inputs.masked != sent], f"{read.module or read.weight} is used twice, differently"
+    )
     same = first.inputs.constant == read.inputs.constant
     constant = np.where(same, read.inputs.constant, np.nan)
     exact = first.inputs.exact and read.inputs.exact and first.taps == read.taps
@@ -199,12 +201,11 @@ def _norm(facts: Facts, input: Traced, inputs: Channels, vectors: tuple[Any, ...
     stream, reads = input.selected or (inputs.labels, np.arange(inputs.labels.size))
     norm = facts.norms.get(weight)
     if norm is None:
-        path, module = facts.owner(weight, *_NORMS)
-        parent, narrowed = facts.owner(path, Narrowed)
+        path, standard = facts.owner(weight, _BatchNorm)
+        outer, _ = facts.owner(path, Narrowed)
         fed = facts.new(reads.size)
         norm = Norm(
-            parent if narrowed else path or weight,
-            bool(module),
+            *(outer or path or weight, bool(path), standard),
             *(weight, bias, mean, variance),
             *(stream, reads, fed, np.arange(fed.size)),
             inputs.terms,
@@ -225,7 +226,10 @@ def _norm(facts: Facts, input: Traced, inputs: Channels, vectors: tuple[Any, ...
 
 def _own(*parameters: Any) -> bool:
     """All of these are parameters or buffers of the model, or None."""
-    return all(p is None or (isinstance(p, Traced) and p.source) for p in parameters)
+    for parameter in parameters:
+        if parameter is not None and not (isinstance(parameter, Traced) and parameter.source):
+            return False
+    return True
 
 
 def _source(parameter: Any) -> str:
@@ -259,26 +263,25 @@ def outputs_along(input: Traced, shape: tuple[int, ...], axis: int, kept: Channe
         facts.freeze(kept.labels, "it is the only channel")
         facts.leaked.extend(kept.terms)
         return made(input, None, shape)
-    lies = tuple(size if number == axis else 1 for number in range(len(shape)))
+    lies = (1,) * axis + (size,) + (1,) * (len(shape) - axis - 1)
     return made(input, kept.moved(lambda vector: vector.reshape(lies)), shape)
 
 
-def _taps(
-    input: Traced, weight: Traced, out: tuple[int, ...] | None, stride: Any, padding: Any, dilation: Any
-) -> Taps:
-    """The geometry of a convolution; `out` as given, or what a plain convolution makes."""
+def _taps(input: Traced, weight: Traced, out: Any, stride: Any, padding: Any, dilation: Any) -> Taps:
+    """The geometry of a convolution; `out` as given, or None for what a plain convolution makes."""
     kernel, size = tuple(weight.shape[2:]), tuple(input.shape[2:])
-
-    def each(value: Any) -> tuple[int, ...]:
-        return (int(value),) * len(kernel) if isinstance(value, int) else tuple(int(v) for v in value)
-
-    steps, spread = each(stride), each(dilation)
+    steps, spread = _each(stride, len(kernel)), _each(dilation, len(kernel))
     reach = [d * (k - 1) for d, k in zip(spread, kernel, strict=True)]
     if isinstance(padding, str):  # "same" pads as much as the kernel reaches, perhaps unevenly
-        margins = tuple(reach) if padding == "same" else (0,) * len(kernel)
+        margins = reach if padding == "same" else [0] * len(kernel)
     else:
-        margins = tuple(2 * pad for pad in each(padding))
+        margins = [2 * pad for pad in _each(padding, len(kernel))]
     if out is None:
         axes = zip(size, margins, reach, steps, strict=True)
-        out = tuple((length + margin - far - 1) // step + 1 for length, margin, far, step in axes)
-    return Taps(size, out, steps, tuple(margin // 2 for margin in margins), spread)
+        out = [(length + margin - far - 1) // step + 1 for length, margin, far, step in axes]
+    return Taps(size, tuple(out), steps, tuple(margin // 2 for margin in margins), spread)
+
+
+def _each(value: Any, axes: int) -> tuple[int, ...]:
+    """One number for each axis."""
+    return (int(value),) * axes if isinstance(value, int) else tuple(map(int, value))

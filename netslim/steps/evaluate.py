@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,14 +68,16 @@ def evaluate_step(
         latency = measure.latency(file, shape, batch_sizes=BATCHES)
         bar.advance()
         row = _row(pass_index, error, error_val, latency, steps, point)
-        before = (
-            Ledger.load(previous) if previous else Ledger(constants=_constants(packed.info, steps, point))
-        )
+        before = Ledger.load(previous) if previous else Ledger()
+        known = {**_constants(packed.info, steps, point), **before.constants}
+        before = replace(before, constants=known)
         now = before.with_row(row)
         decision = decide(now, passes=passes, max_loss=max_loss)
         now = now.with_note(decision.reason)
         now.save(ledger)
-        tracking.log_pass(now, experiment=experiment, model=file)
+        # After the last pass no later one brings what an outage kept back.
+        patience = 30.0 if decision.go_on else 600.0
+        tracking.log_pass(now, experiment=experiment, model=file, patience=patience)
         bar.advance()
     print(f"{row.title}: {decision.reason}", flush=True)
     return decision.go_on, {"error": error, "params": float(row.params), "flops": float(row.flops)}
@@ -131,7 +134,17 @@ def _label(point: str, trained: Mapping[str, Any], pruned: Mapping[str, Any]) ->
 
 
 def _constants(info: DatasetInfo, steps: Mapping[str, Evidence], point: str) -> dict[str, str]:
-    """What identifies the run, as far as the first pass knows it: MLflow's params."""
+    """What identifies the run, as far as this pass knows it: MLflow's params."""
     trained = steps["train"].facts
-    found = {"architecture": trained["architecture"], "dataset": info.title, "sweep": point}
-    return {name: str(value) for name, value in found.items() if value}
+    found = {
+        "architecture": trained["architecture"],
+        "dataset": info.title,
+        "seed": trained["seed"],
+        "sweep": point,
+        **{f"{trained['stage']}/{name}": value for name, value in trained["recipe"].items()},
+    }
+    if "prune" in steps:
+        found |= {f"prune/{name}": value for name, value in steps["prune"].facts["settings"].items()}
+    if "tune" in steps:
+        found |= {f"fine_tune/{name}": value for name, value in steps["tune"].facts["recipe"].items()}
+    return {name: str(value) for name, value in found.items() if value not in ("", {})}

@@ -49,7 +49,7 @@ def train_step(
         stage: `base`, `sparse` or `fine_tune`: which of the preset's recipes.
         start: model artifact to go on from; without it a fresh network is made from `architecture`.
         teacher: model artifact to distil from, used when the recipe says so.
-        experiment: where MLflow is told of the curves while they grow.
+        experiment: where MLflow is told of the curves while they grow; empty for not at all.
 
     Returns:
         The evidence's plain numbers.
@@ -62,9 +62,10 @@ def train_step(
     checkpoints = Path(model).with_name("checkpoints")
     with ExitStack() as stack:
         history = Path(stack.enter_context(TemporaryDirectory())) / "history.jsonl"
-        stack.enter_context(
-            tracking.live_curves(history, pass_index=pass_index, stage=stage, experiment=experiment)
-        )
+        if experiment:
+            stack.enter_context(
+                tracking.live_curves(history, pass_index=pass_index, stage=stage, experiment=experiment)
+            )
         result = train(
             found.model,
             packed,
@@ -77,7 +78,7 @@ def train_step(
         )
     store.save_model(model, found.model, found.architecture, found.plan)
     return write_evidence(
-        evidence, Evidence(_facts(stage, recipe, result, found, packed.info), list(result.history))
+        evidence, Evidence(_facts(stage, recipe, seed, result, found, packed.info), list(result.history))
     ).numbers()
 
 
@@ -109,7 +110,7 @@ def _start(
 
 
 def _facts(
-    stage: str, recipe: Recipe, result: TrainResult, found: store.StoredModel, info: DatasetInfo
+    stage: str, recipe: Recipe, seed: int, result: TrainResult, found: store.StoredModel, info: DatasetInfo
 ) -> dict[str, Any]:
     assert result.sparsity is not None  # checked by _start
     return {
@@ -117,6 +118,7 @@ def _facts(
         "architecture": found.architecture.factory,
         "dataset": info.title,
         "recipe": recipe.to_mapping(),
+        "seed": seed,
         "error": result.error,
         "lam": result.lam,
         "zero_share": result.sparsity.zero_share,

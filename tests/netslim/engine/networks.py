@@ -1,4 +1,4 @@
-"""Small networks, one for each thing that makes channel dependencies hard. Each takes images (N, 3, 12, 12)."""
+"""Small networks, one for each thing that makes channel dependencies hard. Each takes (N, 3, 12, 12)."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ __all__ = ["masked", "outputs", "prove", "relative", "settled", "widths"]
 
 
 def settled(model: nn.Module, *inputs: Tensor, seed: int = 0) -> nn.Module:
-    """In double precision and eval mode, with random factors and biases, and statistics near the real ones."""
+    """In float64 and eval mode, with random factors and biases, and statistics near the real ones."""
     generator = torch.Generator().manual_seed(seed)
     model = model.double()
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]

@@ -1,11 +1,11 @@
-"""Pruned equals masked on a network for each hard case, under every policy; and the right layers get narrow."""
+"""Pruned equals masked on a network for each hard case, under every policy, in the right layers."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from networks import NETWORKS
-from proof import prove, settled, widths
+from proof import prove, settled
 
 POLICIES = ("auto", "group", "select")
 

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from netslim.errors import ConfigError
+from pipelines.reading import read_yaml
 from pipelines.slimming import MAX_PASSES
 
 __all__ = ["RunConfig", "load"]
@@ -214,7 +215,7 @@ def load(path: str | Path | None, options: Mapping[str, Any]) -> RunConfig:
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+            values = read_yaml(Path(path).read_text(encoding="utf-8")) or {}
         except OSError as error:
             raise ConfigError(
                 f"cannot be read ({error.strerror})", field="config", value=str(path)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
 from netslim.errors import ConfigError
 from pipelines.config import RunConfig, load
+from pipelines.reading import read_yaml
 
 __all__ = ["config_from", "pipeline_options", "platform_options", "run_options"]
 
@@ -158,5 +158,5 @@ def pairs(option: str, values: tuple[str, ...]) -> dict[str, Any]:
             raise ConfigError(
                 "not of the form NAME=VALUE", field=option, value=text, remedy="Write epochs=20"
             )
-        found[name.strip().replace("-", "_")] = yaml.safe_load(value)
+        found[name.strip().replace("-", "_")] = read_yaml(value)
     return found

@@ -39,7 +39,7 @@ def test_the_dataset_brings_its_recipe_and_its_network(dataset: str, preset: str
 def test_flags_win_over_the_file(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text(
-        "dataset: mnist\npercent: 0.8\nlambda: 0.001\nmax-layer-percent: 0.9\nsparse: {epochs: 3}\n"
+        "dataset: mnist\npercent: 0.8\nlambda: 1e-3\nmax-layer-percent: 0.9\nsparse: {epochs: 3}\n"
     )
     config = load(file, {"percent": "0.7"})
     assert (config.dataset, config.percent, config.lam, config.max_layer_percent) == (
@@ -98,9 +98,12 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_pairs_are_read_as_yaml() -> None:
-    assert pairs("base", ("epochs=20", "lr=0.1", "milestones=[0.3, 0.6]", "nesterov=false")) == {
+    assert pairs(
+        "base", ("epochs=20", "lr=1e-1", "momentum=9E-1", "milestones=[0.3, 0.6]", "nesterov=false")
+    ) == {
         "epochs": 20,
         "lr": 0.1,
+        "momentum": 0.9,
         "milestones": [0.3, 0.6],
         "nesterov": False,
     }

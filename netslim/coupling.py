@@ -132,7 +132,7 @@ class _Search:
         return broken
 
     def _signatures(self) -> Ints:
-        """A number for each element: the same where the same BatchNorms have as many positions in it."""  # noqa: E501
+        """A number for each element: the same where the same BatchNorms have as many positions in it."""
         owner = self.structure.owner[np.lexsort((self.structure.owner, self.element))]
         sizes = np.bincount(self.element, minlength=self.count)
         starts = np.cumsum(sizes) - sizes

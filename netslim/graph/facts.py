@@ -183,7 +183,7 @@ class Facts:
                     self.freeze(labels, reason)
 
     def owner(self, path: str, kind: type[nn.Module]) -> tuple[str, bool]:
-        """The module of this kind that a parameter belongs to ("" for none), and if it is one of torch.nn."""  # noqa: E501
+        """The module of this kind that a parameter belongs to ("" for none), and if it is one of torch.nn."""
         parent = path.rpartition(".")[0]
         module = self.modules.get(parent)
         if not isinstance(module, kind):

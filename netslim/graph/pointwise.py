@@ -116,8 +116,9 @@ def _meet(function: Meeting, a: Any, b: Any, *, linear: bool = False) -> Any:
     elif left.labels.shape != right.labels.shape:
         return _refuse(like, shape, [left, right], "channels meet that lie along different axes")
     like.facts.merge(left.labels, right.labels)
-    masked = function(torch.from_numpy(left.masked), torch.from_numpy(right.masked)).numpy()
-    constant = function(torch.from_numpy(left.constant), torch.from_numpy(right.constant)).numpy()
+    # Copied: a broadcast array is not writable, and PyTorch warns of sharing one.
+    masked = function(torch.tensor(left.masked), torch.tensor(right.masked)).numpy()
+    constant = function(torch.tensor(left.constant), torch.tensor(right.constant)).numpy()
     terms = left.terms + right.terms if linear else ()
     return made(like, Channels(left.labels, masked, constant, left.exact and right.exact, terms), shape)
 

@@ -29,7 +29,7 @@ Afterwards:
   netslim show                                  the last run's table again, from MLflow
 
 Exit codes: 0 done, 1 failed, 2 wrong option, 3 dataset, 4 model, 5 training, 6 tracking server,
-7 ONNX export, 8 storage, 9 a pipeline step.
+7 ONNX export, 8 storage, 9 a pipeline step, 10 a bundle.
 """
 
 
@@ -40,7 +40,7 @@ class Commands(click.Group):
         return {point.name: point for point in entry_points(group="netslim.commands")}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        order = ["run", "show", "sweep", "submit", "compile", "doctor"]
+        order = ["run", "show", "verify", "bench", "publish", "sweep", "submit", "compile", "doctor"]
         return sorted(self._found(), key=lambda name: (order.index(name) if name in order else 99, name))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:

@@ -8,7 +8,8 @@
     ├── TrackingError       6   the MLflow tracking server cannot be used
     ├── ExportError         7   the ONNX file is not what the PyTorch model computes
     ├── StorageError        8   a disk or an object store refused
-    └── PipelineError       9   a step of the pipeline failed
+    ├── PipelineError       9   a step of the pipeline failed
+    └── BundleError        10   a bundle is not whole, or not what it says it is
 
 The codes are API (docs/guide.md lists them). `assert` is kept for our own bugs.
 """
@@ -16,6 +17,7 @@ The codes are API (docs/guide.md lists them). `assert` is kept for our own bugs.
 from __future__ import annotations
 
 __all__ = [
+    "BundleError",
     "ConfigError",
     "DataError",
     "ExportError",
@@ -82,3 +84,7 @@ class StorageError(NetslimError):
 
 class PipelineError(NetslimError):
     exit_code = 9
+
+
+class BundleError(NetslimError):
+    exit_code = 10

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from netslim.bundle.graph import weights_of
 from netslim.errors import ExportError
 from netslim.files import atomic_file, sha256
 
@@ -85,7 +86,7 @@ def export_onnx(
     with atomic_file(path) as draft:
         draft.write_bytes(proto.SerializeToString(deterministic=True))
         weights, difference = _check_parity(frozen, draft, example_shape)
-        if (stored := _weights_of(proto)) != weights:
+        if (stored := weights_of(proto)) != weights:
             raise ExportError(
                 f"the file holds {stored:,} weights of convolutions and linear layers, the model {weights:,}",
                 field=str(path),
@@ -258,12 +259,3 @@ class _CountWeights(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 and value.untyped_storage().data_ptr() in self.storages
             )
         return func(*args, **(kwargs or {}))
-
-
-def _weights_of(proto: onnx.ModelProto) -> int:
-    """The same count in the file: initializers of two or more axes that convolutions and products use."""
-    sizes = {i.name: math.prod(i.dims) for i in proto.graph.initializer if len(i.dims) >= 2}
-    weighted = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-    return sum(
-        sizes.get(name, 0) for node in proto.graph.node if node.op_type in weighted for name in node.input
-    )

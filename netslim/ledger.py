@@ -66,6 +66,7 @@ class Row(Size):
         zero_share: share (0 to 1) of scaling factors near zero when pruning began.
         latency_ms, latency_p95_ms: milliseconds per batch in onnxruntime, by batch size.
         onnx_sha256: identity of the exported file.
+        layer_macs: MACs of each layer that has any, in the order of the network.
         layers: per layer what it had, what the ranking wanted, what it kept, and why.
         gammas: histogram of |gamma| over all scaling factors when pruning began.
         curves: training curves by stage ("base", "sparse", "fine_tune"): one point per epoch, each with
@@ -90,6 +91,7 @@ class Row(Size):
     latency_ms: Mapping[int, float] = field(default_factory=dict)
     latency_p95_ms: Mapping[int, float] = field(default_factory=dict)
     onnx_sha256: str = ""
+    layer_macs: Mapping[str, int] = field(default_factory=dict)
     layers: tuple[LayerRow, ...] = ()
     gammas: Histogram | None = None
     curves: Mapping[str, tuple[Mapping[str, float], ...]] = field(default_factory=dict)
@@ -104,6 +106,8 @@ class Row(Size):
         for name in ("latency_ms", "latency_p95_ms"):
             for batch, milliseconds in getattr(self, name).items():
                 _within(f"{name}[{batch}]", milliseconds, 0, math.inf)
+        for layer, macs in self.layer_macs.items():
+            _within(f"layer_macs[{layer!r}]", macs, 0, math.inf)
         for stage, points in self.curves.items():
             if not all("step" in point and "ts" in point for point in points):
                 raise _wrong(f"curves[{stage!r}]", "a point lacks its step or ts")

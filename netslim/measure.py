@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from netslim.data import DatasetInfo, Split
 
-__all__ = ["Latency", "error", "latency", "normalise"]
+__all__ = ["Latency", "error", "input_shape", "latencies", "latency", "normalise"]
 
 WARM_UP = 3  # the first runs allocate memory and choose kernels
 
@@ -93,22 +94,57 @@ def latency(
     Raises:
         ExportError: the file cannot be loaded or does not take these images.
     """
-    session = _session(path, threads)
-    name = session.get_inputs()[0].name
+    file = Path(path)
+    return latencies({file: input_shape}, batch_sizes=batch_sizes, threads=threads, seconds=seconds)[file]
+
+
+def latencies(
+    models: Mapping[Path, tuple[int, int, int]],
+    *,
+    batch_sizes: Sequence[int] = (1, 32),
+    threads: int = 1,
+    seconds: float = 0.3,
+) -> dict[Path, dict[int, Latency]]:
+    """`latency` of several files with their input shapes (C, H, W); the files take turns as well.
+
+    Raises:
+        ExportError: a file cannot be loaded or does not take these images.
+    """
     generator = np.random.default_rng(0)
-    inputs = {n: generator.standard_normal((n, *input_shape), np.float32) for n in batch_sizes}
-    for images in inputs.values():
-        for _ in range(WARM_UP):
-            _run(session, {name: images}, path)
-    times: dict[int, list[float]] = {n: [] for n in batch_sizes}
-    spent = dict.fromkeys(batch_sizes, 0.0)
-    while pending := [n for n in batch_sizes if spent[n] < seconds or len(times[n]) < WARM_UP]:
-        for n in pending:
+    runs: dict[tuple[Path, int], Callable[[], object]] = {}
+    for path, shape in models.items():
+        session = _session(path, threads)
+        name = session.get_inputs()[0].name
+        for n in batch_sizes:
+            inputs = {name: generator.standard_normal((n, *shape), np.float32)}
+            for _ in range(WARM_UP):
+                _run(session, inputs, path)
+            runs[path, n] = partial(session.run, None, inputs)
+    times: dict[tuple[Path, int], list[float]] = {key: [] for key in runs}
+    spent = dict.fromkeys(runs, 0.0)
+    while pending := [key for key in runs if spent[key] < seconds or len(times[key]) < WARM_UP]:
+        for key in pending:
             start = time.perf_counter()
-            session.run(None, {name: inputs[n]})
-            times[n].append(time.perf_counter() - start)
-            spent[n] += times[n][-1]
-    return {n: _summary(np.array(taken) * 1000) for n, taken in times.items()}
+            runs[key]()
+            times[key].append(time.perf_counter() - start)
+            spent[key] += times[key][-1]
+    return {path: {n: _summary(np.array(times[path, n]) * 1000) for n in batch_sizes} for path in models}
+
+
+def input_shape(path: str | os.PathLike[str]) -> tuple[int, int, int]:
+    """(C, H, W) of one image, as the file says.
+
+    Raises:
+        ExportError: the file cannot be loaded, or takes something else than float images [batch, C, H, W].
+    """
+    given = _session(path, 1).get_inputs()[0]
+    shape = tuple(given.shape)
+    if given.type != "tensor(float)" or len(shape) != 4 or not all(isinstance(n, int) for n in shape[1:]):
+        remedy = "Give model.onnx of a bundle"
+        raise ExportError(
+            f"takes {given.type} {list(shape)}, no float images", field=str(path), remedy=remedy
+        )
+    return shape[1:]
 
 
 def _summary(milliseconds: npt.NDArray[np.float64]) -> Latency:

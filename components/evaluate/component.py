@@ -14,6 +14,7 @@ def evaluate(
     exported: dsl.Input[dsl.Metrics],
     trained: dsl.Input[dsl.Metrics],
     ledger: dsl.Output[dsl.Metrics],
+    bundle: dsl.Output[dsl.Model],
     pruned: Optional[dsl.Input[dsl.Metrics]] = None,
     tuned: Optional[dsl.Input[dsl.Metrics]] = None,
     previous: Optional[dsl.Input[dsl.Metrics]] = None,
@@ -31,6 +32,7 @@ def evaluate(
         exported: evidence of export_onnx.
         trained: evidence of train_sparse.
         ledger: the rows of all passes so far.
+        bundle: the model with all that its users need, as `netslim verify` checks it.
         pruned: evidence of prune; absent for the baseline.
         tuned: evidence of fine_tune; absent for the baseline.
         previous: the ledger of the pass before.
@@ -50,6 +52,7 @@ def evaluate(
         dataset.path,
         onnx.path,
         ledger.path,
+        bundle.path,
         exported=exported.path,
         trained=trained.path,
         pruned=pruned.path if pruned else None,

@@ -18,7 +18,7 @@ def export_onnx(
     Args:
         dataset: a packed dataset: its classes and normalisation go into the file's metadata.
         start: the network to export.
-        onnx: a folder with model.onnx.
+        onnx: a folder with model.onnx, and what follows from it alone: labels, samples, int8.
         evidence: the model's costs and the parity found.
         pass_index: which slimming pass this is; 0 is the baseline.
     """

@@ -1,4 +1,4 @@
-"""Step evaluate: measure the exported model, add the pass's row to the ledger, log it, and decide."""
+"""Step evaluate: measure the exported model, write its row and its bundle, log both, and decide."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netslim import data, measure, progress, tracking
+from netslim.bundle.complete import complete
+from netslim.bundle.layout import MODEL
 from netslim.layer_report import LayerRow
 from netslim.ledger import Histogram, Ledger, Row, Size, decide
 from netslim.steps.evidence import Evidence, read_evidence
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate_step"]
 
-FILE = "model.onnx"
 BATCHES = (1, 32)
 
 Path_ = str | os.PathLike[str]
@@ -29,6 +30,7 @@ def evaluate_step(
     dataset: Path_,
     onnx: Path_,
     ledger: Path_,
+    bundle: Path_,
     *,
     exported: Path_,
     trained: Path_,
@@ -41,7 +43,7 @@ def evaluate_step(
     experiment: str,
     point: str = "",
 ) -> tuple[bool, dict[str, float]]:
-    """Measure `onnx`/model.onnx on the test split with onnxruntime and write the ledger.
+    """Measure `onnx`/model.onnx on the test split with onnxruntime, write the ledger and the pass's bundle.
 
     Args:
         exported, trained, pruned, tuned: evidence of the pass's steps; the baseline has no last two.
@@ -52,7 +54,7 @@ def evaluate_step(
         Whether to go on, and the row's plain numbers.
     """
     packed = data.open_dataset(dataset)
-    file = Path(onnx) / FILE
+    file = Path(onnx) / MODEL
     steps = {
         name: read_evidence(path)
         for name, path in {"export": exported, "train": trained, "prune": pruned, "tune": tuned}.items()
@@ -70,14 +72,17 @@ def evaluate_step(
         row = _row(pass_index, error, error_val, latency, steps, point)
         before = Ledger.load(previous) if previous else Ledger()
         known = {**_constants(packed.info, steps, point), **before.constants}
+        if not point:
+            known["max_loss"] = f"{max_loss:g}"  # which model of the run may become the champion
         before = replace(before, constants=known)
         now = before.with_row(row)
         decision = decide(now, passes=passes, max_loss=max_loss)
         now = now.with_note(decision.reason)
         now.save(ledger)
+        whole = complete(onnx, bundle, now, packed.info, steps["export"].facts)
         # After the last pass no later one brings what an outage kept back.
         patience = 30.0 if decision.go_on else 600.0
-        tracking.log_pass(now, experiment=experiment, model=file, patience=patience)
+        tracking.log_pass(now, experiment=experiment, bundle=whole, patience=patience)
         bar.advance()
     print(f"{row.title}: {decision.reason}", flush=True)
     return decision.go_on, {"error": error, "params": float(row.params), "flops": float(row.flops)}
@@ -120,6 +125,7 @@ def _row(
         zero_share=trained["near_zero_share"],
         latency_ms={batch: found.median_ms for batch, found in latency.items()},
         latency_p95_ms={batch: found.p95_ms for batch, found in latency.items()},
+        layer_macs=size.get("layer_macs", {}),
         layers=tuple(LayerRow(**row) for row in pruned["report"]["rows"]) if pruned else (),
         gammas=Histogram(edges=tuple(gammas["edges"]), counts=tuple(gammas["counts"])),
         curves=curves,

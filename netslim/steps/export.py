@@ -1,4 +1,4 @@
-"""Step export_onnx: the trained network as one ONNX file that says what it is."""
+"""Step export_onnx: the trained network as one ONNX file, and the part of a bundle that follows from it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import Any
 import torch
 
 import netslim
-from netslim import data, progress, store
+from netslim import data, measure, progress, store
+from netslim.bundle.int8 import quantise
+from netslim.bundle.layout import MODEL
+from netslim.bundle.preproc import write_preproc
+from netslim.bundle.static import SAMPLE_IMAGES, write_samples, write_static
 from netslim.export import export_onnx
 from netslim.files import atomic_directory
 from netslim.steps.evidence import Evidence, write_evidence
 
-__all__ = ["FILE", "export_step"]
-
-FILE = "model.onnx"
+__all__ = ["export_step"]
 
 
 def export_step(
@@ -27,12 +29,13 @@ def export_step(
     *,
     pass_index: int,
 ) -> dict[str, float]:
-    """Write `onnx`/model.onnx from the model artifact `start`, and the evidence.
+    """Write `onnx`/model.onnx and what follows from it, from the model artifact `start`, and the evidence.
 
     Returns:
         The evidence's plain numbers.
     """
-    info = data.open_dataset(dataset).info
+    packed = data.open_dataset(dataset)
+    info = packed.info
     stored = store.load_model(start)
     shape = (info.channels, *info.image_size)
     cost = netslim.count(stored.model, torch.zeros(1, *shape))
@@ -48,15 +51,25 @@ def export_step(
         "plan_digest": stored.plan.digest,
         "netslim_version": netslim.__version__,
     }
-    with progress.bar("exporting", 1) as bar:
-        with atomic_directory(onnx) as folder:
-            report = export_onnx(stored.model, folder / FILE, example_shape=shape, metadata=metadata)
+    with progress.bar("exporting", 3) as bar, atomic_directory(onnx) as folder:
+        report = export_onnx(stored.model, folder / MODEL, example_shape=shape, metadata=metadata)
         bar.advance(bytes=report.bytes)
+        write_static(folder, info, stored.plan)
+        write_preproc(folder, info)
+        pixels = packed.split("test").images[:SAMPLE_IMAGES]
+        with torch.no_grad():
+            logits = stored.model.cpu().eval()(torch.from_numpy(measure.normalise(pixels, info)))
+        write_samples(folder, pixels, logits.numpy(), info)
+        bar.advance()
+        int8 = quantise(folder, packed)
+        bar.advance()
     facts: dict[str, Any] = {
         "channels": cost.channels,
         "params": cost.params,
         "macs": cost.macs,
         "flops": cost.flops,
+        "layer_macs": {layer.name: layer.macs for layer in cost.layers if layer.macs},
+        "int8": int8.to_json(),
         **{name: value for name, value in report.to_json().items() if name not in ("path", "params")},
     }
     return write_evidence(evidence, Evidence(facts)).numbers()

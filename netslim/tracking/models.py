@@ -1,4 +1,4 @@
-"""An exported ONNX file as an MLflow model: seen in the Models tab, loaded by mlflow.pyfunc or as a file."""
+"""A bundle as an MLflow model: seen in the Models tab, loaded by mlflow.pyfunc, or fetched as a folder."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from netslim.bundle.layout import FOREIGN, LIMITS, MODEL
 from netslim.ledger import Row
 from netslim.tracking.runs import PARENT
 
@@ -16,14 +17,13 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.models import ModelSignature
 
-__all__ = ["FILE", "fetch_model", "has_model", "log_model"]
+__all__ = ["fetch_model", "has_model", "log_model", "model_id_of"]
 
-FILE = "model.onnx"
 TAG = "netslim.model"  # on a child: the SHA-256 of its ONNX file and the id of the MLflow model made of it
 
 
-def log_model(client: MlflowClient, child: Run, file: Path, row: Row) -> str:
-    """Make `file` the child's MLflow model, once, and return the model's id. The file stays byte for byte."""
+def log_model(client: MlflowClient, child: Run, bundle: Path, row: Row) -> str:
+    """Make `bundle` the child's MLflow model, once, and return its id. The files stay byte for byte."""
     import mlflow.onnx
     import onnx
     from mlflow.entities import LoggedModelOutput
@@ -31,7 +31,7 @@ def log_model(client: MlflowClient, child: Run, file: Path, row: Row) -> str:
     known, _, model_id = child.data.tags.get(TAG, "").partition(" ")
     if known == row.onnx_sha256 and model_id:
         return str(model_id)
-    proto = onnx.load(file, load_external_data=False)
+    proto = onnx.load(bundle / MODEL, load_external_data=False)
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent, "model")
         # By default it would move the weights out of the file, and out of `proto` as well.
@@ -42,7 +42,9 @@ def log_model(client: MlflowClient, child: Run, file: Path, row: Row) -> str:
             pip_requirements=[f"{name}=={version(name)}" for name in ("onnx", "onnxruntime")],
             save_as_external_data=False,
         )
-        shutil.copyfile(file, folder / FILE)
+        for name in LIMITS:
+            if (bundle / name).is_file():
+                shutil.copyfile(bundle / name, folder / name)
         made = client.create_logged_model(
             child.info.experiment_id,
             name=child.info.run_name.replace(".", "_"),
@@ -63,12 +65,20 @@ def has_model(child: Run) -> bool:
     return TAG in child.data.tags
 
 
+def model_id_of(child: Run) -> str:
+    """The id of the child's MLflow model; empty when it has none."""
+    return str(child.data.tags.get(TAG, "").partition(" ")[2])
+
+
 def fetch_model(client: MlflowClient, uri: str, child: Run, folder: Path) -> Path:
-    """Bring the ONNX file of the child's model into `folder`."""
+    """Bring the bundle of the child's model into `folder`, without the files that MLflow laid beside it."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    place = client.get_logged_model(child.data.tags[TAG].partition(" ")[2]).artifact_location
-    return Path(get_artifact_repository(place, tracking_uri=uri).download_artifacts(FILE, str(folder)))
+    place = client.get_logged_model(model_id_of(child)).artifact_location
+    get_artifact_repository(place, tracking_uri=uri).download_artifacts("", str(folder))
+    for name in FOREIGN:
+        (folder / name).unlink(missing_ok=True)
+    return folder
 
 
 def _signature(proto: object) -> ModelSignature:

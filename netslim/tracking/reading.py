@@ -68,7 +68,7 @@ def ledger_of(family: Family) -> Ledger:
 
 
 def download(uri: str, experiment: str, key: str, folder: str | os.PathLike[str]) -> dict[str, Path]:
-    """Bring the run's ONNX models (`pass-01`, ...) and its `report`, if there is one, into `folder`.
+    """Bring the run's bundles (folders `pass-01`, ...) and its `report`, if there is one, into `folder`.
 
     Returns:
         Where each of them is, by name; each lies in a folder of its own.

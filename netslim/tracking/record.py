@@ -36,8 +36,8 @@ def child_name(row: Row) -> str:
     return re.sub(r"[^\w.-]+", "-", row.label) or f"pass-{row.index:02d}"
 
 
-def record(family: Family, ledger: Ledger, model: Path | None = None) -> None:
-    """Deliver every row that is not there yet, and the last row's ONNX file.
+def record(family: Family, ledger: Ledger, bundle: Path | None = None) -> None:
+    """Deliver every row that is not there yet, and the last row's bundle.
 
     The parent has the constants as params and the rows as metrics at step = pass, so that its curves are the
     curves over passes. A child has its own row, its training curves at step = epoch, and its model.
@@ -48,7 +48,7 @@ def record(family: Family, ledger: Ledger, model: Path | None = None) -> None:
     _add_params(client, parent, ledger.constants)
     for row in ledger.rows:
         child = family.child(child_name(row))
-        mine = model if row is ledger.rows[-1] else None
+        mine = bundle if row is ledger.rows[-1] else None
         model_id = log_model(client, child, mine, row) if mine else None
         if child.data.tags.get(DELIVERED) != (digest := _digest(row)):
             points = row_points(ledger, row)

@@ -28,9 +28,9 @@ T = TypeVar("T")
 
 
 def log_pass(
-    ledger: Ledger, *, experiment: str, model: Path | None = None, patience: float = PATIENCE
+    ledger: Ledger, *, experiment: str, bundle: Path | None = None, patience: float = PATIENCE
 ) -> bool:
-    """Bring the ledger's rows that MLflow does not have yet, and the last row's ONNX file, to MLflow.
+    """Bring the ledger's rows that MLflow does not have yet, and the last row's bundle, to MLflow.
 
     A server that is away does not stop the pipeline: after `patience` seconds a warning is printed, and the
     next pass brings this one too, because its ledger holds both.
@@ -43,7 +43,7 @@ def log_pass(
         print(UNTRACKED, file=sys.stderr)
         return False
     try:
-        _patiently(place, lambda client: record(Family.at(client, place), ledger, model), patience)
+        _patiently(place, lambda client: record(Family.at(client, place), ledger, bundle), patience)
     except TrackingError as error:
         print(f"netslim: this pass is not in MLflow yet: {error}", file=sys.stderr)
         return False

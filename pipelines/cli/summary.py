@@ -15,7 +15,7 @@ __all__ = ["summary"]
 
 
 def summary(outcome: Outcome, config: RunConfig, tracking_uri: str, console: Console) -> None:
-    """Print the table, copy the ONNX models and the report beside the log, and say how to open MLflow."""
+    """Print the table, copy the bundles and the report beside the log, and say how to open MLflow."""
     found = tracking.read_run(tracking_uri, config.experiment, outcome.key)
     console.print()
     console.print(report.table(found.ledger, width=console.width))
@@ -28,13 +28,13 @@ def summary(outcome: Outcome, config: RunConfig, tracking_uri: str, console: Con
 
 
 def collect(tracking_uri: str, experiment: str, outcome: Outcome, console: Console) -> dict[str, Path]:
-    """Bring what the run made to one folder: `pass-NN.onnx` files and `report.html`."""
+    """Bring what the run made to one folder: a bundle `pass-NN/` of each pass, and `report.html`."""
     downloaded = tracking.download(tracking_uri, experiment, outcome.key, outcome.folder / "download")
     results: dict[str, Path] = {}
     for name, file in sorted(downloaded.items()):
-        place = outcome.folder / (f"{name}{file.suffix}")
+        place = outcome.folder / (name if file.is_dir() else f"{name}{file.suffix}")
         shutil.move(file, place)
-        results[name] = place
+        results[name] = place / "model.onnx" if place.is_dir() else place
     shutil.rmtree(outcome.folder / "download", ignore_errors=True)
     return results
 

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import onnxruntime
 import pytest
+from click.testing import CliRunner
 
 from netslim import tracking
+from netslim.cli.verify import verify
 from netslim.errors import TrainingError
 
 CONFIG = """\
@@ -95,18 +97,20 @@ def test_the_ledger_in_mlflow_tells_the_run(first: Ran) -> None:
     assert rows[-1].note.startswith("done: 2 of 2 passes")
 
 
-def test_the_user_gets_models_that_load_and_a_report(first: Ran) -> None:
+def test_the_user_gets_bundles_that_verify_and_a_report(first: Ran) -> None:
     (folder,) = [path.parent for path in first.output.glob("*/report.html")]
-    models = sorted(folder.glob("*.onnx"))
-    assert [model.stem for model in models] == ["pass-00", "pass-01", "pass-02"]
+    models = sorted(folder.glob("*/model.onnx"))
+    assert [model.parent.name for model in models] == ["pass-00", "pass-01", "pass-02"]
     assert sorted((model.stat().st_size for model in models), reverse=True) == [
         m.stat().st_size for m in models
     ]
     for model in models:
         session = onnxruntime.InferenceSession(model)
         assert session.get_inputs()[0].shape == ["batch", 1, 8, 8]
-        assert session.get_modelmeta().custom_metadata_map["pass"] == str(int(model.stem[-2:]))
-    for shown in ("baseline", "pass 1", "pass 2", str(models[0].name), "report.html", "mlflow ui"):
+        assert session.get_modelmeta().custom_metadata_map["pass"] == str(int(model.parent.name[-2:]))
+        told = CliRunner().invoke(verify, [str(model.parent)])
+        assert told.exit_code == 0, told.output
+    for shown in ("baseline", "pass 1", "pass 2", "pass-00/model.onnx", "report.html", "mlflow ui"):
         assert shown in first.shown
 
 

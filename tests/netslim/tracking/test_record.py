@@ -23,7 +23,7 @@ def record_each_pass(ledger: Ledger, model: Path) -> None:
     """As the pipeline does: after each pass, with what is known by then."""
     for count in range(1, len(ledger.rows) + 1):
         assert tracking.log_pass(
-            Ledger(ledger.rows[:count], ledger.constants), experiment=EXPERIMENT, model=model
+            Ledger(ledger.rows[:count], ledger.constants), experiment=EXPERIMENT, bundle=model.parent
         )
 
 
@@ -86,7 +86,7 @@ def test_the_models_are_found_loaded_and_are_the_files(
     assert sorted(linked) == sorted(one["info"]["model_id"] for one in found)
     files = tracking.download(server.uri, EXPERIMENT, "models", tmp_path)
     assert set(files) == {"pass-00", "pass-01", "pass-02"}
-    assert {file.read_bytes() for file in files.values()} == {model.read_bytes()}
+    assert {(folder / "model.onnx").read_bytes() for folder in files.values()} == {model.read_bytes()}
 
     import mlflow
 
@@ -138,7 +138,7 @@ def test_a_pass_that_was_missed_comes_with_the_next(
     )
     assert "cannot be reached (connection refused)" in told
     place(server.uri, "missed")
-    assert tracking.log_pass(ledger, experiment=EXPERIMENT, model=model)
+    assert tracking.log_pass(ledger, experiment=EXPERIMENT, bundle=model.parent)
     found = tracking.read_run(server.uri, EXPERIMENT, "missed")
     assert found.ledger == ledger
 
@@ -205,7 +205,7 @@ def test_the_last_run_and_one_by_its_key_are_read_back(
 ) -> None:
     for key in ("earlier", "later"):
         place(server.uri, key)
-        assert tracking.log_pass(ledger, experiment="netslim/read", model=model)
+        assert tracking.log_pass(ledger, experiment="netslim/read", bundle=model.parent)
     last = tracking.read_run(server.uri, "netslim/read")
     assert (last.key, last.status, last.ledger) == ("later", "RUNNING", ledger)
     assert tracking.read_run(server.uri, "netslim/elsewhere", "earlier").key == "earlier"

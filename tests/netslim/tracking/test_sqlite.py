@@ -56,7 +56,7 @@ def test_a_run_is_recorded_beside_the_database_and_read_back(
     assert uri == f"sqlite:///{tmp_path}/runs/mlflow.db"
     monkeypatch.chdir(tmp_path / "elsewhere")
     place(uri, "local")
-    assert tracking.log_pass(ledger, experiment=EXPERIMENT, model=model)
+    assert tracking.log_pass(ledger, experiment=EXPERIMENT, bundle=model.parent)
     tracking.close_run(experiment=EXPERIMENT, failed=False, files={"report.html": b"<p>"})
     assert not list((tmp_path / "elsewhere").iterdir())  # MLflow's own default would have put artifacts here
     artifacts = list((tmp_path / "runs" / "mlartifacts" / "netslim-pixels").rglob("*"))
@@ -72,12 +72,12 @@ def test_recording_says_nothing_of_its_own(tmp_path: Path, ledger: Ledger, model
     code = (
         "import sys; from pathlib import Path\n"
         "from netslim import tracking; from netslim.ledger import Ledger\n"
-        "tracking.log_pass(Ledger.load(sys.argv[1]), experiment='netslim/pixels', model=Path(sys.argv[2]))\n"
+        "tracking.log_pass(Ledger.load(sys.argv[1]), experiment='netslim/pixels', bundle=Path(sys.argv[2]))\n"
         "tracking.close_run(experiment='netslim/pixels', failed=False, files={'a': b'b'})"
     )
     ledger.save(tmp_path / "ledger.json")
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "ledger.json"), str(model)],
+        [sys.executable, "-c", code, str(tmp_path / "ledger.json"), str(model.parent)],
         env={
             "MLFLOW_TRACKING_URI": tracking.default_uri(tmp_path),
             "NETSLIM_RUN_KEY": "quiet",

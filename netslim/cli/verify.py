@@ -1,0 +1,36 @@
+"""`netslim verify`: is a bundle whole, and is it what it says it is?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["verify"]
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+def verify(bundle: Path) -> None:
+    """Check BUNDLE, the folder of a model: checksums, structure, contents, and the results on its samples.
+
+    Believes nothing that the bundle says, and runs its models in a process with limits. Exit code 0 when all
+    is well, 10 when anything is not.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+
+    from netslim.bundle.verify import verify as ask
+    from netslim.errors import BundleError
+
+    console = Console()
+    findings = ask(bundle)
+    for found in findings:
+        mark = {True: "[green]ok[/]", False: "[red]no[/]", None: "[dim]--[/]"}[found.good]
+        console.print(f" {mark}  {found.what:<10} {escape(found.told)}", highlight=False, soft_wrap=True)
+    if bad := [found for found in findings if not found.good]:
+        raise BundleError(
+            f"{bad[0].what}: {bad[0].told.rstrip('.')}",
+            field=str(bundle),
+            remedy="Do not use it; fetch it again from where it was published",
+        )

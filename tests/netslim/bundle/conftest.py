@@ -1,0 +1,59 @@
+"""A bundle as the pipeline makes it, of a network that was pruned and never trained."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import netslim
+from netslim import data, models, store
+from netslim.bundle.complete import complete
+from netslim.ledger import Ledger, Row
+from netslim.steps.evidence import read_evidence
+from netslim.steps.export import export_step
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "digits"
+    data.prepare("digits", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
+    """The bundle; tests read it and never change it."""
+    folder = tmp_path_factory.mktemp("made")
+    torch.manual_seed(0)
+    architecture = models.resolve("vgg-digits", num_classes=10, in_channels=1, image_size=(8, 8))
+    wide = architecture.build()
+    for layer in wide.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(layer.weight, 0.2, 1)
+    pruned = netslim.prune(wide, torch.zeros(1, 1, 8, 8), percent=0.5)
+    store.save_model(folder / "model", pruned.model, architecture, pruned.plan)
+    export_step(dataset, folder / "model", folder / "onnx", folder / "evidence.json", pass_index=1)
+    facts = read_evidence(folder / "evidence.json").facts
+    row = Row(
+        index=1,
+        error=90.0,
+        onnx_bytes=facts["bytes"],
+        onnx_sha256=facts["sha256"],
+        measured_at=time.time_ns() // 10**6,
+        channels=facts["channels"],
+        params=facts["params"],
+        macs=facts["macs"],
+        latency_ms={1: 0.1, 32: 1.0},
+    )
+    info = data.open_dataset(dataset).info
+    return complete(folder / "onnx", folder / "bundle", Ledger((row,), {"architecture": "vgg"}), info, facts)
+
+
+@pytest.fixture
+def bundle(made: Path, tmp_path: Path) -> Path:
+    """A copy of it to spoil."""
+    return Path(shutil.copytree(made, tmp_path / "bundle"))

@@ -1,4 +1,4 @@
-"""Step finish: whatever happened, write the report and end the run in MLflow."""
+"""Step finish: whatever happened, write the report and end the run in MLflow; a good end has a model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["finish_step"]
 
 
 def finish_step(report_path: str | os.PathLike[str], *, failed: bool, experiment: str) -> None:
-    """Draw what MLflow holds of this run, and close it as FINISHED or FAILED.
+    """Draw what MLflow holds of this run, close it as FINISHED or FAILED, and register its best model.
 
     KFP hands no artifacts to the step that ends a pipeline, so MLflow is where the passes come together.
     Without a tracking server the report is empty and says so.
@@ -28,3 +28,5 @@ def finish_step(report_path: str | os.PathLike[str], *, failed: bool, experiment
         files = {"report.html": page.encode(), **report.plots(ledger)}
         tracking.close_run(experiment=experiment, failed=failed, files=files)
         bar.advance()
+    if not failed and (registered := tracking.register_run(ledger, experiment=experiment)):
+        print(f"registered as {registered}", flush=True)

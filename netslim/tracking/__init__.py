@@ -16,7 +16,7 @@ from netslim.tracking.live import live_curves
 from netslim.tracking.place import default_uri, run_key
 from netslim.tracking.preflight import preflight
 from netslim.tracking.reading import Found, download, read_run
-from netslim.tracking.recording import close_run, log_pass, recorded
+from netslim.tracking.recording import close_run, log_pass, recorded, register_run
 
 __all__ = [
     "Found",
@@ -28,5 +28,6 @@ __all__ = [
     "preflight",
     "read_run",
     "recorded",
+    "register_run",
     "run_key",
 ]

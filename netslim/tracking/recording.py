@@ -14,12 +14,13 @@ from netslim.tracking.client import mlflow_at
 from netslim.tracking.place import KEY, URI, Place
 from netslim.tracking.reading import ledger_of
 from netslim.tracking.record import close, record
+from netslim.tracking.registry import register
 from netslim.tracking.runs import Family, find_family
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["close_run", "log_pass", "recorded"]
+__all__ = ["close_run", "log_pass", "recorded", "register_run"]
 
 UNTRACKED = f"netslim: not recorded in MLflow; set {URI} and {KEY} for that"
 PATIENCE = 30.0  # seconds in which a server may come back
@@ -80,6 +81,21 @@ def close_run(
         print(UNTRACKED, file=sys.stderr)
         return
     _patiently(place, lambda client: close(Family.at(client, place), failed=failed, files=files), patience)
+
+
+def register_run(ledger: Ledger, *, experiment: str, patience: float = PATIENCE) -> str | None:
+    """Put the run's best model into MLflow's registry (see `netslim.tracking.registry`), once.
+
+    Returns:
+        How to load it; None when there is nothing to register, or no server or key in the environment.
+
+    Raises:
+        TrackingError: the server cannot be used, also not after `patience` seconds.
+    """
+    place = Place.from_environment(experiment)
+    if place is None or not ledger.rows:
+        return None
+    return _patiently(place, lambda client: register(Family.at(client, place), ledger, experiment), patience)
 
 
 def _patiently(place: Place, act: Callable[[MlflowClient], T], patience: float) -> T:

@@ -38,6 +38,9 @@ def figures(ledger: Ledger) -> list[Plot]:
     if any(row.layers for row in rows):
         says = "Channels of each layer that can be pruned, before and after."
         found.append(Plot("layers", "Channels per layer", says, _layers, WIDE))
+    if any(row.layer_macs for row in rows):
+        says = "FLOPs of each convolution and linear layer, for one image, before and after each pass."
+        found.append(Plot("flops", "Where the FLOPs went", says, _flops, WIDE))
     if any(row.curves for row in rows):
         says = "Over the epochs of the whole run: training error, and the share of scaling factors near zero."
         found.append(Plot("training", "Training", says, _training, WIDE))
@@ -95,11 +98,32 @@ def _layers(figure: Figure, ledger: Ledger, colours: Colours) -> None:
         colour = colours["one"] if row.label else pass_colour(colours, row.index)
         widths = [kept.get(layer.layer, layer.have) for layer in first]
         axes.stairs(widths, edges, color=colour, linewidth=1.8, label=row.title)
-    if few := len(first) <= 40:
-        axes.set_xticks(range(len(first)), names, rotation=45, ha="right", fontsize=7)
+    _by_layer(axes, names, "channels", legend=len(pruned) <= 7)
+
+
+def _flops(figure: Figure, ledger: Ledger, colours: Colours) -> None:
+    axes = figure.subplots()
+    counted = [row for row in ledger.rows if row.layer_macs]
+    names = list(counted[0].layer_macs)
+    edges = [place - 0.5 for place in range(len(names) + 1)]
+    for row in counted:
+        flops = [2 * row.layer_macs.get(name, 0) for name in names]
+        if row.index == 0:
+            axes.stairs(flops, edges, fill=True, color=colours["pass0"], alpha=0.35, label=row.title)
+        else:
+            colour = colours["one"] if row.label else pass_colour(colours, row.index)
+            axes.stairs(flops, edges, color=colour, linewidth=1.8, label=row.title)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _power(value) if value else "0"))
+    _by_layer(axes, names, "FLOPs for one image", legend=len(counted) <= 7)
+
+
+def _by_layer(axes: Axes, names: Sequence[str], what: str, *, legend: bool) -> None:
+    """The axis of layers, from input to output; so many that nobody could read them have no names."""
+    if few := len(names) <= 40:
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", fontsize=7)
     axes.grid(axis="x", visible=False)
-    axes.set(ylabel="channels", xlabel="" if few else "layer, input to output", xlim=(edges[0], edges[-1]))
-    if len(pruned) <= 7:
+    axes.set(ylabel=what, xlabel="" if few else "layer, input to output", xlim=(-0.5, len(names) - 0.5))
+    if legend:
         axes.legend()
 
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import matplotlib.image
 import pytest
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from netslim import report
 from netslim.layer_report import LayerRow
 from netslim.ledger import Histogram, Ledger, Row, Size
 from netslim.report.canvas import COLOURS
-from netslim.report.figures import front
+from netslim.report.figures import figures, front
 from netslim.report.text import scaled
 
 
@@ -33,6 +34,7 @@ def row(index: int, **more: Any) -> Row:
         "onnx_bytes": 1_157_000 // now,
         "measured_at": index,
         "latency_ms": {1: 0.24 / (index + 1), 32: 4.2 / (index + 1)},
+        "layer_macs": {"features.0": 1_380_000 // now, "head": 1_000_000 // now},
         "gammas": Histogram(edges=(0.0, 0.5, 1.0), counts=(index, 9)),
         "curves": {("sparse" if index else "base"): curve(4)},
     }
@@ -191,9 +193,20 @@ def test_what_a_user_named_is_text_and_not_markup() -> None:
     assert named in Page(report.html(ledger)).text
 
 
+def test_the_flops_of_each_layer_are_drawn() -> None:
+    (plot,) = [plot for plot in figures(RUN) if plot.name == "flops"]
+    figure = Figure()
+    plot.draw(figure, RUN, COLOURS)
+    (axes,) = figure.axes
+    steps = {step.get_label(): list(step.get_data().values) for step in axes.patches}
+    wide, slim = [2_760_000, 2_000_000], [276_000, 200_000]
+    assert steps == {"baseline": wide, "pass 1": slim, "pass 2": [27_600, 20_000]}
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["features.0", "head"]
+
+
 def test_plots_are_images_of_this_ledger() -> None:
     found = report.plots(RUN)
-    names = "error-flops shrinking layers training gammas-baseline gammas-pass-1 gammas-pass-2"
+    names = "error-flops shrinking layers flops training gammas-baseline gammas-pass-1 gammas-pass-2"
     assert list(found) == [f"plots/{name}.png" for name in names.split()]
     for name, image in found.items():
         pixels = matplotlib.image.imread(io.BytesIO(image))

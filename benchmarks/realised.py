@@ -1,0 +1,110 @@
+"""How much of a FLOP reduction becomes time: measured speed-up over counted, for slimmed networks in ONNX.
+
+    python benchmarks/realised.py --output benchmarks/results/realised [--network vgg19 ...]
+
+Networks are not trained: time depends on widths, not on weights. Their scaling factors are drawn at random,
+so a percentage takes about as much of every layer; a trained network loses more of some than of others.
+Each is pruned by 50 and 70 % of its channels, with widths as they fall and rounded up to multiples of 8, and
+all files of a network take turns in onnxruntime on one thread.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from provenance import facts, markdown
+from torch import nn
+
+import netslim
+from netslim import models
+from netslim.bundle.bench import compare
+from netslim.export import export_onnx
+from netslim.files import write_json
+
+NETWORKS: dict[str, tuple[str, tuple[int, int, int], int]] = {
+    "demo": ("vgg-digits", (1, 8, 8), 10),
+    "mnist-mlp": ("mlp", (1, 28, 28), 10),
+    "vgg19": ("vgg19", (3, 32, 32), 10),
+    "resnet50": ("resnet50", (3, 224, 224), 1000),
+    "mobilenet_v2": ("mobilenet_v2", (3, 224, 224), 1000),
+}
+PERCENTS, MULTIPLES, BATCHES = (0.5, 0.7), (1, 8), (1, 32)
+
+
+def drawn(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """The network with random scaling factors that leave no ties, in eval mode."""
+    torch.manual_seed(0)
+    model = models.resolve(name, num_classes=classes, in_channels=shape[0], image_size=shape[1:]).build()
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.uniform_(layer.weight, 0.1, 1)
+    return model.eval()
+
+
+def measure(network: str, work: Path, seconds: float) -> list[dict[str, Any]]:
+    name, shape, classes = NETWORKS[network]
+    wide = drawn(name, shape, classes)
+    example = torch.zeros(1, *shape)
+    files = [work / f"{network}.onnx"]
+    export_onnx(wide, files[0], example_shape=shape, metadata={})
+    rows: list[dict[str, Any]] = []
+    for percent in PERCENTS:
+        for multiple in MULTIPLES:
+            result = netslim.prune(wide, example, percent=percent, channel_multiple=multiple)
+            files.append(work / f"{network}-{percent}-{multiple}.onnx")
+            export_onnx(result.model, files[-1], example_shape=shape, metadata={})
+            fewer = result.before.flops / result.after.flops
+            rows.append({"network": network, "percent": percent, "multiple": multiple, "flops_fewer": fewer})
+    base, *slim = compare(files, seconds=seconds, batch_sizes=BATCHES)
+    for row, found in zip(rows, slim, strict=True):
+        for batch in BATCHES:
+            row[f"faster_b{batch}"] = base.latency[batch].median_ms / found.latency[batch].median_ms
+            row[f"realised_b{batch}"] = row[f"faster_b{batch}"] / row["flops_fewer"]
+            row[f"memory_fewer_b{batch}"] = base.peak_kib[batch] / found.peak_kib[batch]
+            row[f"ms_b{batch}"] = found.latency[batch].median_ms
+            row[f"wide_ms_b{batch}"] = base.latency[batch].median_ms
+        row["file_fewer"] = base.bytes / found.bytes
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    header = ["network", "pruned", "widths", "FLOPs fewer", "faster, b=1", "faster, b=32", "of FLOPs, b=32"]
+    cells = [
+        [
+            row["network"],
+            f"{row['percent']:.0%}",
+            "x 8" if row["multiple"] == 8 else "as they fall",
+            *(f"{row[key]:.1f}x" for key in ("flops_fewer", "faster_b1", "faster_b32")),
+            f"{row['realised_b32']:.2f}",
+            f"{row['memory_fewer_b32']:.1f}x",
+            f"{row['file_fewer']:.1f}x",
+        ]
+        for row in rows
+    ]
+    return markdown([*header, "memory, b=32", "file"], cells)
+
+
+@click.command()
+@click.option(
+    "--output", type=click.Path(path_type=Path), required=True, help="Name of the results, no suffix."
+)
+@click.option("--network", "chosen", multiple=True, type=click.Choice(list(NETWORKS)), help="[default: all]")
+@click.option("--seconds", default=3.0, show_default=True, help="For each file and batch size.")
+def main(output: Path, chosen: tuple[str, ...], seconds: float) -> None:
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for network in chosen or NETWORKS:
+            rows += measure(network, Path(folder), seconds)
+            print(table(rows[-4:]), flush=True)
+    origin = facts("onnxruntime")
+    write_json(output.with_suffix(".json"), {"facts": origin, "rows": rows})
+    told = "\n".join(f"- {name}: {text}" for name, text in origin.items())
+    output.with_suffix(".md").write_text(f"{table(rows)}\n\n{told}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -233,8 +233,6 @@ def main() -> None:
         good, told = True, QUESTIONS[question](Path(folder))
     except BundleError as error:
         good, told = False, str(error)
-    except ModuleNotFoundError as error:
-        good, told = False, f"verify needs {error.name}: pip install 'netslim[export]'"
     except BaseException as error:  # whatever else a parser makes of a hostile file
         good, told = (
             False,

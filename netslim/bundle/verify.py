@@ -8,6 +8,7 @@ worse than raise.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -19,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from netslim.bundle.layout import FOREIGN, INT8, LIMITS, MODEL, PREPROC, SUMS, listed, regular
-from netslim.errors import BundleError
+from netslim.errors import BundleError, NetslimError
 from netslim.files import sha256
 
 __all__ = ["Finding", "verify"]
 
 SECONDS = 300
+NEEDED = ("onnx", "onnxruntime", "safetensors")
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,14 @@ class Finding:
 
 
 def verify(folder: str | os.PathLike[str]) -> list[Finding]:
-    """Ask everything; the bundle is good when every finding is. Never raises for what a bundle holds."""
+    """Ask everything; the bundle is good when every finding is. Never raises for what a bundle holds.
+
+    Raises:
+        NetslimError: a package is missing without which nothing can be told.
+    """
     place = Path(folder)
+    if absent := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        raise NetslimError(f"needs {', '.join(absent)}: pip install 'netslim[export]'", field="verify")
     questions: list[tuple[str, Callable[[Path], str]]] = [
         ("names", _names),
         ("checksums", _checksums),

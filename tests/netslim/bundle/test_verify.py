@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import random
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from safetensors.numpy import load_file, save_file
 
 from netslim.bundle.layout import LIMITS, SUMS, seal
 from netslim.bundle.verify import Finding, verify
+from netslim.errors import NetslimError
 
 
 def verdict(folder: Path) -> tuple[bool, str]:
@@ -33,6 +36,21 @@ def test_what_the_pipeline_makes_is_good(made: Path) -> None:
     # The list is what coreutils read, too.
     checked = subprocess.run(["sha256sum", "--check", "--strict", SUMS], cwd=made, capture_output=True)
     assert checked.returncode == 0
+
+
+@pytest.mark.parametrize("module", ["verify", "probe", "bench", "publish", "triton"])
+def test_nothing_that_reads_a_bundle_loads_torch(module: str) -> None:
+    code = f"import netslim.bundle.{module}, sys; assert not {{'torch', 'mlflow', 'kfp'}} & {{*sys.modules}}"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_its_packages_nothing_is_said_of_the_bundle(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnx" else find(name))
+    with pytest.raises(NetslimError, match=r"verify: needs onnx: pip install 'netslim\[export\]'"):
+        verify(made)
 
 
 def edit_json(name: str, change: Callable[[dict], None]) -> Callable[[Path], None]:

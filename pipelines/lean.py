@@ -1,16 +1,21 @@
 """Leaves out of a compiled pipeline what only its reader needs, because a cluster stores each step often.
 
-A step's definition and source end up four to six times in the one object that is the run, and that object has
-a limit (pipelines.footprint). What goes: descriptions of the steps' inputs, which the READMEs keep, and the
-pipeline's own inputs too; docstrings; and defaults of inputs that are always given.
+A step's definition and command end up four to six times in the one object that is the run, and that object
+has a limit (pipelines.footprint). What goes: descriptions of the steps' inputs, which the READMEs keep, and
+the pipeline's own inputs too; defaults of inputs that are always given; and the steps' source, since the same
+function is in the step's image (components.step). The image's tag stays for the cache to tell versions apart.
 """
 
 from __future__ import annotations
 
-import ast
 from typing import Any
 
 __all__ = ["make_lean"]
+
+START = """d=$(mktemp -d)
+printf %s "$0" > $d/step.py
+_KFP_RUNTIME=true python3 -m kfp.dsl.executor_main --component_module_path $d/step.py "$@"
+"""
 
 
 def make_lean(ir: dict[str, Any]) -> None:
@@ -19,9 +24,9 @@ def make_lean(ir: dict[str, Any]) -> None:
         for task in group.get("dag", {}).get("tasks", {}).values():
             _trim_inputs(ir["components"][task["componentRef"]["name"]], task.get("inputs", {}))
     for executor in ir["deploymentSpec"]["executors"].values():
-        command = executor.get("container", {}).get("command", [])
-        if any("kfp.dsl.executor_main" in part for part in command):
-            command[-1] = _without_docstrings(command[-1])
+        container = executor["container"]
+        name = container["args"][-1]
+        container["command"] = ["sh", "-ec", START, f"from components.{name}.component import {name}"]
 
 
 def _trim_inputs(component: dict[str, Any], given: dict[str, Any]) -> None:
@@ -33,11 +38,3 @@ def _trim_inputs(component: dict[str, Any], given: dict[str, Any]) -> None:
                 if definitions == "inputDefinitions" and name in given.get(kind, {}):
                     definition.pop("defaultValue", None)
                     definition.pop("isOptional", None)
-
-
-def _without_docstrings(source: str) -> str:
-    module = ast.parse(source)
-    for node in ast.walk(module):
-        if isinstance(node, ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return f"\n{ast.unparse(module)}\n"

@@ -53,7 +53,7 @@ def test_steps_know_nothing_of_each_other() -> None:
         if file.name == "component.py":
             own = f"components.{file.parent.name}"
             others = {name for name in imports(file) if name.startswith("components.")}
-            assert others <= {"components.images", own}, file
+            assert others <= {"components.step", own}, file
 
 
 def test_only_tracking_talks_to_mlflow() -> None:

@@ -4,10 +4,10 @@ from typing import Optional
 
 from kfp import dsl
 
-from components.images import image
+from components.step import step
 
 
-@dsl.component(base_image=image("export"), install_kfp_package=False)
+@step("export")
 def evaluate(
     dataset: dsl.Input[dsl.Dataset],
     onnx: dsl.Input[dsl.Model],

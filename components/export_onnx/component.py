@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components.images import image
+from components.step import step
 
 
-@dsl.component(base_image=image("export"), install_kfp_package=False)
+@step("export")
 def export_onnx(
     dataset: dsl.Input[dsl.Dataset],
     start: dsl.Input[dsl.Model],

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components.images import image
+from components.step import step
 
 
-@dsl.component(base_image=image("data"), install_kfp_package=False)
+@step("data")
 def prepare_data(
     dataset: dsl.Output[dsl.Dataset],
     name: str = "digits",

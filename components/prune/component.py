@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from components.images import image
+from components.step import step
 
 
-@dsl.component(base_image=image("train"), install_kfp_package=False)
+@step("train")
 def prune(
     dataset: dsl.Input[dsl.Dataset],
     start: dsl.Input[dsl.Model],

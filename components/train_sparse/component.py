@@ -4,10 +4,10 @@ from typing import Optional
 
 from kfp import dsl
 
-from components.images import image
+from components.step import step
 
 
-@dsl.component(base_image=image("train"), install_kfp_package=False)
+@step("train")
 def train_sparse(
     dataset: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],

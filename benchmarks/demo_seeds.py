@@ -43,19 +43,19 @@ def demo(dataset: Path, seed: int) -> dict[str, Any]:
     begun = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
 
-        def at(name: str, index: int) -> tuple[Path, Path]:
-            return Path(folder, str(index), name, "model"), Path(folder, str(index), name, "evidence.json")
+        def at(name: str, index: int) -> Path:
+            return Path(folder, str(index), name, "model")
 
         wide = at("train", 0)
-        base = train_step("base", dataset, *wide, architecture="vgg-digits", pass_index=0, **shared)
+        base = train_step("base", dataset, wide, architecture="vgg-digits", pass_index=0, **shared)
         start, passes = None, []
         for index in range(1, PASSES + 1):
             trained, pruned, tuned = (at(name, index) for name in ("train", "prune", "tune"))
             fresh = {"start": start} if start else {"architecture": "vgg-digits"}
-            before = train_step("sparse", dataset, *trained, pass_index=index, **fresh, **shared)
-            cut = prune_step(dataset, trained[0], *pruned, pass_index=index, **PRUNING)
+            before = train_step("sparse", dataset, trained, pass_index=index, **fresh, **shared)
+            cut = prune_step(dataset, trained, pruned, pass_index=index, **PRUNING)
             after = train_step(
-                "fine_tune", dataset, *tuned, start=pruned[0], teacher=wide[0], pass_index=index, **shared
+                "fine_tune", dataset, tuned, start=pruned, teacher=wide, pass_index=index, **shared
             )
             if index == 1:
                 params, macs = cut["params_before"], cut["macs_before"]
@@ -68,7 +68,7 @@ def demo(dataset: Path, seed: int) -> dict[str, Any]:
                     "flops": macs / cut["macs"],
                 }
             )
-            start = tuned[0]
+            start = tuned
     return {"seed": seed, "base": base["error"], "passes": passes, "seconds": time.process_time() - begun}
 
 

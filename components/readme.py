@@ -71,7 +71,7 @@ def outputs_described(docstring: str) -> dict[str, str]:
     from docstring_parser import parse
 
     parsed = parse(docstring)
-    described = {item.arg_name: item.description or "" for item in parsed.params}
+    described = {item.arg_name: " ".join((item.description or "").split()) for item in parsed.params}
     if parsed.returns:
         described["Output"] = parsed.returns.description or ""
     return described

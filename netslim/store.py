@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -39,7 +40,12 @@ class StoredModel:
 
 
 def save_model(
-    directory: str | os.PathLike[str], model: nn.Module, architecture: Architecture, plan: Plan
+    directory: str | os.PathLike[str],
+    model: nn.Module,
+    architecture: Architecture,
+    plan: Plan,
+    *,
+    beside: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Write the artifact; `directory` appears whole or not at all, and the model is not changed.
 
@@ -47,6 +53,7 @@ def save_model(
         model: the slim network, on any device.
         architecture: builds the wide network that it came from.
         plan: the composed plan from wide to slim; `Plan.empty()` for a wide network.
+        beside: JSON documents by file name, to lie in the same folder; `load_model` does not look at them.
 
     Raises:
         ModelError: the model's state holds something else than tensors.
@@ -63,6 +70,8 @@ def save_model(
             "sha256": sha256(draft / WEIGHTS),
         }
         write_json(draft / DESCRIPTION, description)
+        for name, document in beside.items():
+            write_json(draft / name, document)
 
 
 def load_model(directory: str | os.PathLike[str]) -> StoredModel:

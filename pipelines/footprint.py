@@ -20,8 +20,8 @@ LIMIT = 1024 * 1024
 
 # What is known only when the pipeline runs, at the length it usually has.
 UUID = "00000000-0000-0000-0000-000000000000"
-URI = f"s3://a-bucket/pipelines/network-slimming/{UUID}/pass 2: train sparse/{UUID}/evidence"
-METADATA = {"display_name": "evidence", "error": 1.2345678, "zero_share": 0.512345, "params": 123456.0}
+URI = f"s3://a-bucket/pipelines/network-slimming/{UUID}/pass 2: train sparse/{UUID}/model"
+METADATA = {"display_name": "model", "error": 1.2345678, "channels": 1234.0, "params": 123456.0}
 NODE = 600  # bytes of one node's state beside its parameters: names, phase, times, children
 TEMPLATE = 1200  # bytes of a task in its template: arguments, dependencies, conditions
 FIXED = 20_000  # bytes of KFP's own templates, labels and annotations

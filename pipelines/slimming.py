@@ -66,34 +66,32 @@ def build(max_passes: int = 3, *, baseline: bool = True, place: Place = anywhere
         experiment: str = "netslim/digits",
     ) -> None:
         def train(pass_index: int, recipe: Any, stage: str, start: Any = None) -> Any:
-            inputs = {} if start is None else {"start": start}
+            fresh = {"architecture": model, "architecture_args": model_args}
             trained = train_sparse(
                 dataset=data.output,
-                architecture=model,
-                architecture_args=model_args,
                 stage=stage,
                 preset=preset,
                 recipe=recipe,
                 seed=seed,
                 pass_index=pass_index,
                 experiment=experiment,
-                **inputs,
+                **(fresh if start is None else {"start": start}),
             )
             what = "train" if stage == "base" else "train sparse"
             return place(trained).set_display_name(title(pass_index, what))
 
-        def measure(pass_index: int, network: Any, **evidence: Any) -> Any:
+        def measure(pass_index: int, network: Any, ledger: Any = None) -> Any:
+            previous = {} if ledger is None else {"previous": ledger}
             exported = export_onnx(dataset=data.output, start=network, pass_index=pass_index)
             place(exported).set_display_name(title(pass_index, "export ONNX"))
             measured = evaluate(
                 dataset=data.output,
-                onnx=exported.outputs["onnx"],
-                exported=exported.outputs["evidence"],
+                onnx=exported.output,
                 pass_index=pass_index,
                 passes=passes,
                 max_loss=max_loss,
                 experiment=experiment,
-                **evidence,
+                **previous,
             )
             # It measures time, logs and decides: none of these may come from an earlier run.
             return place(measured).set_display_name(title(pass_index, "evaluate")).set_caching_options(False)
@@ -102,7 +100,7 @@ def build(max_passes: int = 3, *, baseline: bool = True, place: Place = anywhere
             trained = train(pass_index, sparse, "sparse", start)
             pruned = prune(
                 dataset=data.output,
-                start=trained.outputs["model"],
+                start=trained.output,
                 percent=percent,
                 target=target,
                 scope=scope,
@@ -115,7 +113,7 @@ def build(max_passes: int = 3, *, baseline: bool = True, place: Place = anywhere
             place(pruned).set_display_name(title(pass_index, "prune"))
             tuned = fine_tune(
                 dataset=data.output,
-                start=pruned.outputs["model"],
+                start=pruned.output,
                 preset=preset,
                 recipe=tune,
                 seed=seed,
@@ -124,17 +122,10 @@ def build(max_passes: int = 3, *, baseline: bool = True, place: Place = anywhere
                 **teacher,
             )
             place(tuned).set_display_name(title(pass_index, "fine-tune"))
-            measured = measure(
-                pass_index,
-                tuned.outputs["model"],
-                trained=trained.outputs["evidence"],
-                pruned=pruned.outputs["evidence"],
-                tuned=tuned.outputs["evidence"],
-                **({} if ledger is None else {"previous": ledger}),
-            )
+            measured = measure(pass_index, tuned.output, ledger)
             if pass_index < max_passes:
                 with dsl.If(measured.outputs["Output"] == True, name=f"pass-{pass_index + 1}"):  # noqa: E712
-                    one_pass(pass_index + 1, tuned.outputs["model"], measured.outputs["ledger"], teacher)
+                    one_pass(pass_index + 1, tuned.output, measured.outputs["ledger"], teacher)
 
         ending = place(finish(experiment=experiment)).set_display_name("finish").set_caching_options(False)
         with dsl.ExitHandler(ending, name="slimming"):
@@ -151,8 +142,8 @@ def build(max_passes: int = 3, *, baseline: bool = True, place: Place = anywhere
             ledger, teacher = None, {}
             if baseline:
                 wide = train(0, base, "base")
-                teacher = {"teacher": wide.outputs["model"]}
-                ledger = measure(0, wide.outputs["model"], trained=wide.outputs["evidence"]).outputs["ledger"]
+                teacher = {"teacher": wide.output}
+                ledger = measure(0, wide.output).outputs["ledger"]
             one_pass(1, None, ledger, teacher)
 
     return slimming

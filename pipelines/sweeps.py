@@ -173,7 +173,7 @@ def _prune_and_measure(
     """What follows sparse training at one point of a sweep."""
     pruned = prune(
         dataset=data.output,
-        start=trained.outputs["model"],
+        start=trained.output,
         percent=percent,
         scope=scope,
         policy=policy,
@@ -183,22 +183,18 @@ def _prune_and_measure(
     place(pruned).set_display_name("prune")
     tuned = fine_tune(
         dataset=data.output,
-        start=pruned.outputs["model"],
+        start=pruned.output,
         preset=preset,
         recipe=tune,
         seed=seed,
         experiment=experiment,
     )
     place(tuned).set_display_name("fine-tune")
-    exported = export_onnx(dataset=data.output, start=tuned.outputs["model"], pass_index=1)
+    exported = export_onnx(dataset=data.output, start=tuned.output, pass_index=1)
     place(exported).set_display_name("export ONNX")
     measured = evaluate(
         dataset=data.output,
-        onnx=exported.outputs["onnx"],
-        exported=exported.outputs["evidence"],
-        trained=trained.outputs["evidence"],
-        pruned=pruned.outputs["evidence"],
-        tuned=tuned.outputs["evidence"],
+        onnx=exported.output,
         pass_index=1,
         passes=1,
         experiment=experiment,

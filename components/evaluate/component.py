@@ -11,12 +11,8 @@ from components.step import step
 def evaluate(
     dataset: dsl.Input[dsl.Dataset],
     onnx: dsl.Input[dsl.Model],
-    exported: dsl.Input[dsl.Metrics],
-    trained: dsl.Input[dsl.Metrics],
     ledger: dsl.Output[dsl.Metrics],
     bundle: dsl.Output[dsl.Model],
-    pruned: Optional[dsl.Input[dsl.Metrics]] = None,
-    tuned: Optional[dsl.Input[dsl.Metrics]] = None,
     previous: Optional[dsl.Input[dsl.Metrics]] = None,
     pass_index: int = 0,
     passes: int = 3,
@@ -28,13 +24,9 @@ def evaluate(
 
     Args:
         dataset: a packed dataset.
-        onnx: the exported model.
-        exported: evidence of export_onnx.
-        trained: evidence of train_sparse.
+        onnx: the exported model, with the evidence of its pass.
         ledger: the rows of all passes so far.
         bundle: the model with all that its users need, as `netslim verify` checks it.
-        pruned: evidence of prune; absent for the baseline.
-        tuned: evidence of fine_tune; absent for the baseline.
         previous: the ledger of the pass before.
         pass_index: which slimming pass this is; 0 is the baseline.
         passes: how many passes the user asked for.
@@ -53,10 +45,6 @@ def evaluate(
         onnx.path,
         ledger.path,
         bundle.path,
-        exported=exported.path,
-        trained=trained.path,
-        pruned=pruned.path if pruned else None,
-        tuned=tuned.path if tuned else None,
         previous=previous.path if previous else None,
         pass_index=int(pass_index),
         passes=int(passes),

@@ -10,7 +10,6 @@ def export_onnx(
     dataset: dsl.Input[dsl.Dataset],
     start: dsl.Input[dsl.Model],
     onnx: dsl.Output[dsl.Model],
-    evidence: dsl.Output[dsl.Metrics],
     pass_index: int = 0,
 ) -> None:
     """Export one self-contained ONNX file, checked, with parity at batch 1, 2 and 7.
@@ -18,13 +17,11 @@ def export_onnx(
     Args:
         dataset: a packed dataset: its classes and normalisation go into the file's metadata.
         start: the network to export.
-        onnx: a folder with model.onnx, and what follows from it alone: labels, samples, int8.
-        evidence: the model's costs and the parity found.
+        onnx: model.onnx, what follows from it alone (labels, samples, int8), and the evidence of its pass.
         pass_index: which slimming pass this is; 0 is the baseline.
     """
     from netslim.steps.export import export_step
     from netslim.steps.shell import as_step
 
-    evidence.metadata.update(
-        as_step(export_step)(dataset.path, start.path, onnx.path, evidence.path, pass_index=int(pass_index))
-    )
+    found = as_step(export_step)(dataset.path, start.path, onnx.path, pass_index=int(pass_index))
+    onnx.metadata.update(bytes=found["bytes"], params=found["params"], flops=found["flops"])

@@ -12,7 +12,6 @@ def fine_tune(
     dataset: dsl.Input[dsl.Dataset],
     start: dsl.Input[dsl.Model],
     model: dsl.Output[dsl.Model],
-    evidence: dsl.Output[dsl.Metrics],
     teacher: Optional[dsl.Input[dsl.Model]] = None,
     preset: str = "digits",
     recipe: dict = {},
@@ -25,8 +24,7 @@ def fine_tune(
     Args:
         dataset: a packed dataset.
         start: the pruned network.
-        model: the fine-tuned network.
-        evidence: its error and training curve.
+        model: the fine-tuned network; its error and training curve join its evidence.
         teacher: the network to distil from, when the recipe's `distill` is above 0.
         preset: the training recipe's name.
         recipe: what to change in the recipe, such as {"epochs": 20}.
@@ -41,7 +39,6 @@ def fine_tune(
         "fine_tune",
         dataset.path,
         model.path,
-        evidence.path,
         start=start.path,
         teacher=teacher.path if teacher else None,
         preset=preset,
@@ -50,4 +47,4 @@ def fine_tune(
         pass_index=int(pass_index),
         experiment=experiment,
     )
-    evidence.metadata.update(found)
+    model.metadata.update(error=found["error"])

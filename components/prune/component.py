@@ -10,7 +10,6 @@ def prune(
     dataset: dsl.Input[dsl.Dataset],
     start: dsl.Input[dsl.Model],
     model: dsl.Output[dsl.Model],
-    evidence: dsl.Output[dsl.Metrics],
     percent: str = "0.5",
     target: dict = {},
     scope: str = "global",
@@ -26,8 +25,7 @@ def prune(
     Args:
         dataset: a packed dataset, to measure the error right after pruning.
         start: the sparsely trained network.
-        model: the pruned network, with the plan that rebuilds it.
-        evidence: per layer what was there, wanted and done, and why; costs before and after.
+        model: the pruned network and the plan that rebuilds it; its evidence says what went where, and why.
         percent: share of all channels to prune, such as 0.5, or `dead` for just those at zero.
         target: a budget instead of a percent, such as {"flops": 0.5}.
         scope: `global` ranks all channels together, `layer` prunes the same percent of each layer.
@@ -45,7 +43,6 @@ def prune(
         dataset.path,
         start.path,
         model.path,
-        evidence.path,
         percent=percent,
         target=target,
         scope=scope,
@@ -56,4 +53,4 @@ def prune(
         compensate=compensate,
         pass_index=int(pass_index),
     )
-    evidence.metadata.update(found)
+    model.metadata.update(error=found["error_pruned"], channels=found["channels"], params=found["params"])

@@ -11,7 +11,6 @@ from components.step import step
 def train_sparse(
     dataset: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
-    evidence: dsl.Output[dsl.Metrics],
     start: Optional[dsl.Input[dsl.Model]] = None,
     architecture: str = "vgg-digits",
     architecture_args: dict = {},
@@ -26,8 +25,7 @@ def train_sparse(
 
     Args:
         dataset: a packed dataset.
-        model: the trained network.
-        evidence: its error, sparsity and training curve.
+        model: the trained network, with its error, sparsity and training curve as evidence.
         start: the network to go on from; without it a fresh one is made.
         architecture: a name, any torchvision classifier, or package.module:factory. Used without `start`.
         architecture_args: keyword arguments of the architecture.
@@ -45,7 +43,6 @@ def train_sparse(
         stage,
         dataset.path,
         model.path,
-        evidence.path,
         start=start.path if start else None,
         architecture=architecture,
         architecture_args=architecture_args,
@@ -55,4 +52,4 @@ def train_sparse(
         pass_index=int(pass_index),
         experiment=experiment,
     )
-    evidence.metadata.update(found)
+    model.metadata.update(error=found["error"], zero_share=found["zero_share"])

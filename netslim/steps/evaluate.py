@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from netslim import data, measure, progress, tracking
 from netslim.bundle.complete import complete
 from netslim.bundle.layout import MODEL
+from netslim.errors import DataError
 from netslim.layer_report import LayerRow
 from netslim.ledger import Histogram, Ledger, Row, Size, decide
 from netslim.steps.evidence import Evidence, read_evidence
@@ -32,10 +33,6 @@ def evaluate_step(
     ledger: Path_,
     bundle: Path_,
     *,
-    exported: Path_,
-    trained: Path_,
-    pruned: Path_ | None = None,
-    tuned: Path_ | None = None,
     previous: Path_ | None = None,
     pass_index: int,
     passes: int,
@@ -46,20 +43,25 @@ def evaluate_step(
     """Measure `onnx`/model.onnx on the test split with onnxruntime, write the ledger and the pass's bundle.
 
     Args:
-        exported, trained, pruned, tuned: evidence of the pass's steps; the baseline has no last two.
+        onnx: what export_onnx wrote, with the evidence of the pass's steps.
         previous: the ledger of the pass before.
         point: `lambda` or `percent` when this is a point of that sweep and not a pass.
 
     Returns:
         Whether to go on, and the row's plain numbers.
+
+    Raises:
+        DataError: `onnx` does not carry the evidence of its training.
     """
     packed = data.open_dataset(dataset)
     file = Path(onnx) / MODEL
-    steps = {
-        name: read_evidence(path)
-        for name, path in {"export": exported, "train": trained, "prune": pruned, "tune": tuned}.items()
-        if path is not None
-    }
+    steps = read_evidence(onnx)
+    if not {"train", "export"} <= steps.keys():
+        remedy = "Export a network that the training steps made"
+        told = ", ".join(steps) or "no step"
+        raise DataError(
+            f"carries evidence of {told}, not of train and export", field=str(onnx), remedy=remedy
+        )
     with progress.bar("measuring", 3) as bar:
         error = measure.error(file, packed.split("test"), packed.info)
         # What to go on with is not decided on test images where others are held out.

@@ -1,22 +1,25 @@
-"""Evidence: what one step has to say about its work, one JSON file beside what it made.
+"""Evidence: what each step has to say about its work, in one JSON file within what it made.
 
-`facts` are the step's findings (numbers, tables), `history` is the training curve with its own timestamps.
-Evidence travels with the artifacts, so a cached step still testifies: `evaluate` reads it and completes in
-MLflow whatever the step itself could not log.
+`facts` are a step's findings (numbers, tables), `history` is the training curve with its own timestamps.
+A network carries the evidence of every step of its pass, each step adding its own, so a cached step still
+testifies: `evaluate` reads all of it and completes in MLflow whatever a step itself could not log.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from netslim.errors import DataError
-from netslim.files import read_json, write_json
+from netslim.files import read_json
 
-__all__ = ["Evidence", "read_evidence", "read_history", "write_evidence"]
+__all__ = ["Evidence", "as_files", "read_evidence", "read_history"]
+
+FILE = "evidence.json"
 
 
 @dataclass(frozen=True)
@@ -35,21 +38,24 @@ class Evidence:
         }
 
 
-def write_evidence(path: str | os.PathLike[str], evidence: Evidence) -> Evidence:
-    write_json(path, {"facts": evidence.facts, "history": evidence.history})
-    return evidence
+def as_files(steps: Mapping[str, Evidence]) -> dict[str, Any]:
+    """JSON documents by file name, from the evidence of each step by its name: train, prune, tune, export."""
+    return {FILE: {name: {"facts": found.facts, "history": found.history} for name, found in steps.items()}}
 
 
-def read_evidence(path: str | os.PathLike[str]) -> Evidence:
-    """Read what another step wrote.
+def read_evidence(folder: str | os.PathLike[str]) -> dict[str, Evidence]:
+    """The evidence that lies in an artifact, by step; none in a network that no step of ours made.
 
     Raises:
-        DataError: the file is missing, truncated, or not evidence.
+        DataError: the file is truncated, or not evidence.
     """
-    content = read_json(path)
-    if not isinstance(content, dict) or set(content) != {"facts", "history"}:
-        raise DataError("this is not a step's evidence", field=str(path), remedy="Run the step again")
-    return Evidence(content["facts"], content["history"])
+    path = Path(folder, FILE)
+    content = read_json(path) if path.exists() else {}
+    if not isinstance(content, dict) or any(
+        not isinstance(found, dict) or set(found) != {"facts", "history"} for found in content.values()
+    ):
+        raise DataError("this is not the evidence of steps", field=str(path), remedy="Run the step again")
+    return {name: Evidence(found["facts"], found["history"]) for name, found in content.items()}
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:

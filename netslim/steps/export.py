@@ -15,8 +15,8 @@ from netslim.bundle.layout import MODEL
 from netslim.bundle.preproc import write_preproc
 from netslim.bundle.static import SAMPLE_IMAGES, write_samples, write_static
 from netslim.export import export_onnx
-from netslim.files import atomic_directory
-from netslim.steps.evidence import Evidence, write_evidence
+from netslim.files import atomic_directory, write_json
+from netslim.steps.evidence import Evidence, as_files, read_evidence
 
 __all__ = ["export_step"]
 
@@ -25,11 +25,10 @@ def export_step(
     dataset: str | os.PathLike[str],
     start: str | os.PathLike[str],
     onnx: str | os.PathLike[str],
-    evidence: str | os.PathLike[str],
     *,
     pass_index: int,
 ) -> dict[str, float]:
-    """Write `onnx`/model.onnx and what follows from it, from the model artifact `start`, and the evidence.
+    """Write `onnx`/model.onnx and what follows from it, from the model artifact `start`, with the evidence.
 
     Returns:
         The evidence's plain numbers.
@@ -62,14 +61,18 @@ def export_step(
         write_samples(folder, pixels, logits.numpy(), info)
         bar.advance()
         int8 = quantise(folder, packed)
+        facts: dict[str, Any] = {
+            "channels": cost.channels,
+            "params": cost.params,
+            "macs": cost.macs,
+            "flops": cost.flops,
+            "layer_macs": {layer.name: layer.macs for layer in cost.layers if layer.macs},
+            "int8": int8.to_json(),
+            **{name: value for name, value in report.to_json().items() if name not in ("path", "params")},
+        }
+        testimony = Evidence(facts)
+        known = {**read_evidence(start), "export": testimony}
+        for name, document in as_files(known).items():
+            write_json(folder / name, document)
         bar.advance()
-    facts: dict[str, Any] = {
-        "channels": cost.channels,
-        "params": cost.params,
-        "macs": cost.macs,
-        "flops": cost.flops,
-        "layer_macs": {layer.name: layer.macs for layer in cost.layers if layer.macs},
-        "int8": int8.to_json(),
-        **{name: value for name, value in report.to_json().items() if name not in ("path", "params")},
-    }
-    return write_evidence(evidence, Evidence(facts)).numbers()
+    return testimony.numbers()

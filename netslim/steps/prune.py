@@ -12,7 +12,7 @@ from netslim import data, progress, store
 from netslim.batches import InMemory
 from netslim.evaluation import evaluate
 from netslim.sparsity import NEAR_ZERO
-from netslim.steps.evidence import Evidence, write_evidence
+from netslim.steps.evidence import Evidence, as_files, read_evidence
 from netslim.streaming import Streamed
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ def prune_step(
     dataset: str | os.PathLike[str],
     start: str | os.PathLike[str],
     model: str | os.PathLike[str],
-    evidence: str | os.PathLike[str],
     *,
     percent: str,
     target: Mapping[str, float],
@@ -44,7 +43,7 @@ def prune_step(
     compensate: bool,
     pass_index: int,
 ) -> dict[str, float]:
-    """Prune the model artifact `start` and write the narrower model and the evidence.
+    """Prune the model artifact `start` and write the narrower model with its evidence.
 
     `percent` is a number or `dead`; it is ignored when `target` names a budget.
 
@@ -79,10 +78,12 @@ def prune_step(
         bar.advance()
         error = evaluate(result.model, packed.split("test"), packed.info)
         bar.advance(error=error)
-    store.save_model(model, result.model, wide.architecture, wide.plan.then(result.plan))
     settings = {"percent": percent, "target": dict(target), "scope": scope, "policy": policy}
     facts = {"settings": settings, "recalibrated": recalibrate, **_facts(result, error)}
-    return write_evidence(evidence, Evidence(facts)).numbers()
+    testimony = Evidence(facts)
+    beside = as_files({**read_evidence(start), "prune": testimony})
+    store.save_model(model, result.model, wide.architecture, wide.plan.then(result.plan), beside=beside)
+    return testimony.numbers()
 
 
 def _training_images(packed: PackedDataset) -> Iterator[Tensor]:

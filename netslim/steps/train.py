@@ -13,7 +13,7 @@ from netslim import data, models, presets, sparsity, store, tracking
 from netslim.plan import Plan
 from netslim.recipe import Recipe
 from netslim.steps.accelerator import check_gpus
-from netslim.steps.evidence import Evidence, write_evidence
+from netslim.steps.evidence import Evidence, as_files, read_evidence
 from netslim.train import TrainResult, train
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ def train_step(
     stage: str,
     dataset: str | os.PathLike[str],
     model: str | os.PathLike[str],
-    evidence: str | os.PathLike[str],
     *,
     start: str | os.PathLike[str] | None = None,
     teacher: str | os.PathLike[str] | None = None,
@@ -40,7 +39,7 @@ def train_step(
     pass_index: int,
     experiment: str = "",
 ) -> dict[str, float]:
-    """Train, and write the model and the evidence.
+    """Train, and write the model with its evidence.
 
     Checkpoints lie beside the model while it trains, so that a retry of this step in the same place continues
     where the last try was killed.
@@ -76,10 +75,13 @@ def train_step(
             checkpoint_dir=checkpoints,
             title=TITLES[stage],
         )
-    store.save_model(model, found.model, found.architecture, found.plan)
-    return write_evidence(
-        evidence, Evidence(_facts(stage, recipe, seed, result, found, packed.info), list(result.history))
-    ).numbers()
+    testimony = Evidence(_facts(stage, recipe, seed, result, found, packed.info), list(result.history))
+    if start and stage == "fine_tune":
+        known = {**read_evidence(start), "tune": testimony}
+    else:  # a new pass begins
+        known = {"train": testimony}
+    store.save_model(model, found.model, found.architecture, found.plan, beside=as_files(known))
+    return testimony.numbers()
 
 
 def _start(

@@ -20,8 +20,6 @@ from pipelines.platform import on
 from pipelines.profiles import load
 from pipelines.slimming import MAX_PASSES, build
 
-ETCD = 1536 * 1024
-
 
 def documents(folder: Path, passes: int) -> tuple[dict[str, Any], dict[str, Any]]:
     path = folder / "ir.yaml"
@@ -30,12 +28,8 @@ def documents(folder: Path, passes: int) -> tuple[dict[str, Any], dict[str, Any]
     return ir, platform
 
 
-def test_four_passes_stay_below_what_argo_packs(tmp_path: Path) -> None:
-    assert footprint(*documents(tmp_path, 4)) < LIMIT
-
-
-def test_the_longest_pipeline_stays_below_what_etcd_takes(tmp_path: Path) -> None:
-    assert footprint(*documents(tmp_path, MAX_PASSES)) < 0.9 * ETCD
+def test_the_longest_pipeline_stays_below_what_argo_packs(tmp_path: Path) -> None:
+    assert footprint(*documents(tmp_path, MAX_PASSES)) < LIMIT
 
 
 def test_no_argument_of_a_step_comes_near_the_limit(tmp_path: Path) -> None:

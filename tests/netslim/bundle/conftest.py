@@ -36,8 +36,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
             torch.nn.init.uniform_(layer.weight, 0.2, 1)
     pruned = netslim.prune(wide, torch.zeros(1, 1, 8, 8), percent=0.5)
     store.save_model(folder / "model", pruned.model, architecture, pruned.plan)
-    export_step(dataset, folder / "model", folder / "onnx", folder / "evidence.json", pass_index=1)
-    facts = read_evidence(folder / "evidence.json").facts
+    export_step(dataset, folder / "model", folder / "onnx", pass_index=1)
+    facts = read_evidence(folder / "onnx")["export"].facts
     row = Row(
         index=1,
         error=90.0,

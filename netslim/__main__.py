@@ -40,7 +40,7 @@ class Commands(click.Group):
         return {point.name: point for point in entry_points(group="netslim.commands")}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        order = ["run", "show", "verify", "bench", "publish", "sweep", "submit", "compile", "doctor"]
+        order = ["run", "show", "verify", "bench", "sign", "publish", "sweep", "submit", "compile", "doctor"]
         return sorted(self._found(), key=lambda name: (order.index(name) if name in order else 99, name))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:

@@ -22,6 +22,7 @@ __all__ = [
     "PREPROC",
     "SAMPLES",
     "SIGNATURE",
+    "SIGNED",
     "SLIMMING",
     "SUMS",
     "listed",
@@ -32,6 +33,7 @@ __all__ = [
 MODEL, PREPROC, INT8 = "model.onnx", "model.preproc.onnx", "model.int8.onnx"
 LABELS, SIGNATURE, SLIMMING, SAMPLES = "labels.txt", "signature.json", "slimming.json", "samples.safetensors"
 METRICS, LATENCY, CARD, SUMS = "metrics.json", "latency.json", "README.md", "SHA256SUMS"
+SIGNED = "model.sig"
 
 TEXT, WEIGHTS = 16 << 20, 2 << 30  # bytes; one ONNX file without external data cannot exceed 2 GiB
 LIMITS = {
@@ -41,10 +43,13 @@ LIMITS = {
     SAMPLES: 256 << 20,
     **dict.fromkeys((LABELS, SIGNATURE, SLIMMING, METRICS, LATENCY, CARD), TEXT),
     SUMS: 1 << 16,
+    SIGNED: 1 << 20,
 }
 """Every file that a bundle may have, and the most bytes of it that are ever read."""
 
 OPTIONAL = {PREPROC, INT8}
+UNLISTED = {SUMS, SIGNED}
+"""What cannot be in the list of checksums: itself, and the signature, which covers it."""
 FOREIGN = {"MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", "registered_model_meta"}
 """Files that MLflow lays beside a bundle's own; nobody vouches for them and nothing of ours reads them."""
 
@@ -53,7 +58,7 @@ _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 def seal(folder: Path) -> None:
     """Write SHA256SUMS over the bundle's files in `folder`, as `sha256sum --check` reads it."""
-    names = sorted(name for name in LIMITS if name != SUMS and (folder / name).is_file())
+    names = sorted(name for name in LIMITS if name not in UNLISTED and (folder / name).is_file())
     lines = [f"{sha256(folder / name)}  {name}\n" for name in names]
     with atomic_file(folder / SUMS) as draft:
         draft.write_text("".join(lines), encoding="utf-8")
@@ -78,12 +83,12 @@ def listed(folder: str | os.PathLike[str]) -> dict[str, str]:
         if found is None:
             raise _wrong(f"line {number} is not `checksum  name`")
         name = found[2]
-        if name not in LIMITS or name == SUMS:
+        if name not in LIMITS or name in UNLISTED:
             raise _wrong(f"line {number} names {name[:80]!r}, which no bundle has")
         if name in sums:
             raise _wrong(f"{name} is listed twice")
         sums[name] = found[1]
-    if absent := [name for name in LIMITS if name not in {*sums, *OPTIONAL, SUMS}]:
+    if absent := [name for name in LIMITS if name not in {*sums, *OPTIONAL, *UNLISTED}]:
         raise _wrong(f"{', '.join(absent)} not listed")
     return sums
 

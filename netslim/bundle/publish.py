@@ -7,11 +7,11 @@ import tempfile
 from pathlib import Path
 
 from netslim import s3
-from netslim.bundle.layout import SUMS, listed
+from netslim.bundle.layout import SIGNED, SUMS, listed
 from netslim.bundle.triton import triton_layout
 from netslim.bundle.verify import verify
 from netslim.errors import BundleError, StorageError
-from netslim.files import atomic_directory, sha256
+from netslim.files import atomic_directory, atomic_file, sha256
 
 __all__ = ["publish"]
 
@@ -44,7 +44,7 @@ def publish(bundle: Path, place: str, *, triton: str = "") -> bool:
         else:
             # Only what is listed: a folder that MLflow made holds files of its own.
             draft.mkdir()
-            for name in (*listed(bundle), SUMS):
+            for name in (*listed(bundle), *([SIGNED] if (bundle / SIGNED).exists() else []), SUMS):
                 shutil.copyfile(bundle / name, draft / name)
             last = mark = SUMS
         own = (draft / mark).read_bytes()
@@ -53,7 +53,7 @@ def publish(bundle: Path, place: str, *, triton: str = "") -> bool:
             remedy = "Publish each bundle to a folder of its own, such as one with its version"
             raise StorageError("another bundle is published there", field=place, remedy=remedy)
         if there is not None and _content(place, last) is not None:
-            return False
+            return _add_signature(draft, place)
         if s3.is_s3(place):
             s3.upload_tree(draft, place, last=last)
         elif triton:
@@ -61,6 +61,19 @@ def publish(bundle: Path, place: str, *, triton: str = "") -> bool:
         else:
             with atomic_directory(place) as folder:
                 shutil.copytree(draft, folder, dirs_exist_ok=True)
+    return True
+
+
+def _add_signature(draft: Path, place: str) -> bool:
+    """Put the draft's signature beside a bundle that was published without it, or with another."""
+    file = draft / SIGNED
+    if not file.exists() or _content(place, SIGNED) == file.read_bytes():
+        return False
+    if s3.is_s3(place):
+        s3.put_bytes(f"{place.rstrip('/')}/{SIGNED}", file.read_bytes())
+    else:
+        with atomic_file(Path(place, SIGNED)) as target:
+            shutil.copyfile(file, target)
     return True
 
 

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netslim.bundle.layout import FOREIGN, INT8, LIMITS, MODEL, PREPROC, SUMS, listed, regular
+from netslim.bundle.layout import FOREIGN, INT8, LIMITS, MODEL, PREPROC, UNLISTED, listed, regular
+from netslim.bundle.signing import check_signature
 from netslim.errors import BundleError, NetslimError
 from netslim.files import sha256
 
@@ -38,10 +39,14 @@ class Finding:
     told: str
 
 
-def verify(folder: str | os.PathLike[str]) -> list[Finding]:
+def verify(folder: str | os.PathLike[str], *, key: Path | None = None) -> list[Finding]:
     """Ask everything; the bundle is good when every finding is. Never raises for what a bundle holds.
 
+    Args:
+        key: the public key of who must have signed it; None asks nothing about a signature.
+
     Raises:
+        ConfigError: the key cannot be used.
         NetslimError: a package is missing without which nothing can be told.
     """
     place = Path(folder)
@@ -50,6 +55,7 @@ def verify(folder: str | os.PathLike[str]) -> list[Finding]:
     questions: list[tuple[str, Callable[[Path], str]]] = [
         ("names", _names),
         ("checksums", _checksums),
+        *([("signature", lambda place: check_signature(place, key))] if key else []),
         ("models", lambda place: _apart(place, "graphs")),
         ("contents", lambda place: _apart(place, "contents")),
         ("samples", lambda place: _apart(place, "samples")),
@@ -80,8 +86,10 @@ def _names(place: Path) -> str:
     for entry in os.scandir(place):
         if entry.name in FOREIGN and not entry.is_symlink() and entry.is_file():
             continue
-        if entry.name not in sums and entry.name != SUMS:
-            raise BundleError(f"{entry.name[:80]!r} is here, but not in {SUMS}", field="extra file")
+        if entry.name in UNLISTED:
+            regular(place, entry.name)
+        elif entry.name not in sums:
+            raise BundleError(f"{entry.name[:80]!r} is here, but not in SHA256SUMS", field="extra file")
     return f"{len(sums)} files, {total:,} bytes"
 
 

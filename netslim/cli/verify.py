@@ -11,7 +11,10 @@ __all__ = ["verify"]
 
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-def verify(bundle: Path) -> None:
+@click.option(
+    "--key", type=click.Path(path_type=Path), help="Public key of who must have signed it, a PEM file."
+)
+def verify(bundle: Path, key: Path | None) -> None:
     """Check BUNDLE, the folder of a model: checksums, structure, contents, and the results on its samples.
 
     Believes nothing that the bundle says, and runs its models in a process with limits. Exit code 0 when all
@@ -24,7 +27,7 @@ def verify(bundle: Path) -> None:
     from netslim.errors import BundleError
 
     console = Console()
-    findings = ask(bundle)
+    findings = ask(bundle, key=key)
     for found in findings:
         mark = {True: "[green]ok[/]", False: "[red]no[/]", None: "[dim]--[/]"}[found.good]
         console.print(f" {mark}  {found.what:<10} {escape(found.told)}", highlight=False, soft_wrap=True)

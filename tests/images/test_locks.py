@@ -16,7 +16,7 @@ from netslim.cli.doctor import CONSUMER, IMAGES, SERVER
 ROOT = Path(__file__).parents[2]
 LOCKS = ROOT / "images" / "requirements"
 CHAIN = ("torch-cuda", "data", "train", "export")
-EXTRAS_OF_NO_IMAGE = {"all", "bench", "dev", "docker"}
+EXTRAS_OF_NO_IMAGE = {"all", "bench", "dev", "docker", "sign"}
 
 
 def pins(name: str) -> dict[str, Version]:

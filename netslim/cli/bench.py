@@ -9,7 +9,7 @@ import click
 __all__ = ["bench"]
 
 
-@click.command()
+@click.command(short_help="Measure a bundle: time, memory, size.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
     "--against",

@@ -51,7 +51,7 @@ SERVER = ("mlflow", "psycopg2-binary", "boto3")
 Finding = tuple[bool | None, str, str]  # (good, optional-and-absent is None; what; detail)
 
 
-@click.command()
+@click.command(short_help="What is installed, can run, is reached?")
 @click.option(
     "--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="Also check that this MLflow server can be used."
 )

@@ -9,7 +9,7 @@ import click
 __all__ = ["publish"]
 
 
-@click.command()
+@click.command(short_help="Put a bundle where its users fetch it.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("place")
 @click.option("--triton", metavar="NAME", default="", help="Write Triton's layout of a model so called.")

@@ -9,7 +9,7 @@ import click
 __all__ = ["show"]
 
 
-@click.command()
+@click.command(short_help="Show a run's table again.")
 @click.argument("key", required=False)
 @click.option(
     "--dataset", default="digits", show_default=True, help="Runs over one dataset share an experiment."

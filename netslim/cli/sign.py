@@ -9,7 +9,7 @@ import click
 __all__ = ["sign"]
 
 
-@click.command()
+@click.command(short_help="Sign a bundle with your key.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--key", required=True, type=click.Path(path_type=Path), help="Your private key, a PEM file.")
 def sign(bundle: Path, key: Path) -> None:

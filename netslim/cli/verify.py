@@ -9,7 +9,7 @@ import click
 __all__ = ["verify"]
 
 
-@click.command()
+@click.command(short_help="Check a bundle: whole, and what it says?")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
     "--key", type=click.Path(path_type=Path), help="Public key of who must have signed it, a PEM file."

@@ -12,7 +12,7 @@ from pipelines.cli.options import platform_options
 __all__ = ["compile_"]
 
 
-@click.command("compile")
+@click.command("compile", short_help="Write the pipeline as KFP's YAML.")
 @click.option(
     "--output",
     "-o",

@@ -12,7 +12,7 @@ from pipelines.cli.options import config_from, run_options
 __all__ = ["run"]
 
 
-@click.command()
+@click.command(short_help="Slim a network on this machine.")
 @run_options
 def run(**options: Any) -> None:
     """Slim a network: the compiled pipeline, pass after pass, on this machine.

@@ -18,7 +18,7 @@ __all__ = ["submit"]
 CONNECTION = ("host", "namespace", "token", "token_file", "ca")
 
 
-@click.command()
+@click.command(short_help="Slim a network on a cluster.")
 @pipeline_options
 @platform_options
 @click.option("--host", envvar="KF_PIPELINES_ENDPOINT", required=True, help="Address of KFP's API.")

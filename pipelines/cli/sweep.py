@@ -33,7 +33,7 @@ SHARED = (
 )
 
 
-@click.group()
+@click.group(short_help="Compare strengths of L1, or percentages.")
 def sweep() -> None:
     """Compare strengths of the L1 term, or percentages of channels to prune."""
 

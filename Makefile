@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUNS := netslim-runs
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-zoo lint format readmes bench images images-offline lock e2e-docker manifests e2e-cluster clean
+.PHONY: help install demo test test-zoo test-browser lint format readmes bench images images-offline lock e2e-docker manifests e2e-cluster clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
@@ -39,7 +39,7 @@ readmes: $(VENV)/installed-dev  ## write the components' READMEs from their sign
 	$(BIN)/python -m components.readme
 
 test: lint  ## style, types, and every test but the long ones
-	$(BIN)/python -m pytest -m "not zoo and not docker and not cluster"
+	$(BIN)/python -m pytest -m "not zoo and not browser and not docker and not cluster"
 
 test-zoo: $(VENV)/installed-dev  ## every torchvision classifier with BatchNorm: pruned equals masked (long)
 	$(BIN)/python -m pytest -m zoo tests/netslim/test_zoo.py
@@ -57,6 +57,11 @@ images-offline: $(VENV)/installed  ## the same without an image registry: Debian
 lock: $(VENV)/installed  ## lock what the images install, from pyproject.toml and constraints.txt; VARIANT=cpu
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
 	PATH=$(BIN):$$PATH $(BIN)/python images/lock.py $(if $(VARIANT),--variant $(VARIANT))
+
+test-browser: $(VENV)/installed-dev  ## the report in a real browser, on a desk and on a phone
+	@command -v chromium > /dev/null || [ "$$(id -u)" != 0 ] || \
+		(apt-get update && apt-get install --yes --no-install-recommends chromium)
+	$(BIN)/python -m pytest -m browser tests/browser
 
 e2e-docker: $(VENV)/installed-dev  ## the whole pipeline in real containers; starts an engine if none runs
 	images/e2e.sh $(BIN)/python

@@ -192,9 +192,6 @@ def test_the_example_of_serving_follows_kserves_rules() -> None:
     assert Path(model["storageUri"]).suffix == "", "what looks like a suffix must be .onnx"
     assert model["securityContext"]["allowPrivilegeEscalation"] is False
     assert set(model["resources"]) == {"requests", "limits"}
-    triton = (ROOT / "serving" / "config.pbtxt").read_text()
-    from netslim.export import INPUT, OUTPUT
-
-    assert f'name: "{INPUT}"' in triton
-    assert f'name: "{OUTPUT}"' in triton
-    assert f'name: "{service["metadata"]["name"]}"' in triton
+    bucket_and_folder = model["storageUri"].partition("//")[2].partition("/")[2]
+    guide = (ROOT.parent / "docs" / "operate.md").read_text()
+    assert f"/{bucket_and_folder} --triton {service['metadata']['name']}\n" in guide, "what publish writes"

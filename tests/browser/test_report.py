@@ -1,0 +1,95 @@
+"""The report as people see it: in a browser, light and dark, on a desk and on a phone, without a network.
+
+Run by `make test-browser`. With NETSLIM_SCREENSHOTS=FOLDER what was seen is kept there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from netslim import report
+from netslim.layer_report import LayerRow
+from netslim.ledger import Histogram, Ledger, Row, Size
+
+pytestmark = pytest.mark.browser
+
+SIZES = {"desk": (1280, 900), "phone": (390, 844)}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as engines:
+        browser = engines.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three passes of a network with long layer names."""
+    file = tmp_path_factory.mktemp("report") / "report.html"
+    file.write_text(report.html(Ledger(tuple(map(row, range(4))), {"architecture": "a", "dataset": "<b>"})))
+    return file
+
+
+def row(index: int) -> Row:
+    names = [f"features.denseblock{block}.layer{layer}.norm" for block in range(3) for layer in range(8)]
+    sizes = {"channels": 400 // (index + 1), "params": 288_170 // 3**index, "macs": 2_380_000 // 2**index}
+    values: dict[str, Any] = {
+        "layer_macs": dict.fromkeys(names, 100000 // (index + 1)),
+        "gammas": Histogram(edges=tuple(i / 40 for i in range(41)), counts=tuple(range(40))),
+        "latency_ms": {1: 0.2, 32: 4.0},
+        "curves": {"base": ({"step": 1, "ts": 1, "train/error": 5.0, "sparsity/near_zero_share": 0.1},)},
+        "measured_at": index,
+        "onnx_bytes": 1000,
+    }
+    if index:
+        values |= {
+            "before": Size(channels=400, params=288_170, macs=2_380_000),
+            "error_pruned": 1.0,
+            "threshold": 0.2,
+            "layers": tuple(LayerRow(name, 16, 8, 8) for name in names),
+        }
+    return Row(index=index, error=0.5 + index / 4, error_trained=0.4, **sizes, **values)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_it_is_whole_quiet_and_fits(browser: Browser, page_file: Path, scheme: Any, size: str) -> None:
+    width, height = SIZES[size]
+    told: list[str] = []
+    with browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=scheme, offline=True
+    ) as context:
+        page = context.new_page()
+        page.on("console", lambda message: told.append(message.text))
+        page.on("pageerror", lambda error: told.append(str(error)))
+        page.on("requestfailed", lambda request: told.append(request.url))
+        page.goto(page_file.as_uri())
+        assert told == []
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, "the page scrolls sideways"
+        boxes = [figure.bounding_box() for figure in page.locator("svg").all()]
+        assert len([box for box in boxes if box and box["width"] > 250 and box["height"] > 100]) >= 6
+        background, text = page.evaluate(
+            "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color].map("
+            "c => c.match(/[0-9.]+/g).slice(0, 3).map(Number).reduce((a, b) => a + b) / 3)"
+        )
+        assert (background < text) == (scheme == "dark")
+        assert abs(background - text) > 120, "text can be read"
+        if kept := os.environ.get("NETSLIM_SCREENSHOTS"):
+            page.screenshot(path=Path(kept, f"report-{size}-{scheme}.png"), full_page=True)
+
+
+def test_what_a_user_named_is_text_and_not_markup(browser: Browser, page_file: Path) -> None:
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(page_file.as_uri())
+        assert page.get_by_text("<b>").count() >= 1

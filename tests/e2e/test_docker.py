@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -19,6 +21,8 @@ from typing import Any
 
 import docker
 import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
 
 from components.images import image
 from netslim import tracking
@@ -26,6 +30,8 @@ from netslim.ledger import Row
 from pipelines.containers import IMAGE_USER
 
 pytestmark = pytest.mark.docker
+
+ROOT = Path(__file__).parents[2]
 
 CONFIG = """\
 base: {epochs: 2}
@@ -114,3 +120,28 @@ def test_the_numbers_equal_those_of_the_subprocess_runner(in_containers: Ran, in
 
 def test_the_models_are_the_same_to_the_byte(in_containers: Ran, in_processes: Ran) -> None:
     assert [row.onnx_sha256 for row in in_containers.rows] == [row.onnx_sha256 for row in in_processes.rows]
+
+
+def test_a_downstream_team_runs_the_model_in_the_consumer_image(in_containers: Ran, tmp_path: Path) -> None:
+    """The example as it is, without torch, netslim's steps, a network or root."""
+    (bundle,) = in_containers.output.glob("*/pass-02")
+    shutil.copytree(bundle, tmp_path / "bundle")
+    shutil.copy(ROOT / "examples" / "consume.py", tmp_path)
+    digits = load_digits()
+    Image.fromarray((digits.images[0] * 15).astype("uint8")).save(tmp_path / "digit.png")
+    for path in (tmp_path, *tmp_path.rglob("*")):
+        path.chmod(0o755)
+    command = [
+        "docker",
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--read-only",
+        "--volume",
+        f"{tmp_path}:/here:ro",
+    ]
+    command += [image("consume"), "python3", "/here/consume.py", "/here/bundle", "/here/digit.png"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"/here/digit\.png [0-9] [0-9.]+%\n", done.stdout)

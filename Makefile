@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUNS := netslim-runs
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-zoo test-browser lint format readmes bench images images-offline lock e2e-docker manifests e2e-cluster clean
+.PHONY: help install chromium demo test test-zoo test-browser lint format readmes bench images images-offline lock e2e-docker manifests e2e-cluster clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
@@ -58,9 +58,10 @@ lock: $(VENV)/installed  ## lock what the images install, from pyproject.toml an
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
 	PATH=$(BIN):$$PATH $(BIN)/python images/lock.py $(if $(VARIANT),--variant $(VARIANT))
 
-test-browser: $(VENV)/installed-dev  ## the report in a real browser, on a desk and on a phone
-	@command -v chromium > /dev/null || [ "$$(id -u)" != 0 ] || \
-		(apt-get update && apt-get install --yes --no-install-recommends chromium)
+chromium:
+	@command -v chromium > /dev/null || (apt-get update && apt-get install --yes --no-install-recommends chromium)
+
+test-browser: $(VENV)/installed-dev chromium  ## the report in a real browser, on a desk and on a phone
 	$(BIN)/python -m pytest -m browser tests/browser
 
 e2e-docker: $(VENV)/installed-dev  ## the whole pipeline in real containers; starts an engine if none runs

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -30,6 +31,8 @@ __all__ = ["Edit", "Keep", "Places", "Plan"]
 Ints = npt.NDArray[np.int64]
 
 FORMAT = "netslim plan 1"
+WIDEST = 1 << 24
+"""More channels than any layer has: what is read may be foreign, and must not fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -151,10 +154,11 @@ class Plan:
         try:
             if data["format"] != FORMAT:
                 raise ValueError(f"its format is {data['format']!r}")
-            return cls({path: _edit_from_json(edit) for path, edit in data["layers"].items()})
+            return cls({path: _edit_from_json(path, edit) for path, edit in data["layers"].items()})
         except (KeyError, TypeError, ValueError, AttributeError) as error:
+            told = f"lacks {error}" if isinstance(error, KeyError) else f"cannot be read ({error})"
             remedy = f"Make it again with this version of netslim, which writes {FORMAT!r}"
-            raise ModelError(f"cannot be read ({error!r})", field="plan", remedy=remedy) from error
+            raise ModelError(told, field="plan", remedy=remedy) from error
 
 
 def _then(first: Keep | None, second: Keep | None) -> Keep | None:
@@ -181,19 +185,36 @@ def _edit_to_json(edit: Edit) -> dict[str, Any]:
     return data
 
 
-def _edit_from_json(data: Mapping[str, Any]) -> Edit:
+def _edit_from_json(path: str, data: Mapping[str, Any]) -> Edit:
     def keep(name: str) -> Keep | None:
-        return Keep(data[name]["of"], _indices(data[name]["keep"])) if name in data else None
+        if name not in data:
+            return None
+        of, kept = _count(path, data[name]["of"]), data[name]["keep"]
+        found = _indices(path, kept, below=of)
+        if not found or len(set(found)) < len(found):
+            raise ValueError(f"{path}: keeps {kept!r}, which is none or one twice")
+        return Keep(of, found)
 
+    def flag(name: str, place: Mapping[str, Any] = data) -> bool:
+        value = place.get(name, False)
+        if not isinstance(value, bool):
+            raise ValueError(f"{path}: {name} is {value!r}, neither true nor false")
+        return value
+
+    if unknown := set(data) - {"out", "in", "bias", "norm", "reads", "places"}:
+        raise ValueError(f"{path}: nothing is known of {', '.join(sorted(unknown))}")
     places = data.get("places")
-    return Edit(
-        keep("out"),
-        keep("in"),
-        data.get("bias", False),
-        data.get("norm", False),
-        _indices(data["reads"]) if "reads" in data else None,
-        places and Places(places["width"], _indices(places["channels"]), places["fill"]),
-    )
+    if places is not None:
+        width = _count(path, places["width"])
+        places = Places(width, _indices(path, places["channels"], below=width), flag("fill", places))
+    reads = _indices(path, data["reads"], below=WIDEST) if "reads" in data else None
+    return Edit(keep("out"), keep("in"), flag("bias"), flag("norm"), reads, places)
+
+
+def _count(path: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= WIDEST:
+        raise ValueError(f"{path}: {value!r} is no number of channels")
+    return value
 
 
 def _ranges(indices: Iterable[int]) -> str:
@@ -204,9 +225,15 @@ def _ranges(indices: Iterable[int]) -> str:
     return " ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs if run)
 
 
-def _indices(text: str) -> tuple[int, ...]:
+def _indices(path: str, text: Any, *, below: int) -> tuple[int, ...]:
+    """The indices that `_ranges` wrote, each below the limit, in the order that they have."""
+    if not isinstance(text, str) or re.fullmatch(r"(\d+(-\d+)?( \d+(-\d+)?)*)?", text, re.ASCII) is None:
+        raise ValueError(f"{path}: {text!r} is no list of channels")
     found: list[int] = []
     for run in text.split():
         first, _, last = run.partition("-")
-        found.extend(range(int(first), int(last or first) + 1))
+        begin, end = int(first), int(last or first)
+        if not begin <= end < below:
+            raise ValueError(f"{path}: {run} is not within 0 to {below - 1}")
+        found.extend(range(begin, end + 1))
     return tuple(found)

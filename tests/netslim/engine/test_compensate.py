@@ -1,0 +1,125 @@
+"""What a removed channel still sends is folded: exactly, or on average where it meets zero padding."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from networks import NETWORKS
+from proof import outputs, relative, settled
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+import netslim
+from netslim.errors import DataError
+
+IMAGES = torch.randn(3, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def silenced(model: nn.Module, kept: dict[str, tuple[int, ...]]) -> nn.Module:
+    """A copy with gamma = 0 on what is not kept. Its beta still goes out: this is what folding keeps."""
+    model = copy.deepcopy(model)
+    for path, indices in kept.items():
+        weight = (
+            model.get_parameter(f"{path}.weight") if not path.endswith("gamma") else model.get_parameter(path)
+        )
+        gone = torch.ones(weight.shape, dtype=torch.bool)
+        gone[list(indices)] = False
+        weight.data[gone] = 0
+    return model
+
+
+@pytest.mark.parametrize("policy", ["group", "select"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_folding_is_exact_where_no_layer_is_named(name: str, policy: Any) -> None:
+    torch.manual_seed(0)
+    wide = settled(NETWORKS[name](), IMAGES)
+    result = netslim.prune(wide, IMAGES, percent=0.5, policy=policy)
+    found = relative(outputs(result.model, IMAGES), outputs(silenced(wide, result.plan.kept), IMAGES))
+    named = [note for note in result.report.notes if "on average" in note or "not compensated" in note]
+    assert bool(named) == (found > 1e-9), f"{found:.1e} and {result.report.notes}"
+
+
+class Two(nn.Module):
+    """A constant that meets `second`; sizes odd and even, strides, dilation, groups."""
+
+    def __init__(self, activation: nn.Module, second: nn.Module) -> None:
+        super().__init__()
+        self.first, self.norm, self.activation, self.second = (
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            activation,
+            second,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.activation(self.norm(self.first(x))))
+
+
+EXACT: dict[str, nn.Module] = {
+    "1x1": nn.Conv2d(8, 6, 1),
+    "unpadded": nn.Conv2d(8, 6, 3, bias=False),
+    "strided, unpadded": nn.Conv2d(8, 6, 3, stride=2),
+    "replicated border": nn.Conv2d(8, 6, 3, padding=1, padding_mode="replicate"),
+    "max pooling, then 1x1": nn.Sequential(nn.MaxPool2d(3, 2, 1), nn.Conv2d(8, 6, 1)),
+    "mean over the border left out": nn.Sequential(
+        nn.AvgPool2d(3, 2, 1, count_include_pad=False), nn.Conv2d(8, 6, 1)
+    ),
+    "linear": nn.Sequential(nn.Flatten(), nn.Linear(8 * 144, 6)),
+}
+ACTIVATIONS = (nn.ReLU(), nn.Sigmoid(), nn.Hardswish(), nn.GELU(), nn.LeakyReLU(0.2), nn.Identity())
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=lambda a: type(a).__name__)
+@pytest.mark.parametrize("name", EXACT)
+def test_exact(name: str, activation: nn.Module) -> None:
+    torch.manual_seed(0)
+    wide = settled(Two(activation, copy.deepcopy(EXACT[name])), IMAGES)
+    result = netslim.prune(wide, IMAGES, percent=0.5)
+    truth = outputs(silenced(wide, result.plan.kept), IMAGES)
+    assert relative(outputs(result.model, IMAGES), truth) < 1e-12
+    assert result.report.notes == ()
+    dropped = netslim.prune(wide, IMAGES, percent=0.5, compensate=False).model
+    if not isinstance(activation, nn.ReLU):
+        assert relative(outputs(dropped, IMAGES), truth) > 1e-3, "folding is needed here"
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize(("size", "padding", "dilation"), [(3, 1, 1), (5, 2, 1), (3, 2, 2), (4, 1, 1)])
+def test_under_zero_padding_it_is_exact_on_average(
+    size: int, padding: int, dilation: int, stride: int
+) -> None:
+    """Over all positions of the output. A fold that ignored the border would differ, as the control shows."""
+    torch.manual_seed(0)
+    second = nn.Conv2d(8, 6, size, stride, padding, dilation)
+    wide = settled(Two(nn.GELU(), second), IMAGES)
+    result = netslim.prune(wide, IMAGES, percent=0.5)
+    assert [note for note in result.report.notes if "on average" in note and "second" in note]
+    with torch.no_grad():
+        truth = silenced(wide, result.plan.kept)(IMAGES)
+        found = result.model(IMAGES)
+    assert relative(found.mean((2, 3)), truth.mean((2, 3))) < 1e-12
+    assert relative(found, truth) > 1e-3
+    naive = wide.second.bias.detach().clone()
+    kept = torch.zeros(8, dtype=torch.bool)
+    kept[list(result.plan.kept["norm"])] = True
+    sent = nn.functional.gelu(wide.norm.bias.detach())
+    naive += (wide.second.weight.detach().sum((2, 3)) * sent)[:, ~kept].sum(1)
+    assert (naive - result.model.second.bias.detach()).abs().max() > 1e-3, "the border counts"
+
+
+def test_recalibration_takes_the_statistics_of_the_batches_it_is_given() -> None:
+    torch.manual_seed(0)
+    wide = settled(Two(nn.ReLU(), nn.Conv2d(8, 6, 1)), IMAGES)
+    slim = netslim.prune(wide, IMAGES, percent=0.5).model
+    batches = [torch.randn(16, 3, 12, 12, dtype=torch.float64) for _ in range(4)]
+    netslim.recalibrate(slim, batches)
+    with torch.no_grad():
+        seen = torch.cat([slim.first(batch) for batch in batches])
+    means = torch.stack([seen[at : at + 16].mean((0, 2, 3)) for at in range(0, 64, 16)]).mean(0)
+    torch.testing.assert_close(slim.norm.running_mean, means)
+    assert not any(module.training for module in slim.modules() if isinstance(module, _BatchNorm))
+    with pytest.raises(DataError):
+        netslim.recalibrate(slim, [])

@@ -1,0 +1,122 @@
+"""A plan is data from anywhere: what it says is done exactly, and what it cannot mean is refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from networks import NETWORKS, Chain, Dense, PostActivation
+from proof import outputs, relative, settled
+from torch import nn
+
+import netslim
+from netslim.errors import ModelError
+from netslim.plan import Plan
+
+IMAGES = torch.randn(3, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module")
+def chain() -> tuple[nn.Module, netslim.PruneResult]:
+    torch.manual_seed(0)
+    model = settled(Chain(), IMAGES)
+    return model, netslim.prune(model, IMAGES, percent=0.5)
+
+
+@pytest.mark.parametrize("policy", ["group", "select"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_two_plans_in_one_do_what_they_do_one_after_the_other(name: str, policy: Any) -> None:
+    torch.manual_seed(0)
+    wide = settled(NETWORKS[name](), IMAGES)
+    first = netslim.prune(wide, IMAGES, percent=0.25, policy=policy)
+    second = netslim.prune(first.model, IMAGES, percent=0.25, policy=policy)
+    both = Plan.from_json(json.loads(json.dumps(first.plan.then(second.plan).to_json())))
+    rebuilt = both.apply(wide)
+    rebuilt.load_state_dict(second.model.state_dict())
+    assert torch.equal(outputs(rebuilt, IMAGES), outputs(second.model, IMAGES))
+    assert Plan.empty().then(both) == both
+
+
+def test_plans_in_the_wrong_order_are_refused(chain: tuple[nn.Module, netslim.PruneResult]) -> None:
+    plan = chain[1].plan
+    with pytest.raises(ModelError, match="the second plan is for 8 channels, the first leaves"):
+        plan.then(plan)
+
+
+@pytest.mark.parametrize("other", [Dense, PostActivation])
+def test_a_plan_for_another_network_is_refused(
+    chain: tuple[nn.Module, netslim.PruneResult], other: Callable[[], nn.Module]
+) -> None:
+    model = other()
+    with pytest.raises(ModelError, match=r"^[a-z0-9.]+: "):
+        chain[1].plan.apply(model)
+
+
+def test_a_plan_for_other_widths_is_refused(chain: tuple[nn.Module, netslim.PruneResult]) -> None:
+    wider = Chain()
+    wider.b[0], wider.b[1] = nn.Conv2d(8, 11, 3), nn.BatchNorm2d(11)
+    with pytest.raises(ModelError, match=r"b\.1: the network has 11 outputs, the plan is for 10"):
+        chain[1].plan.apply(wider)
+
+
+Damage = Callable[[dict[str, Any]], None]
+
+
+def at(*path: str, value: Any) -> Damage:
+    def spoil(data: dict[str, Any]) -> None:
+        for name in path[:-1]:
+            data = data[name]
+        data[path[-1]] = value
+
+    return spoil
+
+
+DAMAGES: dict[str, tuple[Damage, str]] = {
+    "another format": (at("format", value="netslim plan 9"), "its format is 'netslim plan 9'"),
+    "no layers": (lambda data: data.pop("layers"), "lacks 'layers'"),
+    "layers are a list": (at("layers", value=[]), "cannot be read"),
+    "a layer is a number": (at("layers", "b.1", value=7), "cannot be read"),
+    "a word nobody knows": (at("layers", "b.1", "drop", value=True), "b.1: nothing is known of drop"),
+    "negative": (at("layers", "b.1", "out", "keep", value="-1 2"), "'-1 2' is no list of channels"),
+    "beyond the width": (at("layers", "b.1", "out", "keep", value="0 10"), "10 is not within 0 to 9"),
+    "backwards": (at("layers", "b.1", "out", "keep", value="5-2"), "5-2 is not within"),
+    "twice": (at("layers", "b.1", "out", "keep", value="0-3 2"), "none or one twice"),
+    "none": (at("layers", "b.1", "out", "keep", value=""), "none or one twice"),
+    "a list": (at("layers", "b.1", "out", "keep", value=[0, 1]), r"\[0, 1\] is no list of channels"),
+    "other digits": (at("layers", "b.1", "out", "keep", value="٣"), "is no list of channels"),
+    "width as text": (at("layers", "b.1", "out", "of", value="10"), "'10' is no number of channels"),
+    "width is true": (at("layers", "b.1", "out", "of", value=True), "True is no number of channels"),
+    "a width to fill the memory": (at("layers", "b.1", "out", "of", value=10**12), "no number of channels"),
+    "reads to fill the memory": (at("layers", "b.1", "reads", value="0-99999999999"), "is not within"),
+    "a flag that is none": (at("layers", "b.1", "norm", value="yes"), "norm is 'yes'"),
+    "places outside": (
+        at("layers", "b.1", "places", value={"width": 4, "channels": "0-7", "fill": False}),
+        "0-7 is not within 0 to 3",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_plan_is_refused_with_its_reason(
+    name: str, chain: tuple[nn.Module, netslim.PruneResult]
+) -> None:
+    damage, told = DAMAGES[name]
+    data = copy.deepcopy(chain[1].plan.to_json())
+    damage(data)
+    with pytest.raises(ModelError, match=f"^plan: .*{told}"):
+        Plan.from_json(data)
+
+
+def test_a_plan_reads_back_as_it_was(chain: tuple[nn.Module, netslim.PruneResult]) -> None:
+    model, result = chain
+    again = Plan.from_json(json.loads(json.dumps(result.plan.to_json())))
+    assert again == result.plan
+    assert again.digest == result.plan.digest
+    assert again.digest != Plan.empty().digest
+    slim = again.apply(model)
+    slim.load_state_dict(result.model.state_dict())
+    assert relative(outputs(slim, IMAGES), outputs(result.model, IMAGES)) == 0

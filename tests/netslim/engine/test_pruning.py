@@ -1,0 +1,260 @@
+"""What `netslim.prune` promises beside being exact: how a model comes back, how much goes, what is told."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from networks import Chain, Dense, Grouped, PostActivation, PreActivation
+from proof import masked, outputs, prove, relative, settled
+from torch import Tensor, nn
+
+import netslim
+from netslim import models
+from netslim.errors import ConfigError, ModelError
+
+IMAGES = torch.randn(4, 3, 12, 12, generator=torch.Generator().manual_seed(1))
+
+
+def network(kind: type[nn.Module] = Chain) -> nn.Module:
+    torch.manual_seed(0)
+    return settled(kind(), IMAGES.double()).float()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_type_memory_format_and_mode_stay(training: bool) -> None:
+    model = network().to(torch.bfloat16).to(memory_format=torch.channels_last).train(training)
+    model.b[2].eval()
+    model.a[0].weight.requires_grad_(False)
+    slim = netslim.prune(model, IMAGES.bfloat16(), percent=0.5).model
+    assert {p.dtype for p in slim.parameters()} == {torch.bfloat16}
+    assert [m.training for m in slim.modules()] == [m.training for m in model.modules()]
+    assert [p.requires_grad for p in slim.parameters()] == [p.requires_grad for p in model.parameters()]
+    assert slim.b[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert not slim.b[0].weight.is_contiguous()
+
+
+def test_a_model_without_data_gives_one_without_data() -> None:
+    """On the meta device only what the ranking needs is there: the factors."""
+    model = network()
+    real = netslim.prune(model, IMAGES, percent=0.5)
+    slim = real.plan.apply(copy.deepcopy(model).to("meta"))
+    assert {p.device.type for p in slim.parameters()} == {"meta"}
+    assert [p.shape for p in slim.parameters()] == [p.shape for p in real.model.parameters()]
+
+
+WRAPPERS = {
+    "DataParallel": nn.DataParallel,
+    "OptimizedModule": lambda model: torch.compile(model, backend="eager"),
+    "both": lambda model: nn.DataParallel(torch.compile(model, backend="eager")),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_wrapped_models_are_unwrapped_and_that_is_told(name: str) -> None:
+    model = network()
+    wrapped = WRAPPERS[name](model)
+    result = netslim.prune(wrapped, IMAGES, percent=0.5)
+    assert type(result.model) is Chain
+    kind = type(wrapped).__name__
+    assert [note for note in result.report.notes if f"came in {kind}; the slim one is bare" in note]
+    assert result.plan == netslim.prune(model, IMAGES, percent=0.5).plan
+
+
+def test_hooks_do_not_run_do_not_come_along_and_are_told() -> None:
+    model, seen = network(), []
+    handle = model.b.register_forward_hook(lambda *_: seen.append("b"))
+    model.c[0].register_forward_pre_hook(lambda *_: seen.append("c"))
+    result = netslim.prune(model, IMAGES, percent=0.5)
+    assert seen == []
+    assert "the model has 2 hooks; the slim one has none: register them again" in result.report.notes
+    outputs(result.model, IMAGES)
+    assert seen == []
+    outputs(model, IMAGES)
+    assert seen == ["b", "c"]
+    handle.remove()
+
+
+class Doubled(nn.Conv2d):
+    """Somebody's own convolution, which computes something else."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x)
+
+
+class Named(nn.BatchNorm2d):
+    """Somebody's own name for BatchNorm."""
+
+
+def test_subclasses_are_followed_by_what_they_compute() -> None:
+    model = network()
+    own = Doubled(8, 10, 3, padding=1, bias=False)
+    own.load_state_dict(model.b[0].state_dict())
+    norm = Named(10)
+    norm.load_state_dict(model.b[1].state_dict())
+    model.b[0], model.b[1] = own, norm
+    model = settled(model, IMAGES.double())
+    result = netslim.prune(model, IMAGES.double(), percent=0.5, compensate=False)
+    assert type(result.model.b[0]) is Doubled
+    assert type(result.model.b[1]) is Named
+    truth = outputs(masked(model, result.plan.kept), IMAGES.double())
+    assert relative(outputs(result.model, IMAGES.double()), truth) < 1e-11
+
+
+class Odd(nn.Module):
+    """One convolution whose channels are used in a way that depends on `use`."""
+
+    def __init__(self, use: Callable[[Odd, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.use = use
+        self.first, self.norm, self.second = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 1)
+        self.last, self.head = nn.BatchNorm2d(8), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.use(self, self.norm(self.first(x)))
+        return self.head(self.last(self.second(x)).relu().mean((2, 3)))
+
+
+ODD: dict[str, Callable[[Odd, Tensor], Tensor]] = {
+    "one by number": lambda model, x: x + x[:, 2:3] * 2,
+    "their count": lambda model, x: x * (x.shape[1] / 8),
+    "their order": lambda model, x: x.sort(dim=1).values,
+    "their largest": lambda model, x: x - x.amax(1, keepdim=True),
+    "their spectrum": lambda model, x: torch.fft.fft(x, dim=1).real,
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_has_no_rule_gets_all_its_channels_and_the_rest_shrinks(name: str) -> None:
+    """Removed channels come back as zeros before it; convolution and BatchNorm are narrower all the same."""
+    torch.manual_seed(0)
+    model = settled(Odd(ODD[name]), IMAGES.double())
+    result = prove(model, IMAGES.double(), percent=0.5, control=name != "their order")
+    assert result.model.second.in_channels == 8
+    assert result.model.first.out_channels == len(result.plan.kept["norm"]) < 8
+
+
+def test_what_must_stay_is_frozen_and_the_report_says_where() -> None:
+    """Here the factors themselves are read; without them the code would compute something else."""
+    torch.manual_seed(0)
+    use: Callable[[Odd, Tensor], Tensor] = lambda model, x: x * model.norm.weight.sum()  # noqa: E731
+    result = prove(settled(Odd(use), IMAGES.double()), IMAGES.double(), percent=0.3)
+    assert result.plan.kept.keys() == {"last"}
+    (row,) = (row for row in result.report.rows if row.layer == "norm")
+    assert row.have == row.get == 8
+    assert row.why == f"frozen: sum at test_pruning.py:{use.__code__.co_firstlineno}"
+
+
+BUDGETS = [("flops", 0.5), ("macs", 0.3), ("params", 0.6), ("params", 2000.0), ("flops", 0.9)]
+
+
+@pytest.mark.parametrize(("what", "wanted"), BUDGETS)
+def test_a_budget_is_met_within_a_hundredth_or_refused(what: str, wanted: float) -> None:
+    torch.manual_seed(0)
+    model = models.resolve("vgg11-small", num_classes=10, in_channels=3, image_size=(32, 32)).build()
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.uniform_(norm.weight)
+    images = torch.zeros(1, 3, 32, 32)
+    before = getattr(netslim.count(model, images), what)
+    if wanted * (before if wanted < 1 else 1) < 5000:
+        with pytest.raises(ConfigError, match=r"target = params=2000.*nearest|reach"):
+            netslim.prune(model, images, target={what: wanted})
+        return
+    result = netslim.prune(model, images, target={what: wanted})
+    after = sum(p.numel() for p in result.model.parameters()) if what == "params" else None
+    share = (after or getattr(netslim.count(result.model, images), what)) / before
+    assert 0.99 * wanted <= share <= 1.01 * wanted
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "percent, target = neither"),
+        ({"percent": 0.5, "target": {"flops": 0.5}}, "percent, target = both"),
+        ({"percent": 1.0}, "percent = 1"),
+        ({"percent": -0.1}, "percent = -0.1"),
+        ({"percent": float("nan")}, "percent = nan"),
+        ({"target": {"time": 0.5}}, "time"),
+        ({"target": {"flops": 0.0}}, "flops"),
+        ({"percent": 0.5, "policy": "best"}, "policy = best"),
+        ({"percent": 0.5, "min_channels": 0}, "min_channels = 0"),
+        ({"percent": 0.5, "channel_multiple": 0}, "channel_multiple = 0"),
+    ],
+)
+def test_wrong_options_are_refused_by_name_and_value(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        netslim.prune(network(), IMAGES, **options)
+
+
+def test_a_model_with_nan_is_refused() -> None:
+    model = network()
+    model.b[1].weight.data[3] = torch.nan
+    with pytest.raises(ModelError, match=r"b\.1"):
+        netslim.prune(model, IMAGES, percent=0.5)
+
+
+def optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
+    convs = [p for p in model.parameters() if p.dim() > 1]
+    rest = [{"params": convs, "lr": 0.05}, {"params": [p for p in model.parameters() if p.dim() < 2]}]
+    return [
+        torch.optim.SGD(rest, lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4),
+        torch.optim.AdamW(model.parameters(), lr=1e-3),
+    ]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("kind", [Chain, PostActivation, Dense, Grouped, lambda: PreActivation(True)])
+def test_an_optimizer_comes_along_with_its_momentum(kind: Any, which: int) -> None:
+    """Two networks train on: the slim one, and the wide one with its removed channels held at 0.
+
+    If every momentum is where it belongs, one more step does the same to both.
+    """
+    wide = network(kind).double().train()
+    optimizer = optimizers(wide)[which]
+    images, labels = IMAGES.double(), torch.tensor([0, 1, 2, 3])
+    for _ in range(3):
+        step(wide, optimizer, images, labels)
+    result = netslim.prune(wide, images, percent=0.4, compensate=False, optimizer=optimizer)
+    slim = result.optimizer
+    assert slim is not None
+    assert type(slim) is type(optimizer)
+    assert [{k: v for k, v in g.items() if k != "params"} for g in slim.param_groups] == [
+        {k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups
+    ]
+    held = {id(p) for g in slim.param_groups for p in g["params"]}
+    assert held == {id(p) for p in result.model.parameters()}
+
+    kept = result.plan.kept
+    with torch.no_grad():
+        for old, new in zip(
+            wide.parameters(), masked(wide, kept).parameters(), strict=True
+        ):  # in place: the optimizer knows these
+            old.copy_(new)
+    for path, indices in kept.items():
+        norm = wide.get_submodule(path)
+        gone = torch.ones(len(norm.weight), dtype=torch.bool)
+        gone[list(indices)] = False
+        for parameter in (norm.weight, norm.bias):
+            parameter.register_hook(lambda gradient, gone=gone: gradient.masked_fill(gone, 0))
+            for value in optimizer.state[parameter].values():
+                if value.shape == parameter.shape:
+                    value[gone] = 0
+    step(wide, optimizer, images, labels)
+    step(result.model, slim, images, labels)
+    assert relative(outputs(result.model.eval(), images), outputs(wide.eval(), images)) < 1e-9
+
+
+def step(model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, labels: Tensor) -> None:
+    optimizer.zero_grad()
+    nn.functional.cross_entropy(model(images), labels).backward()
+    optimizer.step()
+
+
+def test_an_optimizer_of_another_model_is_refused() -> None:
+    other = torch.optim.SGD(network().parameters(), lr=0.1)
+    with pytest.raises(ModelError, match="optimizer: holds a parameter that is not the model's"):
+        netslim.prune(network(), IMAGES, percent=0.5, optimizer=other)

@@ -1,4 +1,4 @@
-"""Crop and mirror augmentation of whole batches, as one gather from a strided view. No torch here.
+"""Augmentation of whole batches: crop and mirror as one gather from a strided view, and bends. No torch here.
 
 (Images that do not fit in memory are cropped while they are decoded: `netslim.streaming`.)
 
@@ -15,18 +15,36 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["AUGMENTATIONS", "Augmentation", "Draws", "Windows", "draw", "windows"]
+__all__ = ["AUGMENTATIONS", "Augmentation", "Draws", "Warp", "Windows", "draw", "maps", "windows"]
+
+
+@dataclass(frozen=True)
+class Warp:
+    """How far an image may be turned, scaled, slanted and moved; each is drawn evenly from -x to x."""
+
+    degrees: float
+    scale: float
+    """Share by which it grows or shrinks."""
+    shear: float
+    """Columns that a row moves per row."""
+    shift: float
+    """Pixels, in both directions."""
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random crops of the image padded by `pad` pixels of black, mirrored half of the time with `mirror`."""
+    """Random crops of the image padded by `pad` pixels of black, mirrored half of the time with `mirror`.
+
+    With `warp`, the crop is then bent as well; what comes in from outside the image is black.
+    """
 
     pad: int = 0
     mirror: bool = False
+    warp: Warp | None = None
 
 
 AUGMENTATIONS = {
+    "affine": Augmentation(warp=Warp(degrees=12, scale=0.1, shear=0.15, shift=2)),  # for handwriting
     "none": Augmentation(),
     "shift1": Augmentation(pad=1),
     "pad4": Augmentation(pad=4),
@@ -51,12 +69,17 @@ class Windows:
 
 @dataclass(frozen=True)
 class Draws:
-    """One epoch's choices: which image comes k-th, and how it is cut. int64[n] each."""
+    """One epoch's choices: which image comes k-th, and how it is cut. int64[n] each.
+
+    `bent` are five numbers from -1 to 1 for each image, float32[n, 5]: how far it is turned, scaled, slanted,
+    and moved right and down, in parts of what its `Warp` allows; None without one.
+    """
 
     image: NDArray[np.int64]
     mirrored: NDArray[np.int64]
     dy: NDArray[np.int64]
     dx: NDArray[np.int64]
+    bent: NDArray[np.float32] | None = None
 
     def __getitem__(self, part: slice) -> tuple[NDArray[np.int64], ...]:
         return self.image[part], self.mirrored[part], self.dy[part], self.dx[part]
@@ -94,4 +117,26 @@ def draw(n: int, augmentation: Augmentation, *, seed: int, epoch: int) -> Draws:
         mirrored=random.integers(1 + augmentation.mirror, size=n),
         dy=random.integers(spread, size=n),
         dx=random.integers(spread, size=n),
+        bent=random.uniform(-1, 1, (n, 5)).astype(np.float32) if augmentation.warp else None,
     )
+
+
+def maps(bent: NDArray[np.float32], warp: Warp, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Where each pixel of the bent image comes from, float32[n, 2, 3] as torch's `affine_grid` takes it.
+
+    A row of the result maps (x, y, 1) to a place in the image, with -1 and 1 at the image's borders.
+
+    Args:
+        bent: the draws of n images, float32[n, 5].
+        warp: what they are parts of.
+        size: height and width, in pixels.
+    """
+    height, width = size
+    turn, grow, slant, right, down = bent.T * np.array(
+        [[np.deg2rad(warp.degrees)], [warp.scale], [warp.shear], [warp.shift], [warp.shift]], np.float32
+    )
+    cos, sin = np.cos(turn) / (1 + grow), np.sin(turn) / (1 + grow)
+    # Rotation times shear, in pixels; the factors make it one of half image sizes.
+    first = [cos, (cos * slant - sin) * height / width, -2 * right / width]
+    second = [sin * width / height, sin * slant + cos, -2 * down / height]
+    return np.stack([np.stack(first, 1), np.stack(second, 1)], 1).astype(np.float32)

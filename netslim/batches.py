@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
-from netslim.augment import AUGMENTATIONS, draw, windows
+from netslim.augment import AUGMENTATIONS, draw, maps, windows
 from netslim.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -66,8 +67,21 @@ class InMemory:
         for step in range(start, self.steps):
             part = slice(step * self.batch_size, (step + 1) * self.batch_size)
             chosen = tuple(choice[part] for choice in choices)
-            images, labels = self.crops[chosen], self.labels[chosen[0]]
-            yield self.normalise(torch.as_tensor(images)), torch.as_tensor(labels)
+            images, labels = torch.as_tensor(self.crops[chosen]), self.labels[chosen[0]]
+            if drawn.bent is not None:
+                images = self._warp(images, drawn.bent[part])
+            yield self.normalise(images), torch.as_tensor(labels)
+
+    def _warp(self, rows: Tensor, bent: NDArray[np.float32]) -> Tensor:
+        """Rows of pixels, bent: [batch, height, width * channels] as uint8 before and float32 after."""
+        norm = self.normalise
+        height, width, channels = norm.height, norm.width, norm.channels
+        assert self.augmentation.warp is not None
+        theta = torch.from_numpy(maps(bent, self.augmentation.warp, (height, width))).to(self.device)
+        images = rows.view(-1, height, width, channels).permute(0, 3, 1, 2).float()
+        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+        warped = F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
+        return warped.permute(0, 2, 3, 1).reshape(-1, height, width * channels)
 
     def _place(self, array: NDArray[Any]) -> Any:
         """`array` where the gather happens: numpy's is the faster one on a CPU, torch's works on a GPU."""
@@ -88,7 +102,10 @@ def whole_batches(count: int, batch_size: int, info: DatasetInfo) -> tuple[int, 
 
 
 class Normalise:
-    """uint8[batch, height, width * channels] to float32[batch, channels, height, width], channels last."""
+    """Rows of 0 to 255, [batch, height, width * channels], to float32[batch, channels, height, width].
+
+    The result lies channels last in memory; rows that are float32 already are overwritten.
+    """
 
     def __init__(self, info: DatasetInfo, device: torch.device | str = "cpu") -> None:
         self.height, self.width = info.image_size

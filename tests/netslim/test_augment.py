@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from netslim.augment import AUGMENTATIONS, Augmentation, draw, windows
+from netslim.augment import AUGMENTATIONS, Augmentation, Warp, draw, maps, windows
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
@@ -50,3 +50,40 @@ def test_draws_depend_on_seed_and_epoch_alone():
 
     assert order(1, 2) == order(1, 2)
     assert len({tuple(order(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9
+
+
+def test_without_a_warp_the_draws_are_what_they_were_before_there_were_warps():
+    drawn = draw(50, AUGMENTATIONS["pad4flip"], seed=1, epoch=2)
+    assert drawn.bent is None
+    random = np.random.default_rng([1, 2])
+    assert drawn.image.tolist() == random.permutation(50).tolist()
+    assert drawn.mirrored.tolist() == random.integers(2, size=50).tolist()
+
+
+def test_bends_fill_their_range_and_stay_in_it():
+    bent = draw(2000, AUGMENTATIONS["affine"], seed=0, epoch=0).bent
+    assert bent is not None
+    assert bent.shape == (2000, 5)
+    assert np.abs(bent).max() <= 1
+    assert (bent.max(axis=0) > 0.99).all()
+    assert (bent.min(axis=0) < -0.99).all()
+    assert np.abs(bent.mean(axis=0)).max() < 0.08  # 6 sigma: 0.077
+
+
+@pytest.mark.parametrize("part", range(5))
+def test_a_bend_moves_a_place_as_it_says(part):
+    """One bend at a time, in pixels, from the place in the bent image to the one it came from."""
+    height, width = 20, 30
+    warp = Warp(degrees=30, scale=0.25, shear=0.5, shift=3)
+    bent = np.zeros((1, 5), np.float32)
+    bent[0, part] = 1
+    across, down = 4.0, -6.0  # from the middle, in pixels
+    wanted = [
+        (across * np.sqrt(3) / 2 - down / 2, across / 2 + down * np.sqrt(3) / 2),
+        (across / 1.25, down / 1.25),
+        (across + down / 2, down),
+        (across - 3, down),
+        (across, down - 3),
+    ][part]
+    found = maps(bent, warp, (height, width))[0] @ [across / (width / 2), down / (height / 2), 1]
+    assert np.allclose(found * [width / 2, height / 2], wanted, atol=1e-5)

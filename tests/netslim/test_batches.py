@@ -141,3 +141,30 @@ def test_normalise_knows_rows_of_any_width():
     rows = torch.from_numpy(data.images).flatten(2)
     about = info(data.images)
     torch.testing.assert_close(Normalise(about)(rows), normalised(data.images, about), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_bent_batch_is_what_scipy_makes_of_it(channels):
+    from scipy import ndimage
+
+    data = split(channels=channels)
+    about = info(data.images)
+    drawn, warp = draw(23, AUGMENTATIONS["affine"], seed=4, epoch=2), AUGMENTATIONS["affine"].warp
+    middle = np.array([2.5, 2.0])  # of 6 rows and 5 columns
+    images, _ = next(iter(InMemory(data, about, batch_size=8, augment="affine", seed=4).epoch(2)))
+    for place, image in enumerate(images):
+        turn, grow, slant, right, down = drawn.bent[place]
+        angle = np.deg2rad(turn * warp.degrees)
+        turned = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])  # (row, column)
+        slanted = np.array([[1, 0], [slant * warp.shear, 1]])
+        matrix = turned @ slanted / (1 + grow * warp.scale)
+        start = middle - matrix @ middle - np.array([down, right]) * warp.shift
+        source = data.images[drawn.image[place]].astype(np.float64)
+        expected = np.stack(
+            [
+                ndimage.affine_transform(source[..., k], matrix, start, order=1, mode="grid-constant")
+                for k in range(channels)
+            ],
+            axis=-1,
+        )
+        torch.testing.assert_close(image, normalised(expected[None], about)[0], rtol=1e-3, atol=1e-3)

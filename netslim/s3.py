@@ -21,7 +21,7 @@ from netslim.errors import StorageError
 from netslim.files import atomic_file, sha256
 from netslim.progress import bar
 
-__all__ = ["download_tree", "exists", "get_bytes", "is_s3", "put_bytes", "upload_tree"]
+__all__ = ["delete", "download_tree", "exists", "get_bytes", "is_s3", "names", "put_bytes", "upload_tree"]
 
 PARALLEL = 16
 ATTEMPTS = 6
@@ -45,8 +45,11 @@ def exists(url: str) -> bool:
     return [entry["Key"] for entry in listed.get("Contents", ())] == [key]
 
 
-def get_bytes(url: str) -> bytes:
+def get_bytes(url: str, *, verify: bool = True) -> bytes:
     """The content of one object.
+
+    Args:
+        verify: compare it with the checksum that was uploaded with it; False where the caller has its own.
 
     Raises:
         StorageError: it is not there, cannot be read, or is not what was uploaded.
@@ -57,7 +60,8 @@ def get_bytes(url: str) -> bytes:
         client = _client()
         metadata = client.head_object(Bucket=bucket, Key=key)["Metadata"]
         client.download_fileobj(bucket, key, content, Config=_transfer())
-    _compare(url, metadata, hashlib.sha256(content.getvalue()).hexdigest())
+    if verify:
+        _compare(url, metadata, hashlib.sha256(content.getvalue()).hexdigest())
     return content.getvalue()
 
 
@@ -71,6 +75,28 @@ def put_bytes(url: str, content: bytes) -> None:
     metadata = {"sha256": hashlib.sha256(content).hexdigest()}
     with _clear_errors(url):
         _client().put_object(Bucket=bucket, Key=key, Body=content, Metadata=metadata)
+
+
+def names(url: str) -> list[str]:
+    """The objects in the folder `url`, by their names relative to it.
+
+    Raises:
+        StorageError: the bucket cannot be read, or a name would leave the folder.
+    """
+    bucket, prefix = _folder(url)
+    with _clear_errors(url):
+        return list(_names(_client(), bucket, prefix))
+
+
+def delete(url: str) -> None:
+    """Remove one object, if it is there.
+
+    Raises:
+        StorageError: the bucket cannot be written.
+    """
+    bucket, key = _parts(url)
+    with _clear_errors(url):
+        _client().delete_object(Bucket=bucket, Key=key)
 
 
 def download_tree(

@@ -53,7 +53,7 @@ def train(
     seed: int,
     teacher: nn.Module | None = None,
     history_path: Path | None = None,
-    checkpoint_dir: Path | None = None,
+    checkpoint_dir: str | Path | None = None,
     checkpoint_every: float = 60.0,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     device: torch.device | str | None = None,
@@ -74,7 +74,8 @@ def train(
         seed: of the order, the augmentation and dropout.
         teacher: the network to distil from; used when `recipe.distill` is above 0.
         history_path: where to append one JSON object per epoch.
-        checkpoint_dir: where to keep checkpoints, and to look for one to resume from.
+        checkpoint_dir: where to keep checkpoints, and to look for one to resume from: a folder of this
+            training alone, or an s3:// folder that trainings may share.
         checkpoint_every: seconds between checkpoints (0: after every step). At SIGTERM one is written after
             the step in progress, whatever the time, and the process then ends as the signal meant to.
         on_epoch: called with each new row of the history.

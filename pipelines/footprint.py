@@ -81,7 +81,7 @@ def _pod(component: IR, task: IR, container: IR, extra: IR) -> dict[str, Any]:
         "image": container["image"],
         "command": ["/kfp-launcher/launch", *launch, "--"],
         "args": [*container["command"], *container["args"]],
-        "env": _variables(extra),
+        "env": [*container.get("env", ()), *_variables(extra)],
         "resources": {"limits": {**amounts, **gpus}, "requests": amounts},
         "volumeMounts": mounts,
         "imagePullPolicy": extra.get("imagePullPolicy", ""),

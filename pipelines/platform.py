@@ -19,6 +19,9 @@ __all__ = ["Place", "anywhere", "on"]
 Place = Callable[[Any], Any]  # takes a KFP task, gives it a place to run, returns it
 
 LONGEST_BACKOFF = "600s"
+CHECKPOINTS = "NETSLIM_CHECKPOINTS"  # as netslim.steps.train reads it, which would load torch
+S3_CONFIG = ("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
+S3_SECRET = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 # How many GPUs a pod was promised is a label of the pod, read by the step through the downward API: so the
 # promise is made where only a cluster sees it, and on a laptop the same pipeline trains on the CPU.
 GPU_LABEL = "netslim/gpus"
@@ -85,11 +88,16 @@ def _storage(task: Any, profile: Profile) -> None:
 
 
 def _environment(task: Any, profile: Profile) -> None:
-    """By reference only: a ConfigMap and a Secret, whatever of them is there, and the pod's own labels."""
+    """Secrets by reference only: a ConfigMap and a Secret, whatever of them is there."""
     kubernetes.use_field_path_as_env(task, RUN_ENV, f"metadata.labels['{RUN_LABEL}']")
-    if profile.config_keys:
-        names = {key: key for key in profile.config_keys}
+    config_keys, secret_keys = list(profile.config_keys), list(profile.secret_keys)
+    if profile.checkpoints:
+        task.set_env_variable(CHECKPOINTS, profile.checkpoints)
+        config_keys += [key for key in S3_CONFIG if key not in config_keys]
+        secret_keys += [key for key in S3_SECRET if key not in secret_keys]
+    if config_keys:
+        names = {key: key for key in config_keys}
         kubernetes.use_config_map_as_env(task, profile.config_map, names, optional=True)
-    if profile.secret_keys:
-        names = {key: key for key in profile.secret_keys}
+    if secret_keys:
+        names = {key: key for key in secret_keys}
         kubernetes.use_secret_as_env(task, profile.secret, names, optional=True)

@@ -36,6 +36,7 @@ PATTERNS = {
     "image_pull_policy": (r"Always|IfNotPresent|Never", "Write Always, IfNotPresent or Never"),
     "gpu_type": (r"[\w.-]+/[\w.-]+", "Write the resource's name, such as nvidia.com/gpu"),
     "dataset_path": (r"/.+", "Write an absolute path"),
+    "checkpoints": (r"(s3://[^/].*)?", 'Write s3://bucket/folder, or "" for none'),
 }
 TOLERATION = {  # the keys of a pod's toleration, as kfp calls them
     "key": "key",
@@ -64,6 +65,7 @@ class Profile:
     node_selector: dict[str, str]
     tolerations: list[dict[str, Any]]
     timeout: str
+    checkpoints: str
     retries: int
     backoff: str
     dataset_claim: str
@@ -123,8 +125,10 @@ SHAPES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def load(path: str | Path | None = None, *, gpus: int | None = None) -> dict[str, Profile]:
-    """The profile of each kind of step: the defaults, a file of the user's, and the GPUs to train on.
+def load(
+    path: str | Path | None = None, *, gpus: int | None = None, checkpoints: str | None = None
+) -> dict[str, Profile]:
+    """The profile of each kind of step: the defaults, a file of the user's, and what trainings get.
 
     Raises:
         ConfigError: the file cannot be read, names what is not there, or holds a wrong value.
@@ -139,6 +143,8 @@ def load(path: str | Path | None = None, *, gpus: int | None = None) -> dict[str
         values = {**defaults["all"], **defaults[kind], **own.get("all", {}), **own.get(kind, {})}
         if kind == "train" and gpus is not None:
             values["gpus"] = gpus
+        if kind == "train" and checkpoints is not None:
+            values["checkpoints"] = checkpoints
         values["cpu"] = str(values["cpu"])  # YAML reads 4 as a number
         profiles[kind] = Profile(**values)
     return profiles

@@ -19,7 +19,10 @@ from netslim.train import TrainResult, train
 if TYPE_CHECKING:
     from netslim.data import DatasetInfo
 
-__all__ = ["train_step"]
+__all__ = ["CHECKPOINTS", "train_step"]
+
+CHECKPOINTS = "NETSLIM_CHECKPOINTS"
+"""The environment variable with an s3:// folder for checkpoints; on a cluster a retry runs on a new disk."""
 
 TITLES = {"base": "training", "sparse": "sparse training", "fine_tune": "fine-tuning"}
 
@@ -41,8 +44,8 @@ def train_step(
 ) -> dict[str, float]:
     """Train, and write the model with its evidence.
 
-    Checkpoints lie beside the model while it trains, so that a retry of this step in the same place continues
-    where the last try was killed.
+    Checkpoints lie in the folder that CHECKPOINTS names, or beside the model, so that a retry of this step
+    continues where the last try was killed.
 
     Args:
         stage: `base`, `sparse` or `fine_tune`: which of the preset's recipes.
@@ -58,7 +61,7 @@ def train_step(
     recipe = presets.stage(preset, stage, overrides)
     found = _start(packed.info, start, architecture, architecture_args or {}, seed)
     taught_by = store.load_model(teacher).model if teacher and recipe.distill else None
-    checkpoints = Path(model).with_name("checkpoints")
+    checkpoints = os.environ.get(CHECKPOINTS) or Path(model).with_name("checkpoints")
     with ExitStack() as stack:
         history = Path(stack.enter_context(TemporaryDirectory())) / "history.jsonl"
         if experiment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 import yaml
@@ -36,7 +37,7 @@ __all__ = ["compile_"]
 )
 @platform_options
 def compile_(
-    output: Path, pipeline: str, max_passes: int, baseline: bool, profiles: str | None, gpus: int | None
+    output: Path, pipeline: str, max_passes: int, baseline: bool, profiles: str | None, **trainings: Any
 ) -> None:
     """Write the pipeline as KFP YAML: upload it to a cluster, where its inputs are the options of `run`.
 
@@ -48,7 +49,7 @@ def compile_(
     from pipelines.platform import on
     from pipelines.profiles import load
 
-    place = on(load(profiles, gpus=gpus))
+    place = on(load(profiles, **trainings))
     if pipeline == "slimming":
         built = slimming.build(max_passes, baseline=baseline, place=place)
     else:

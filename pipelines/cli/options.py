@@ -115,6 +115,9 @@ PLATFORM_OPTIONS = [
         help="YAML file of what each kind of step gets: changes to pipelines/profiles.yaml.",
     ),
     click.option("--gpus", type=click.IntRange(min=0), help="GPUs to train on; 0 for none.  [default: 1]"),
+    click.option(
+        "--checkpoints", help="s3:// folder for checkpoints, from which a retried training goes on."
+    ),
 ]
 
 

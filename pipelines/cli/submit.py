@@ -5,13 +5,17 @@ from __future__ import annotations
 import tempfile
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from netslim.errors import ConfigError
 from pipelines.cli.options import config_from, pipeline_options, platform_options
+
+if TYPE_CHECKING:
+    from pipelines.profiles import Profile
 
 __all__ = ["submit"]
 
@@ -47,6 +51,7 @@ CONNECTION = ("host", "namespace", "token", "token_file", "ca")
 def submit(
     profiles: str | None,
     gpus: int | None,
+    checkpoints: str | None,
     ui: str | None,
     experiment: str | None,
     service_account: str,
@@ -63,6 +68,7 @@ def submit(
     from pipelines import submit as cluster
     from pipelines.backend import Backend
     from pipelines.preflight import preflight_names
+    from pipelines.profiles import load
     from pipelines.slimming import NAME
 
     if cron and waits:
@@ -74,7 +80,7 @@ def submit(
     preflight_names(config, factories=False)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, f"{NAME}.yaml")
-        compile_for(config, profiles, gpus, file)
+        compile_for(config, file, load(profiles, gpus=gpus, checkpoints=checkpoints))
         click.echo(f"Backend   KFP {backend.check()}")
         version = cluster.upload(backend, file, NAME)
     click.echo(f"Pipeline  {version.name}, {'uploaded' if version.new else 'already there'}")
@@ -97,14 +103,13 @@ def submit(
         follow(backend, run_id, link, cancels=cancels)
 
 
-def compile_for(config: Any, profiles: str | None, gpus: int | None, file: Path) -> None:
+def compile_for(config: Any, file: Path, profiles: Mapping[str, Profile]) -> None:
     """Compile the pipeline of a run with what its steps get from the cluster."""
     from pipelines.compiling import compile_pipeline
     from pipelines.platform import on
-    from pipelines.profiles import load
     from pipelines.slimming import build
 
-    place = on(load(profiles, gpus=gpus))
+    place = on(profiles)
     compile_pipeline(build(config.passes, baseline=config.baseline, place=place), file, cache=config.cache)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from netslim import s3
 from netslim.checkpoint import Checkpoints, weights_digest
+from netslim.errors import StorageError
 
 MINE = {"recipe": "a", "seed": "0"}
 TENSORS = {"x": torch.arange(6.0).reshape(2, 3), "random": torch.arange(9, dtype=torch.uint8)}
@@ -20,7 +23,7 @@ def test_what_was_saved_comes_back(tmp_path):
     strided = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
     path = Checkpoints(tmp_path, MINE).save(12, TENSORS | {"w": strided}, {"history": [{"a": 0.1}]})
     found = Checkpoints(tmp_path, MINE).latest()
-    assert (found.path, found.step, found.facts) == (path, 12, {"history": [{"a": 0.1}]})
+    assert (found.where, found.step, found.facts) == (path, 12, {"history": [{"a": 0.1}]})
     assert set(found.tensors) == {"x", "random", "w"}
     assert torch.equal(found.tensors["w"], strided)
     assert found.tensors["random"].dtype == torch.uint8
@@ -53,7 +56,7 @@ def test_a_resumed_run_removes_what_it_took_up_in_its_turn(tmp_path):
 def test_a_damaged_file_is_refused_and_the_one_before_is_taken(tmp_path, damage, caplog):
     checkpoints = Checkpoints(tmp_path, MINE)
     checkpoints.save(1, TENSORS, {"which": "old"})
-    newest = checkpoints.save(2, TENSORS, {"which": "new"})
+    newest = Path(checkpoints.save(2, TENSORS, {"which": "new"}))
     content = bytearray(newest.read_bytes())
     if damage == "truncate":
         content = content[: len(content) // 2]
@@ -73,7 +76,7 @@ def test_a_damaged_file_is_refused_and_the_one_before_is_taken(tmp_path, damage,
 
 
 def test_a_flipped_bit_anywhere_is_noticed(tmp_path):
-    path = Checkpoints(tmp_path, MINE).save(1, {"x": torch.zeros(2)}, {})
+    path = Path(Checkpoints(tmp_path, MINE).save(1, {"x": torch.zeros(2)}, {}))
     content = path.read_bytes()
     for place in range(0, len(content), 7):
         path.write_bytes(content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :])
@@ -127,3 +130,41 @@ def test_the_digest_of_weights_tells_networks_apart():
     assert weights_digest(model) != before
     assert weights_digest(nn.Linear(2, 3)) != weights_digest(nn.Linear(3, 2))
     assert weights_digest(None) == ""
+
+
+@pytest.fixture
+def root(bucket):
+    return f"s3://{bucket}/checkpoints"
+
+
+def test_a_bucket_keeps_them_apart_by_training(root):
+    other = MINE | {"seed": "1"}
+    for identity, which in ((MINE, "mine"), (other, "other")):
+        checkpoints = Checkpoints(root, identity)
+        for step in (1, 2, 3):
+            checkpoints.save(step, TENSORS, {"which": which})
+    found = Checkpoints(root + "/", MINE).latest()
+    assert (found.step, found.facts) == (3, {"which": "mine"})
+    assert torch.equal(found.tensors["x"], TENSORS["x"])
+    assert s3.is_s3(found.where)
+    assert len(s3.names(root)) == 4, "two of each"
+    assert Checkpoints(root, MINE | {"recipe": "b"}).latest() is None
+
+
+@pytest.mark.parametrize("damage", ["truncate", "empty", "foreign"])
+def test_a_damaged_object_is_refused_and_the_one_before_is_taken(root, damage):
+    checkpoints = Checkpoints(root, MINE)
+    checkpoints.save(1, TENSORS, {"which": "old"})
+    newest = checkpoints.save(2, TENSORS, {"which": "new"})
+    content = s3.get_bytes(newest)
+    s3.put_bytes(newest, {"truncate": content[:-9], "empty": b"", "foreign": b"else" * 99}[damage])
+    again = Checkpoints(root, MINE)
+    assert again.latest().facts == {"which": "old"}
+    assert newest in again.refused[0]
+    assert "checksum" in again.refused[0]
+
+
+def test_a_bucket_that_cannot_be_read_is_no_reason_to_begin_anew(root):
+    Checkpoints(root, MINE).save(1, TENSORS, {})
+    with pytest.raises(StorageError, match="no such bucket"):
+        Checkpoints("s3://not-there/checkpoints", MINE).latest()

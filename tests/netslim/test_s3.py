@@ -15,6 +15,7 @@ import boto3
 import pytest
 
 from netslim import s3
+from netslim.checkpoint import Checkpoints
 from netslim.errors import StorageError
 
 Fault = Callable[[str, str, int], str]
@@ -317,3 +318,19 @@ def test_mlflows_endpoint_serves_where_no_other_is_named(
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", s3_endpoint)
     assert s3.get_bytes(f"s3://{bucket}/x") == b"by AWS_ENDPOINT_URL"
+
+
+def test_a_checkpoint_that_arrives_cut_short_is_fetched_again(
+    proxy: Callable[[Fault], list[str]], bucket: str
+) -> None:
+    import torch
+
+    root, weights = f"s3://{bucket}/kept", {"x": torch.arange(5000.0)}
+    Checkpoints(root, {"seed": "0"}).save(7, weights, {})
+    happened = proxy(
+        lambda method, path, again: "truncate" if method == "GET" and "step" in path and not again else ""
+    )
+    found = Checkpoints(root, {"seed": "0"}).latest()
+    assert happened == ["truncate"]
+    assert found is not None
+    assert torch.equal(found.tensors["x"], weights["x"])

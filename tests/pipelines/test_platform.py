@@ -12,6 +12,7 @@ import yaml
 from components import readme
 from netslim.errors import ConfigError
 from netslim.steps.accelerator import EXPECTED
+from netslim.steps.train import CHECKPOINTS
 from pipelines import sweeps
 from pipelines.compiling import compile_pipeline
 from pipelines.platform import on
@@ -106,6 +107,23 @@ def test_the_promise_of_gpus_and_the_runs_name_come_from_the_pods_own_labels(tmp
             assert "netslim/gpus" not in labels
         # An environment variable in the IR itself would reach local runs, and change their cache keys.
         assert "env" not in executors[label]["container"]
+
+
+def test_checkpoints_go_to_the_bucket_of_trainings_that_may_use_it(tmp_path: Path) -> None:
+    """The address stands there; the keys come from the Secret, and only trainings get them."""
+    executors, settings = compiled(tmp_path, checkpoints="s3://bucket/kept")
+    for label, step in steps(executors):
+        env = {each["name"]: each["value"] for each in executors[label]["container"].get("env", ())}
+        secrets = {
+            pair["envVar"] for part in settings[label].get("secretAsEnv", ()) for pair in part["keyToEnv"]
+        }
+        trains = step in ("train_sparse", "fine_tune")
+        assert env == ({CHECKPOINTS: "s3://bucket/kept"} if trains else {})
+        assert ({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= secrets) == (
+            trains or step == "prepare_data"
+        )
+    with pytest.raises(ConfigError, match=r"checkpoints = /mnt/kept.*s3://bucket/folder"):
+        load(checkpoints="/mnt/kept")
 
 
 def test_without_gpus_nothing_of_them_is_left(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_the_user_gets_bundles_that_verify_and_a_report(first: Ran) -> None:
         assert session.get_modelmeta().custom_metadata_map["pass"] == str(int(model.parent.name[-2:]))
         told = CliRunner().invoke(verify, [str(model.parent)])
         assert told.exit_code == 0, told.output
-    for shown in ("baseline", "pass 1", "pass 2", "pass-00/model.onnx", "report.html", "mlflow ui"):
+    for shown in ("baseline", "pass 1", "pass 2", "pass-00/model.onnx", "report.html", "mlflow ui --backend"):
         assert shown in first.shown
 
 

@@ -60,8 +60,8 @@ def after_pruning(model: nn.Module, dataset: PackedDataset, percent: float | str
     return row
 
 
-def measure(case: Case, penalty: str, root: Path, work: Path) -> dict[str, Any]:
-    dataset = prepare(case, root, work)
+def measure(case: Case, penalty: str, root: Path, work: Path, part: float) -> dict[str, Any]:
+    dataset = prepare(case, root, work, part)
     model = sparse_network(case, penalty, dataset, work)
     told = sparsity.statistics(model)
     return {
@@ -90,13 +90,16 @@ def table(results: list[dict[str, Any]]) -> str:
 
 @click.command()
 @click.option("--data", "root", type=click.Path(path_type=Path, exists=True), required=True)
+@click.option("--part", default=1.0, show_default=True, help="Take this share of CIFAR-10's images.")
 @click.option("--work", type=click.Path(path_type=Path), help="Keep datasets and trained networks here.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write <output>.json and <output>.md.")
-def main(root: Path, work: Path | None, output: Path | None) -> None:
+def main(root: Path, part: float, work: Path | None, output: Path | None) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         place = work or Path(scratch)
-        results = [measure(case, penalty, root, place) for case in CASES for penalty in ("l1", "proximal")]
+        results = [
+            measure(case, penalty, root, place, part) for case in CASES for penalty in ("l1", "proximal")
+        ]
     told = table(results)
     click.echo(told)
     if output:

@@ -27,7 +27,7 @@ from netslim.export import export_onnx
 from netslim.files import write_json
 from netslim.measure import latency
 
-SHORT = {"epochs": 2, "batch_size": 128, "pull": 3.0}
+SHORT = {"epochs": 3, "batch_size": 128, "pull": 3.0}
 CASES = (
     Case("pre-activation ResNet-20", CIFAR, "resnet164", "cifar", SHORT, {"depth": 20}),
     Case("DenseNet-16, k = 12", CIFAR, "densenet40", "cifar", SHORT, {"depth": 16}),
@@ -60,8 +60,8 @@ def prune(
     }
 
 
-def measure(case: Case, root: Path, work: Path) -> dict[str, Any]:
-    dataset = prepare(case, root, work)
+def measure(case: Case, root: Path, work: Path, part: float) -> dict[str, Any]:
+    dataset = prepare(case, root, work, part)
     model = sparse_network(case, "l1", dataset, work)
     info = dataset.info
     shape = (info.channels, *info.image_size)
@@ -113,12 +113,13 @@ def table(results: list[dict[str, Any]]) -> str:
 
 @click.command()
 @click.option("--data", "root", type=click.Path(path_type=Path, exists=True), required=True)
+@click.option("--part", default=1.0, show_default=True, help="Take this share of CIFAR-10's images.")
 @click.option("--work", type=click.Path(path_type=Path), help="Keep datasets and trained networks here.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write <output>.json and <output>.md.")
-def main(root: Path, work: Path | None, output: Path | None) -> None:
+def main(root: Path, part: float, work: Path | None, output: Path | None) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
-        results = [measure(case, root, work or Path(scratch)) for case in CASES]
+        results = [measure(case, root, work or Path(scratch), part) for case in CASES]
     told = table(results)
     click.echo(told)
     if output:

@@ -34,8 +34,12 @@ class Case:
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
-def prepare(case: Case, root: Path, work: Path) -> PackedDataset:
-    """The packed dataset of a case, made on first use."""
+def prepare(case: Case, root: Path, work: Path, part: float = 1.0) -> PackedDataset:
+    """The packed dataset of a case, made on first use.
+
+    Args:
+        part: of CIFAR-10, the share of each class's images, training and test, the first by name.
+    """
     packed = work / case.dataset
     if not packed.exists():
         if case.dataset == "digits":
@@ -45,8 +49,20 @@ def prepare(case: Case, root: Path, work: Path) -> PackedDataset:
             shutil.copytree(root / "mnist", raw, dirs_exist_ok=True)
             data.prepare("mnist", packed, root=work / "originals")
         else:
-            data.prepare("folder", packed, root=root / case.dataset, title="CIFAR-10 (JPEG copy)")
+            images = root / case.dataset if part == 1 else _share(root / case.dataset, part, work / "images")
+            data.prepare("folder", packed, root=images, title="CIFAR-10 (JPEG copy)")
     return data.open_dataset(packed)
+
+
+def _share(images: Path, part: float, place: Path) -> Path:
+    """A copy of the first images of each class, in the same layout."""
+    for folder in images.glob("*/*"):
+        shared = place / folder.relative_to(images)
+        shared.mkdir(parents=True)
+        files = sorted(folder.iterdir())
+        for file in files[: round(part * len(files))]:
+            shutil.copy(file, shared)
+    return place
 
 
 def sparse_network(case: Case, penalty: str, dataset: PackedDataset, work: Path) -> nn.Module:

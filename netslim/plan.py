@@ -37,7 +37,7 @@ WIDEST = 1 << 24
 
 @dataclass(frozen=True)
 class Keep:
-    """Some channels of `of`: `kept` are their indices, in the order they have afterwards."""
+    """Some channels of `of`: `kept` are their indices, ascending, for channels never change places."""
 
     of: int
     kept: tuple[int, ...]
@@ -191,8 +191,8 @@ def _edit_from_json(path: str, data: Mapping[str, Any]) -> Edit:
             return None
         of, kept = _count(path, data[name]["of"]), data[name]["keep"]
         found = _indices(path, kept, below=of)
-        if not found or len(set(found)) < len(found):
-            raise ValueError(f"{path}: keeps {kept!r}, which is none or one twice")
+        if not found or any(after <= before for before, after in pairwise(found)):
+            raise ValueError(f"{path}: keeps {kept!r}, which is none, or not each once in ascending order")
         return Keep(of, found)
 
     def flag(name: str, place: Mapping[str, Any] = data) -> bool:

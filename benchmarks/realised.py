@@ -7,9 +7,9 @@ so a percentage takes about as much of every layer; a trained network loses more
 Each is pruned by 50 and 70 % of its channels, with widths as they fall and rounded up to multiples of 8, and
 all files of a network take turns in onnxruntime on one thread.
 
-*blocked*: how many of the convolutions onnxruntime runs in its blocked layout, whose inner loops are over 8 or
-16 channels at a time. One whose width is no multiple of that falls back to a slower kernel, and the data are
-copied from layout to layout around it: that is where the rest of the FLOP reduction goes.
+*blocked*: how many of the convolutions onnxruntime runs in its blocked layout, whose inner loops are over 8
+or 16 channels at a time. One whose width is no multiple of that falls back to a slower kernel, and the data
+are copied from layout to layout around it: that is where the rest of the FLOP reduction goes.
 """
 
 from __future__ import annotations

@@ -113,7 +113,9 @@ class _Search:
     def units(self) -> list[Ints]:
         """Find the units; returns the blocks of labels that cannot be kept equal, if any."""
         structure = self.structure
-        found = [(blocks, self._rows(blocks)) for blocks in structure.facts.balanced]
+        chooser = np.full(structure.count, -1)
+        chooser[self.touched] = self.element[self.touching]
+        found = [(blocks, self._rows(blocks, chooser)) for blocks in structure.facts.balanced]
         broken = [blocks for blocks, rows in found if rows is None]
         held = [(blocks, rows) for blocks, rows in found if rows is not None and rows.size]
         # Elements are in one unit when nothing tells them apart, in one cell of it when no block does either.
@@ -142,22 +144,24 @@ class _Search:
             _tell_apart(signatures, own, owner[starts[own] + place])
         return signatures
 
-    def _rows(self, blocks: Ints) -> Ints | None:
-        """The elements of each block; empty if the blocks are equal by themselves, None if never for sure."""
+    def _rows(self, blocks: Ints, chooser: Ints) -> Ints | None:
+        """The elements of each block; empty if the blocks are equal by themselves, None if never for sure.
+
+        Args:
+            chooser: the element that decides on each class, -1 for none.
+        """
         structure = self.structure
         kinds = structure.of_label[blocks]
         ordered = np.sort(kinds, axis=1)
         if (ordered == ordered[:1]).all():
             return np.empty((0, 0), dtype=np.int64)
-        owner = np.full(structure.count, -1)
-        owner[self.touched] = self.element[self.touching]
-        rows = owner[kinds]
+        rows = chooser[kinds]
         stays = (structure.reasons[kinds] > 0) | (rows < 0) | (self.reason[rows] > 0)
         if stays.all():
             return np.empty((0, 0), dtype=np.int64)
         each, times = np.unique(rows, return_counts=True)
-        once = [np.unique(row).size for row in rows]
-        if stays.any() or np.ptp(times) or np.ptp(once) or sum(once) != each.size:
+        once = (np.diff(np.sort(rows, axis=1), axis=1) != 0).sum(axis=1) + 1
+        if stays.any() or np.ptp(times) or np.ptp(once) or once.sum() != each.size:
             return None  # some stay and some may go, or one channel counts in several blocks
         return rows
 

@@ -42,6 +42,13 @@ class Keep:
     of: int
     kept: tuple[int, ...]
 
+    @classmethod
+    def at(cls, of: int, index: Ints) -> Keep:
+        """The channels at `index`, ascending."""
+        keep = cls(of, tuple(index.tolist()))
+        vars(keep)["index"] = index  # the other way round takes long
+        return keep
+
     @cached_property
     def index(self) -> Ints:
         """`kept` as an array."""

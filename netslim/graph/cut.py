@@ -37,7 +37,7 @@ def cut(structure: Structure, removed: Bools) -> Plan:
 
 
 def _keep(stays: Bools) -> Keep | None:
-    return None if stays.all() else Keep(stays.size, tuple(np.flatnonzero(stays).tolist()))
+    return None if stays.all() else Keep.at(stays.size, np.flatnonzero(stays))
 
 
 def _norm_edits(norm: Norm, keep: Bools, stays: Bools) -> dict[str, Edit]:
@@ -56,10 +56,11 @@ def _norm_edits(norm: Norm, keep: Bools, stays: Bools) -> dict[str, Edit]:
 
 def _seats(chosen: Ints, stays: Bools) -> tuple[tuple[int, ...] | None, int]:
     """Where the chosen channels of a tensor are once it is narrower, None if they are all; and its width."""
+    left = np.flatnonzero(stays)
+    if np.array_equal(left, chosen):
+        return None, left.size
     assert stays[chosen].all(), "a channel vanishes that a BatchNorm needs"
-    seats, width = (np.cumsum(stays) - 1)[chosen], int(stays.sum())
-    whole = np.array_equal(seats, np.arange(width))
-    return (None if whole else tuple(seats.tolist())), width
+    return tuple(np.searchsorted(left, chosen).tolist()), left.size
 
 
 def _read_edits(read: Read, stays: Bools) -> dict[str, Edit]:

@@ -1,0 +1,80 @@
+"""What a slim network is held against: its structure from scratch, and pruning by the norm of filters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+import netslim
+from benchmarks.paper.datasets import Dataset
+from benchmarks.paper.workshop import Made, Net, Workshop, example
+from netslim.evaluation import evaluate
+from netslim.recipe import Recipe
+
+__all__ = ["filter_pruned", "from_scratch"]
+
+
+def from_scratch(shop: Workshop, data: Dataset, wide: Net, slim: Net, recipe: Recipe, seed: int) -> Net:
+    """The slim structure trained from new weights at the FLOPs that the wide network's training took.
+
+    This is Scratch-B of "Rethinking the value of network pruning" (Liu et al. 2019), with its limit: at most
+    twice the epochs.
+    """
+    longer = min(2.0, wide.facts["macs"] / slim.facts["macs"])
+    recipe = replace(recipe, epochs=max(1, round(recipe.epochs * longer)))
+    label = slim.facts["title"].removesuffix(": pruned")
+    start = shop.fresh(f"{label}: new weights", slim, data, seed=seed)
+    return shop.train(f"{label}: from scratch", data, recipe, seed=seed, start=start)
+
+
+def filter_pruned(
+    shop: Workshop,
+    data: Dataset,
+    wide: Net,
+    recipe: Recipe,
+    seed: int,
+    *,
+    teacher: Net | None = None,
+    percent: float | None = None,
+    target: Mapping[str, float] | None = None,
+) -> Net:
+    """The wide network, trained without sparsity, pruned by the L1 norm of its filters and fine-tuned.
+
+    The method of Li et al. (2017): every layer loses the same share of its filters, those with the smallest
+    sum of absolute weights. The share is given, or found to meet a budget such as {"params": 0.3}.
+    """
+    label = wide.facts["title"].removesuffix(": baseline")
+    made_of = {"kind": "L1 norm", "start": wide.key, "percent": percent, "target": target}
+
+    def make(scratch: object) -> Made:
+        stored = wide.load()
+        ranked = stored.model
+        by_norm = wide.load().model
+        _norms_for_factors(by_norm)
+        options: dict[str, Any] = {"percent": percent, "target": target, "scope": "layer"}
+        plan = netslim.prune(by_norm, example(data), compensate=False, **options).plan
+        slim = plan.apply(ranked)
+        error = evaluate(slim, data.split("test"), data.info)
+        return slim, stored.architecture, stored.plan.then(plan), {"error": error}
+
+    cut = shop.kept(f"{label}: pruned by L1 norm", made_of, make, data)
+    title = f"{label}: pruned by L1 norm, fine-tuned"
+    return shop.train(title, data, recipe, seed=seed, start=cut, teacher=teacher)
+
+
+@torch.no_grad()
+def _norms_for_factors(model: nn.Module) -> None:
+    """In place of each scaling factor put the L1 norm of the filter before it; for plain chains of layers."""
+    norms = None
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            norms = module.weight.abs().flatten(1).sum(1)
+        elif isinstance(module, _BatchNorm):
+            assert norms is not None, "a BatchNorm before the first layer"
+            assert len(norms) == len(module.weight), "not a plain chain of layers"
+            module.weight.copy_(norms)

@@ -1,0 +1,92 @@
+"""The data of the experiments, under honest names: packed once into the work folder, then held in memory."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from netslim import data
+from netslim.data import DatasetInfo, Split
+from netslim.data.validation import draw_validation
+from netslim.errors import DataError
+
+__all__ = ["Dataset", "find", "held_out", "part"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset in memory, with the two things of `netslim.data.PackedDataset` that training asks for."""
+
+    info: DatasetInfo
+    splits: Mapping[str, Split]
+
+    def split(self, name: str) -> Split:
+        return self.splits[name]
+
+    @property
+    def title(self) -> str:
+        return self.info.title
+
+
+def find(name: str, root: Path, work: Path) -> Dataset:
+    """The dataset `name` (mnist, cifar10, cifar100, svhn) from the files in `root`.
+
+    Of CIFAR-10 an image folder cifar10_jpeg/, or its .tar.gz, stands in where the original is not there; its
+    title says so.
+
+    Raises:
+        DataError: `root` does not hold it.
+    """
+    packed = work / "data" / name
+    if not packed.exists():
+        _prepare(name, root, packed)
+    opened = data.open_dataset(packed)
+    return Dataset(opened.info, {split: opened.split(split) for split in opened.info.sizes})
+
+
+def held_out(dataset: Dataset, count: int) -> Dataset:
+    """For choosing: `count` training images take the test set's place, which is not even there to look at."""
+    train, validation = draw_validation(dataset.split("train"), count, seed=0)
+    return _view(dataset, f"{count:,} of its training images held out", train, validation)
+
+
+def part(dataset: Dataset, count: int) -> Dataset:
+    """`count` of the training images, each class in proportion; the whole test set."""
+    if count >= len(dataset.split("train")):
+        return dataset
+    _, train = draw_validation(dataset.split("train"), count, seed=0)
+    return _view(dataset, f"{count:,} of its training images", train, dataset.split("test"))
+
+
+def _view(dataset: Dataset, words: str, train: Split, test: Split) -> Dataset:
+    info = replace(
+        dataset.info,
+        title=f"{dataset.title}, {words}",
+        sizes={"train": len(train), "test": len(test)},
+        sha256={**dataset.info.sha256, "view": words},
+    )
+    return Dataset(info, {"train": train, "test": test})
+
+
+def _prepare(name: str, root: Path, packed: Path) -> None:
+    copy = root / "cifar10_jpeg"
+    if name == "mnist" and (root / "mnist").is_dir():
+        # torchvision looks for the four files in MNIST/raw.
+        raw = packed.parent / "originals" / "MNIST" / "raw"
+        raw.parent.mkdir(parents=True, exist_ok=True)
+        raw.unlink(missing_ok=True)
+        raw.symlink_to((root / "mnist").resolve())
+        data.prepare(name, packed, root=raw.parents[1])
+    elif name == "cifar10" and (copy.is_dir() or copy.with_suffix(".tar.gz").is_file()):
+        if not copy.is_dir():
+            copy = packed.parent / copy.name
+            with tarfile.open(root / f"{copy.name}.tar.gz") as archive:
+                archive.extractall(packed.parent, filter="data")
+        data.prepare("folder", packed, root=copy, title="CIFAR-10 (JPEG copy)")
+    elif root.is_dir():
+        validation = data.PAPER_VALIDATION[name] if name == "svhn" else 0  # it selects by validation error
+        data.prepare(name, packed, root=root, validation=validation)
+    else:
+        raise DataError("no such folder", field="data", value=str(root), remedy="Give the folder of the data")

@@ -1,0 +1,192 @@
+"""Networks made once: each is kept in the work folder under a key of all that made it, and found again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from torch import nn
+
+import netslim
+from benchmarks.paper.datasets import Dataset
+from benchmarks.trained import training_images
+from netslim import store
+from netslim.evaluation import evaluate
+from netslim.files import read_json
+from netslim.models import Architecture
+from netslim.models.initialise import he
+from netslim.plan import Plan
+from netslim.recipe import Recipe
+from netslim.sparsity import NEAR_ZERO
+from netslim.store import StoredModel
+from netslim.train import train
+
+__all__ = ["Made", "Net", "Workshop", "example"]
+
+FACTS = "facts.json"
+
+Made = tuple[nn.Module, Architecture, Plan, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Net:
+    """A network that was made, and what is known of it: `facts["error"]` is its test error in percent."""
+
+    key: str
+    folder: Path
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        return read_json(self.folder / FACTS)
+
+    @property
+    def error(self) -> float:
+        return self.facts["error"]
+
+    def load(self) -> StoredModel:
+        return store.load_model(self.folder)
+
+
+class Workshop:
+    """Makes networks, or finds them made; a training that was stopped goes on from its last checkpoint."""
+
+    def __init__(self, folder: Path, device: str | None = None) -> None:
+        self.folder, self.device = folder / "nets", device
+        self.asked: dict[str, Net] = {}
+
+    def train(
+        self,
+        title: str,
+        dataset: Dataset,
+        recipe: Recipe,
+        *,
+        seed: int,
+        start: Net | Architecture,
+        teacher: Net | None = None,
+        watch: str | None = None,
+    ) -> Net:
+        """Train from `start`: an architecture is initialised from the seed.
+
+        Args:
+            teacher: distilled from where the recipe says so.
+            watch: a BatchNorm layer whose scaling factors are kept of every epoch, in `facts["factors"]`.
+        """
+        made_of = {
+            "kind": "train",
+            "start": start.key if isinstance(start, Net) else start.to_json(),
+            "recipe": recipe.to_mapping(),
+            "seed": seed,
+            "data": dataset.info.sha256,
+            "teacher": teacher.key if teacher and recipe.distill else None,
+            "watch": watch,
+        }
+
+        def make(scratch: Path) -> Made:
+            if isinstance(start, Net):
+                begun = start.load()
+                model, architecture, plan = begun.model, begun.architecture, begun.plan
+            else:
+                torch.manual_seed(seed)
+                model, architecture, plan = start.build(), start, Plan.empty()
+            diary = scratch / "factors.jsonl"
+
+            def look(row: dict[str, Any]) -> None:
+                if watch:
+                    scratch.mkdir(parents=True, exist_ok=True)
+                    factors = model.get_submodule(watch).weight.detach().tolist()
+                    with diary.open("a") as stream:
+                        stream.write(json.dumps([row["step"], factors]) + "\n")
+
+            result = train(
+                model,
+                dataset,  # type: ignore[arg-type]
+                recipe,
+                seed=seed,
+                teacher=teacher.load().model if teacher and recipe.distill else None,
+                checkpoint_dir=scratch,
+                on_epoch=look,
+                device=self.device,
+                title=title,
+            )
+            factors = dict(json.loads(line) for line in diary.read_text().splitlines()) if watch else {}
+            facts = {
+                "error": result.error,
+                "lam": result.lam,
+                "epochs": recipe.epochs,
+                "near_zero_share": result.sparsity.near_zero_share if result.sparsity else 0.0,
+                "factors": list(factors.values()),
+            }
+            return model, architecture, plan, facts
+
+        return self.kept(title, made_of, make, dataset)
+
+    def prune(self, title: str, net: Net, dataset: Dataset, **options: Any) -> Net:
+        """Prune with these options of `netslim.prune`, as the pipeline's step does; not fine-tuned."""
+        made_of = {"kind": "prune", "start": net.key, "options": options}
+
+        def make(scratch: Path) -> Made:
+            wide = net.load()
+            result = netslim.prune(wide.model, example(dataset), **options)
+            if result.threshold >= NEAR_ZERO:  # a live channel went: what follows it has other statistics
+                netslim.recalibrate(result.model, training_images(dataset))
+            error = evaluate(result.model, dataset.split("test"), dataset.info)
+            facts = {"error": error, "threshold": result.threshold}
+            return result.model, wide.architecture, wide.plan.then(result.plan), facts
+
+        return self.kept(title, made_of, make, dataset)
+
+    def fresh(self, title: str, net: Net, dataset: Dataset, *, seed: int) -> Net:
+        """The structure of a slim network with new weights, as if it had been designed so."""
+        made_of = {"kind": "fresh", "structure of": net.key, "seed": seed}
+
+        def make(scratch: Path) -> Made:
+            slim = net.load()
+            torch.manual_seed(seed)
+            model = he(slim.plan.apply(slim.architecture.build()))
+            return model, slim.architecture, slim.plan, {"error": 90.0}
+
+        return self.kept(title, made_of, make, dataset)
+
+    def kept(
+        self, title: str, made_of: dict[str, Any], make: Callable[[Path], Made], dataset: Dataset
+    ) -> Net:
+        """The network made of this, from the folder where it is there already."""
+        key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
+        net = Net(key, self.folder / key)
+        if not net.folder.exists():
+            scratch, begun = self.folder / f"{key}.unfinished", time.process_time()
+            model, architecture, plan, facts = make(scratch)
+            cost = netslim.count(model, example(dataset))
+            facts = {
+                "title": title,
+                "made_of": made_of,
+                "cpu_seconds": time.process_time() - begun,
+                "params": cost.params,
+                "macs": cost.macs,
+                "channels": cost.channels,
+                **facts,
+            }
+            store.save_model(net.folder, model, architecture, plan, beside={FACTS: facts})
+            shutil.rmtree(scratch, ignore_errors=True)
+            click.echo(f"  {title}: error {facts['error']:.2f} %, {facts['cpu_seconds']:.0f} s", err=True)
+        self.asked[key] = net
+        return net
+
+    def cpu_seconds(self) -> float:
+        """What all networks asked for since the last call took to make, now or in an earlier run."""
+        spent = sum(net.facts["cpu_seconds"] for net in self.asked.values())
+        self.asked.clear()
+        return spent
+
+
+def example(dataset: Dataset) -> torch.Tensor:
+    return torch.zeros(1, dataset.info.channels, *dataset.info.image_size)

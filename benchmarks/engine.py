@@ -5,8 +5,8 @@
 
 Both remove half of the channels by a global ranking of |gamma| on the same random factors, each as it does by
 default and on an image of the same size. They take turns, model by model. Time is CPU seconds of one thread,
-which other work on the machine disturbs least, as the median over the runs; what takes over 5 seconds is timed
-once. Memory is measured in a run of its own. Neither recounts costs nor verifies its result.
+which other work on the machine disturbs least: the median of the runs, or one run where it takes over 5 s.
+Memory is measured in a run of its own. Neither recounts costs nor verifies its result.
 
 On netslim's clock are its copy of the model, which stays as it is, and folding what removed channels sent.
 Torch-Pruning changes the model it is given and folds nothing. The copy that keeps the original is timed

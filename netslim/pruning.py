@@ -151,12 +151,13 @@ class _Study:
         bare, notes = _unwrapped(model)
         _must_have_factors(bare)
         structure = Structure(observe(bare, example_input))
+        modules = structure.facts.modules
         if not structure.norms:
             remedy = "Nothing can be ranked: check that forward() uses them"
             raise ModelError("its BatchNorm layers do not run", field="model", remedy=remedy)
         coupling = couple(structure, policy)
         return cls(
-            bare, example_input, structure, coupling, (*notes, *_hooked(bare), *_idle(bare, structure))
+            bare, example_input, structure, coupling, (*notes, *_hooked(modules), *_idle(modules, structure))
         )
 
     @cached_property
@@ -177,7 +178,7 @@ class _Study:
 
     def _within(self, target: Target, limits: _Limits) -> Fraction:
         """The percent that meets a budget, found on a copy without data."""
-        empty: dict[int, torch.Tensor] = {}
+        empty: dict[int, Any] = {}
         for tensor in self.structure.facts.values.values():
             shape = torch.empty_like(tensor, device="meta")
             empty[id(tensor)] = nn.Parameter(shape) if isinstance(tensor, nn.Parameter) else shape
@@ -219,18 +220,16 @@ def _must_have_factors(model: nn.Module) -> None:
     raise ModelError(problem, field="model", value=type(model).__name__, remedy=remedy)
 
 
-def _hooked(model: nn.Module) -> list[str]:
-    hooks = sum(
-        len(found) for module in model.modules() for name, found in vars(module).items() if name in HOOKS
-    )
+def _hooked(modules: Mapping[str, nn.Module]) -> list[str]:
+    hooks = sum(len(vars(module).get(name, ())) for module in modules.values() for name in HOOKS)
     return [f"the model has {hooks} hooks; the slim one has none: register them again"] if hooks else []
 
 
-def _idle(model: nn.Module, structure: Structure) -> list[str]:
+def _idle(modules: Mapping[str, nn.Module], structure: Structure) -> list[str]:
     ranked = {norm.weight for norm in structure.norms}
     idle = [
         name
-        for name, module in model.named_modules()
+        for name, module in modules.items()
         if isinstance(module, _BatchNorm) and module.affine and f"{name}.weight".lstrip(".") not in ranked
     ]
     return [f"never run, so never pruned: {', '.join(idle)}"] if idle else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ def operate(model: nn.Module, plan: Plan, values: Mapping[str, Tensor] | None = 
     cuts: dict[str, Cut] = {}
     for path, edit in plan.layers.items():
         cuts |= _cuts(path, edit, modules, tensors)
-    narrowed: dict[int, Tensor] = {}
+    copies: dict[int, Any] = {}
     parameters = {}
     for path, tensor in tensors.items():
         cut = cuts.get(path, _whole)
@@ -60,23 +61,25 @@ def operate(model: nn.Module, plan: Plan, values: Mapping[str, Tensor] | None = 
         if isinstance(tensor, nn.Parameter):
             narrow = nn.Parameter(narrow, tensor.requires_grad)
             parameters[id(tensor)] = narrow, cut
-        narrowed[id(tensor)] = narrow
-    slim = twin(model, narrowed)
-    places = dict(slim.named_modules())
+        copies[id(tensor)] = narrow
+    slim = twin(model, copies)
     added: list[tuple[nn.Parameter, nn.Parameter]] = []
-    wrapped: dict[nn.Module, nn.Module] = {}
+    replaced: dict[nn.Module, nn.Module] = {}
     for path, edit in plan.layers.items():
         if path not in modules:
             continue
-        place = places[path]
+        place = copies[id(modules[path])]
         layer = place.layer if isinstance(place, Narrowed) else place
         _refit(layer, edit)
         if edit.bias and layer.bias is None:
             bias = _add_bias(layer, edit, values.get(f"{path}.bias"))
             added.append((bias, modules[path].get_parameter("weight")))
         if edit.norm:
-            wrapped[place] = _wrap(layer, edit, values.get(f"{path}.fill"))
-    _replace(slim, {old: new for old, new in wrapped.items() if old is not new})
+            wrapped = _wrap(layer, edit, values.get(f"{path}.fill"))
+            if wrapped is not place:
+                replaced[place] = wrapped
+    if replaced:
+        _replace(slim, replaced)
     return Operation(slim, parameters, tuple(added))
 
 
@@ -179,16 +182,19 @@ def _narrow_grouped(tensor: Tensor, conv: _ConvNd, edit: Edit) -> Tensor:
 def _refit(layer: nn.Module, edit: Edit) -> None:
     """Make a layer of the copy know its new widths."""
     out, into = (len(keep.kept) if keep else None for keep in (edit.out, edit.into))
+    widths: dict[str, int | None] = {}
     if isinstance(layer, _ConvNd):
-        if layer.groups > 1 and layer.groups == layer.in_channels and into is not None:
-            layer.groups = into  # depthwise: as many groups as channels
-        layer.out_channels, layer.in_channels = out or layer.out_channels, into or layer.in_channels
+        widths = {"out_channels": out, "in_channels": into}
+        if layer.groups > 1 and layer.groups == layer.in_channels:
+            widths["groups"] = into  # depthwise: as many groups as channels
     elif isinstance(layer, nn.Linear):
-        layer.out_features, layer.in_features = out or layer.out_features, into or layer.in_features
+        widths = {"out_features": out, "in_features": into}
     elif isinstance(layer, _BatchNorm):
-        layer.num_features = out or layer.num_features
+        widths = {"num_features": out}
     elif isinstance(layer, nn.PReLU):
-        layer.num_parameters = out or layer.num_parameters
+        widths = {"num_parameters": out}
+    # Past nn.Module.__setattr__, which looks for parameters and modules of that name first.
+    vars(layer).update({name: width for name, width in widths.items() if width})
 
 
 def _add_bias(layer: nn.Module, edit: Edit, bias: Tensor | None) -> nn.Parameter:

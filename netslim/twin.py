@@ -16,9 +16,15 @@ __all__ = ["HOOKS", "tensors_of", "twin"]
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 """Hooks belong to what the original is used for, so a copy has none. (Those of the state dict are kept.)"""
 
-_OPTIONS = ("_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs", "_forward_hooks_always_called")
-_SHARED = {int, float, bool, str, complex, bytes, NoneType, type, FunctionType, BuiltinFunctionType}
+_EMPTIED = (
+    *HOOKS,
+    *("_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs", "_forward_hooks_always_called"),
+)
+_STANDARD = {"training", "_is_full_backward_hook", "_parameters", "_buffers", "_modules", *_EMPTIED}
+"""The attributes of every module that are known without a look; the others are looked at one by one."""
+
 _EMPTY = {dict, OrderedDict, set, list}
+_SHARED = {int, float, bool, str, complex, bytes, NoneType, type, FunctionType, BuiltinFunctionType}
 _SHARED |= {torch.dtype, torch.device, torch.Size}
 
 
@@ -35,40 +41,49 @@ def tensors_of(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     return found
 
 
-def twin(model: nn.Module, tensors: Mapping[int, Any]) -> nn.Module:
+def twin(model: nn.Module, copies: dict[int, Any]) -> nn.Module:
     """A copy of `model` without hooks.
 
     Args:
-        tensors: by id of each of its parameters and buffers, what takes its place. Tensors that it keeps
-            elsewhere are copied.
+        copies: by id of each of its parameters and buffers, what takes its place. Tensors that it keeps
+            elsewhere are copied. The modules' copies are put in as well.
     """
-    memo = dict(tensors)
     for module in model.modules():
-        for value in vars(module).values():
-            if isinstance(value, Tensor):  # deepcopy refuses computed tensors
-                memo[id(value)] = value.detach().clone()
-    return _twin(model, memo)
+        for name, value in vars(module).items():
+            if name not in _STANDARD and isinstance(value, Tensor):  # deepcopy refuses computed tensors
+                copies[id(value)] = value.detach().clone()
+    return _twin(model, copies)
 
 
-def _twin(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
-    """`copy.deepcopy` for modules, several times as fast; what is not a plain module is left to it."""
-    if id(module) in memo:
-        done: nn.Module = memo[id(module)]
+def _twin(module: nn.Module, copies: dict[int, Any]) -> nn.Module:
+    """`copy.deepcopy` for modules, many times as fast; what is not a plain module is left to it."""
+    if id(module) in copies:
+        done: nn.Module = copies[id(module)]
         return done
     kind = type(module)
     if hasattr(kind, "__deepcopy__") or kind.__getstate__ is not nn.Module.__getstate__:
-        return copy.deepcopy(module, memo)
-    result = memo[id(module)] = kind.__new__(kind)
-    state = vars(result)
-    for name, value in module.__getstate__().items():  # type: ignore[no-untyped-call]
-        if name in ("_parameters", "_buffers"):
-            state[name] = {key: None if tensor is None else memo[id(tensor)] for key, tensor in value.items()}
-        elif name == "_modules":
-            state[name] = {key: None if child is None else _twin(child, memo) for key, child in value.items()}
-        elif name in HOOKS or name in _OPTIONS or (not value and type(value) in _EMPTY):
-            state[name] = type(value)()
-        elif type(value) in _SHARED or (type(value) is tuple and _SHARED.issuperset(map(type, value))):
-            state[name] = value
-        else:
-            state[name] = copy.deepcopy(value, memo)
+        done = copy.deepcopy(module, copies)
+        places = dict(done.named_modules())
+        copies |= {id(inner): places[path] for path, inner in module.named_modules() if path in places}
+        return done
+    result = copies[id(module)] = kind.__new__(kind)
+    own, state = vars(module), vars(result)
+    state.update(own)  # what is not replaced below is shared
+    state.pop("_compiled_call_impl", None)
+    for name in _EMPTIED:
+        state[name] = OrderedDict()
+    for name, value in own.items():
+        if name not in _STANDARD:
+            state[name] = _copied(value, copies)
+    for name in ("_parameters", "_buffers"):
+        state[name] = {key: None if value is None else copies[id(value)] for key, value in own[name].items()}
+    children = own["_modules"].items()
+    state["_modules"] = {key: None if child is None else _twin(child, copies) for key, child in children}
     return result
+
+
+def _copied(value: Any, copies: dict[int, Any]) -> Any:
+    kind = type(value)
+    if kind in _SHARED or (kind is tuple and _SHARED.issuperset(map(type, value))):
+        return value
+    return kind() if kind in _EMPTY and not value else copy.deepcopy(value, copies)

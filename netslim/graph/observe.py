@@ -52,14 +52,16 @@ def observe(model: nn.Module, example_input: Any) -> Facts:
 
 def _skeleton(model: nn.Module, facts: Facts) -> nn.Module:
     """A copy of the modules whose parameters and buffers are traced tensors."""
-    traced: dict[int, Tensor] = {}
+    copies: dict[int, Any] = {}
     for path, tensor in facts.values.items():
         if path.endswith("num_batches_tracked"):  # counted up in train mode, which teaches nothing
-            traced[id(tensor)] = torch.empty_like(tensor, device="meta")
+            copies[id(tensor)] = torch.empty_like(tensor, device="meta")
         else:
-            traced[id(tensor)] = Traced(tensor.shape, tensor.dtype, facts, source=path)
-    skeleton = twin(model, traced)
-    facts.paths = {id(module): path for path, module in skeleton.named_modules()}
+            copies[id(tensor)] = Traced(tensor.shape, tensor.dtype, facts, source=path)
+    skeleton = twin(model, copies)
+    facts.paths = {
+        id(copies[id(module)]): path for path, module in facts.modules.items() if id(module) in copies
+    }
     return skeleton
 
 

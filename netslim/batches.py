@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from netslim import distributed
 from netslim.augment import AUGMENTATIONS, draw, maps, windows
 from netslim.errors import ConfigError, DataError
 
@@ -31,7 +32,8 @@ class InMemory:
     """Shuffled, augmented training batches of a split that fits in memory (the GPU's, when on a GPU).
 
     Every batch is full: the images left over when the split is not a multiple of the batch size sit out one
-    epoch, other ones each time. A split smaller than a batch is one batch.
+    epoch, other ones each time. A split smaller than a batch is one batch. Of several processes
+    (`netslim.distributed`) each gets its `part` of every batch; `batch_size` is that of all together.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class InMemory:
         assert isinstance(split.images, np.ndarray), "image folders are streamed"
         self.count = len(split)
         self.batch_size, self.steps = whole_batches(self.count, batch_size, info)
+        self.part = distributed.part(self.batch_size)
         self.seed, self.device = seed, torch.device(device)
         name = info.augment if augment == "auto" else augment
         if name not in AUGMENTATIONS:
@@ -65,7 +68,8 @@ class InMemory:
         drawn = draw(self.count, self.augmentation, seed=self.seed, epoch=epoch)
         choices = [self._place(choice) for choice in (drawn.image, drawn.mirrored, drawn.dy, drawn.dx)]
         for step in range(start, self.steps):
-            part = slice(step * self.batch_size, (step + 1) * self.batch_size)
+            first = step * self.batch_size
+            part = slice(first + self.part.start, first + self.part.stop)
             chosen = tuple(choice[part] for choice in choices)
             images, labels = torch.as_tensor(self.crops[chosen]), self.labels[chosen[0]]
             if drawn.bent is not None:
@@ -123,9 +127,12 @@ class Normalise:
 def ordered(
     split: Split, info: DatasetInfo, *, batch_size: int = 500, device: torch.device | str = "cpu"
 ) -> Iterator[Batch]:
-    """Every image once, in the split's order and without augmentation; the last batch may be short."""
+    """Every image once, in the split's order and without augmentation; the last batch may be short.
+
+    Of several processes each gets every n-th batch.
+    """
     normalise = Normalise(info, device)
-    for first in range(0, len(split), batch_size):
+    for first in range(distributed.rank() * batch_size, len(split), distributed.size() * batch_size):
         images = torch.from_numpy(split.images[first : first + batch_size]).to(device)
         labels = torch.from_numpy(split.labels[first : first + batch_size]).to(device)
         yield normalise(images.flatten(2)), labels

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from netslim import distributed
 from netslim.batches import ordered
 from netslim.objective import logits_of
 
@@ -20,18 +21,17 @@ def evaluate(model: nn.Module, split: Split, info: DatasetInfo, *, batch_size: i
     """The share of a split's images that the model gets wrong, in percent.
 
     In eval mode and float32, on the device where the model is; its train or eval modes are put back.
+    Of several processes (`netslim.distributed`) each takes its share, and all get the whole split's error.
     """
     device = next(model.parameters()).device
     modes = [(module, module.training) for module in model.modules()]
     wrong = torch.zeros((), dtype=torch.int64, device=device)
-    seen = 0
     try:
         model.eval()
         with torch.inference_mode():
             for images, labels in ordered(split, info, batch_size=batch_size, device=device):
                 wrong += (logits_of(model(images)).argmax(1) != labels).sum()
-                seen += len(labels)
     finally:
         for module, training in modes:
             module.training = training
-    return 100.0 * int(wrong) / seen
+    return 100.0 * int(distributed.total(wrong)) / len(split)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from netslim import sparsity
+from netslim import distributed, sparsity
 from netslim.batches import InMemory
 from netslim.checkpoint import Checkpoint, Checkpoints
 from netslim.errors import ConfigError, ModelError, TrainingError
@@ -49,6 +49,7 @@ class Run:
     ) -> None:
         self.model, self.info, self.recipe, self.device = model, dataset.info, recipe, device
         self.teacher = teacher if recipe.distill else None
+        self.forward = distributed.parallel(model)
         source = Streamed if dataset.info.mode == "folder" else InMemory
         self.batches = source(
             dataset.split("train"),
@@ -58,6 +59,12 @@ class Run:
             seed=seed,
             device=device,
         )
+        # A loss is the mean over this process's part of a batch; weighted so, they add up to the batch's.
+        mine = self.batches.part
+        self.share = (mine.stop - mine.start) / self.batches.batch_size
+        weight = distributed.size() * self.share  # as `forward` averages the processes' gradients
+        self.weight = None if weight == 1 else torch.tensor(weight, device=device)
+        self.seed = seed
         self.rates = recipe.learning_rates(self.batches.steps)
         self.lam = recipe.strength(self.batches.steps)
         self.factors = _factors(model, required=self.lam > 0)
@@ -73,8 +80,8 @@ class Run:
         )
         self.dtype = autocast_dtype(recipe.precision, device)
         self.step = 0
-        # Loss and wrong answers summed since the epoch began. They stay on the device: reading them at every
-        # step would make the host wait for it.
+        # Loss and wrong answers of this process, summed since the epoch began. They stay on the device:
+        # reading them at every step would make the host wait for it.
         self.totals = torch.zeros(2, dtype=torch.float64, device=device)
         self.best_error = math.inf
         self.best: dict[str, Tensor] = {}
@@ -83,15 +90,17 @@ class Run:
         """Take up the newest good checkpoint, if any; the step at which this run now stands."""
         self.checkpoints, self.every, self.saved_at = checkpoints, every, time.monotonic()
         found = checkpoints.latest() if checkpoints else None
-        self.history = History(history_path, found.facts["history"] if found else [])
+        writes = history_path if distributed.rank() == 0 else None
+        self.history = History(writes, found.facts["history"] if found else [])
         if found:
             self._restore(found)
+        distributed.require_same("checkpoint", self.step)
         self.saved_step = self.step
         return self.step
 
     def to_the_end(self, bar: Bar, stop: Stop, on_epoch: Callable[[dict[str, Any]], None] | None) -> None:
         """Train what is left, and leave the selected weights in the model."""
-        told, next_look = 0, 0.0
+        told, next_look, agreement = 0, 0.0, distributed.Agreement()
         self.model.train()
         while self.step < len(self.rates):
             epoch, first = divmod(self.step, self.batches.steps)
@@ -107,10 +116,14 @@ class Run:
                     facts = {key: last[f"train/{key}"] for key in ("loss", "error") if last}
                     bar.advance(self.step - told, **facts)
                     told, next_look = self.step, time.monotonic() + LOOK
-                if self.checkpoints and (stop.requested or time.monotonic() >= self.saved_at + self.every):
-                    self._save()
-                if stop.requested:
-                    stop.obey()
+                if self.checkpoints:
+                    due = time.monotonic() >= self.saved_at + self.every
+                    stopping, saving = agreement.any(stop.requested, due)
+                    if stopping or saving:
+                        self._save()
+                    if stopping:
+                        stop.obey()
+        agreement.last()
         if self.checkpoints and self.saved_step < self.step:
             self._save()
         if self.best:
@@ -120,14 +133,15 @@ class Run:
         """One optimizer step on one batch."""
         recipe, lr = self.recipe, float(self.rates[self.step])
         self.optimizer.zero_grad()
+        distributed.reseed(self.seed, self.step)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
             taught = None
             if self.teacher is not None:
                 with torch.no_grad():
                     taught = logits_of(self.teacher(images))
-            outputs = self.model(images)
+            outputs = self.forward(images)
             loss = objective(outputs, labels, taught, recipe)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward(self.weight)  # type: ignore[no-untyped-call]
         if self.lam and recipe.penalty == "l1":
             sparsity.add_l1_subgradient(self.factors, self.lam)
         elif self.lam and recipe.penalty == "smooth-l1":
@@ -136,13 +150,12 @@ class Run:
         if self.lam and recipe.penalty == "proximal":
             sparsity.apply_proximal(self.factors, self.lam, lr, recipe.momentum)
         wrong = (logits_of(outputs).detach().argmax(1) != labels).sum()
-        self.totals += torch.stack([loss.detach().double(), wrong.double()])
+        self.totals += torch.stack([self.share * loss.detach().double(), wrong.double()])
         self.step += 1
 
     def _end_epoch(self, epoch: int) -> dict[str, Any]:
         """Write the epoch's row, and keep the weights if they are the best on the validation split."""
-        self._check_finite()
-        loss, wrong = self.totals.tolist()
+        loss, wrong = self._check_finite().tolist()
         self.totals.zero_()
         values = {
             "train/loss": loss / self.batches.steps,
@@ -160,12 +173,14 @@ class Run:
                 self.best = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         return self.history.append(epoch + 1, values)
 
-    def _check_finite(self) -> None:
+    def _check_finite(self) -> Tensor:
+        """The totals of all processes; a TrainingError if training has diverged."""
+        totals = distributed.total(self.totals.clone())
         norms = torch.stack(
             torch._foreach_norm([parameter.detach() for parameter in self.optimizer.parameters])
         )
-        if bool(self.totals.isfinite().all() & norms.isfinite().all()):
-            return
+        if bool(totals.isfinite().all() & norms.isfinite().all()):
+            return totals
         step = self.step - 1
         kept = self.checkpoints.last if self.checkpoints else None
         raise TrainingError(
@@ -178,17 +193,20 @@ class Run:
 
     def _save(self) -> None:
         assert self.checkpoints is not None
-        self._check_finite()
+        totals = self._check_finite()
+        self.saved_at, self.saved_step = time.monotonic(), self.step
+        if distributed.rank() != 0:
+            return
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         tensors |= {f"velocity.{index}": speed for index, speed in enumerate(self.optimizer.velocity)}
-        tensors["totals"] = self.totals
+        tensors["totals"] = totals
         tensors["random.cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
         best_error = self.best_error if self.best else None
         self.checkpoints.save(self.step, tensors, {"history": self.history.rows, "best_error": best_error})
-        self.saved_at, self.saved_step = time.monotonic(), self.step
+        self.saved_at = time.monotonic()
 
     def _restore(self, found: Checkpoint) -> None:
         groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "velocity": {}, "random": {}}
@@ -201,7 +219,8 @@ class Run:
         self.best_error = found.facts["best_error"] if self.best else math.inf
         for index, speed in groups["velocity"].items():
             self.optimizer.velocity[int(index)].copy_(speed)
-        self.totals.copy_(found.tensors["totals"])
+        if distributed.rank() == 0:
+            self.totals.copy_(found.tensors["totals"])
         torch.set_rng_state(groups["random"]["cpu"])
         if self.device.type == "cuda" and "cuda" in groups["random"]:
             torch.cuda.set_rng_state(groups["random"]["cuda"], self.device)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from netslim import distributed
 from netslim.batches import Batch, Normalise, whole_batches
 from netslim.data.images import ImageFiles
 from netslim.errors import ConfigError
@@ -50,10 +51,12 @@ class Streamed:
             raise ConfigError("is for packed images", field="augment", value=name, remedy=remedy)
         self.count = len(split)
         self.batch_size, self.steps = whole_batches(self.count, batch_size, info)
+        self.part = distributed.part(self.batch_size)
         self.seed, self.device = seed, torch.device(device)
         self.normalise = Normalise(info, self.device)
         self._keys: list[list[_Key]] = []
-        workers = min(WORKERS, os.cpu_count() or 1) if self.device.type == "cuda" else 0
+        cores = max(1, (os.cpu_count() or 1) // distributed.size())
+        workers = min(WORKERS, cores) if self.device.type == "cuda" else 0
         self._loader = DataLoader(
             _Views(split, seed, cropped=name == "imagenet"),
             batch_sampler=self._keys,  # filled anew for each epoch, while the workers stay
@@ -67,7 +70,7 @@ class Streamed:
         """The batches of one epoch, from the `start`-th on."""
         order = np.random.default_rng([self.seed, epoch]).permutation(self.count).tolist()
         self._keys[:] = [
-            [(epoch, image) for image in order[step * self.batch_size : (step + 1) * self.batch_size]]
+            [(epoch, image) for image in order[step * self.batch_size :][self.part]]
             for step in range(start, self.steps)
         ]
         for images, labels in self._loader:

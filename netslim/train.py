@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from netslim import progress, sparsity
+from netslim import distributed, progress, sparsity
 from netslim.checkpoint import Checkpoints, weights_digest
 from netslim.errors import ConfigError
 from netslim.evaluation import evaluate
@@ -20,6 +20,7 @@ from netslim.loop import Run
 from netslim.machine import best_device, cpu_threads, placed
 from netslim.recipe import Recipe
 from netslim.stopping import Stop, stop_on_sigterm
+from netslim.syncbn import synchronised
 
 if TYPE_CHECKING:
     from netslim.data import PackedDataset
@@ -66,6 +67,9 @@ def train(
     same number of threads the result is a function of the starting weights, the data, the recipe and the
     seed, bit for bit, also when the training was killed and resumed any number of times.
 
+    Within `netslim.distributed.joined` every process calls this with the same arguments; together they
+    compute what one computes, up to rounding and to what dropout draws. Rank 0 alone writes.
+
     Args:
         model: returns logits [batch, classes] for float32 images [batch, channels, height, width]; in train
             mode a tuple of main and auxiliary logits too.
@@ -105,6 +109,7 @@ def train(
             }
             checkpoints = Checkpoints(checkpoint_dir, identity)
         stack.enter_context(placed(model, place))
+        stack.enter_context(synchronised(model))
         if teacher is not None:
             stack.enter_context(placed(teacher, place)).eval()
         torch.manual_seed(seed)
@@ -112,7 +117,7 @@ def train(
         resumed_at = run.resume(checkpoints, history_path, checkpoint_every)
         bar = stack.enter_context(progress.bar(title, len(run.rates)))
         with stop_on_sigterm() if checkpoints else nullcontext(Stop()) as stop:
-            run.to_the_end(bar, stop, on_epoch)
+            run.to_the_end(bar, stop, on_epoch if distributed.rank() == 0 else None)
         return TrainResult(
             history=tuple(run.history.rows),
             error=evaluate(model, dataset.split("test"), dataset.info),

@@ -26,7 +26,7 @@ WORDS = {
     ),
     "tiny": "TINY: {images:,} training images, epochs: {epochs}. These numbers mean nothing.",
 }
-IMAGES = {"full": 10**9, "reduced": 10_000, "tiny": 200}
+IMAGES = {"full": 10**9, "reduced": 5_000, "tiny": 200}
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ FAMILIES = {
         arguments={"width": 0.125},
         lam=1e-4,
         pull=6.6,
-        epochs=10,
+        epochs=8,
         layer=(11, 6),
     ),
     "densenet": Family(
@@ -71,7 +71,7 @@ FAMILIES = {
         arguments={"depth": 10, "growth": 8},
         lam=1e-5,
         pull=0.66,
-        epochs=6,
+        epochs=5,
     ),
     "resnet": Family(
         title="ResNet-164",
@@ -80,7 +80,7 @@ FAMILIES = {
         arguments={"depth": 11},
         lam=1e-5,
         pull=0.66,
-        epochs=4,
+        epochs=3,
     ),
 }
 

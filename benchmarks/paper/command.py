@@ -9,6 +9,7 @@ import click
 import torch
 
 from benchmarks.paper.bench import Bench
+from benchmarks.paper.page import gather
 from benchmarks.provenance import facts
 from netslim.errors import NetslimError
 
@@ -68,6 +69,7 @@ def main(
     work: Path,
     output: Path,
     images: Path,
+    page: Path | None,
     full: bool,
     tiny: bool,
 ) -> None:
@@ -96,8 +98,18 @@ def main(
             click.echo(f"{name} was not run: {error}", err=True)
             continue
         told = facts("torchvision") | {
+            "command": _command(name, seeds, full=full),
             "seeds": str(bench.seeds_used),
-            "CPU minutes": f"{bench.cpu_minutes():.1f}",
         }
+        if minutes := bench.cpu_minutes():
+            told["CPU minutes"] = f"{minutes:.1f}"
         click.echo(result.write(name, output, told))
+    if page:
+        gather(page, output.parent)
     raise SystemExit(bool(failed))
+
+
+def _command(name: str, seeds: int | None, *, full: bool) -> str:
+    """What to type to get this result again, wherever the data lie."""
+    given = [f"--seeds {seeds}"] * bool(seeds) + ["--full"] * full
+    return " ".join(["python benchmarks/paper --data <folder> --only", name, *given])

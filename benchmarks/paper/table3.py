@@ -9,7 +9,7 @@ from benchmarks.paper.bench import Bench
 from benchmarks.paper.controls import filter_pruned, from_scratch
 from benchmarks.paper.datasets import Dataset, held_out, part
 from benchmarks.paper.result import Result, Row, Table
-from benchmarks.paper.schemes import SCHEMES, STAGES, Scheme, Slimmed, choose, slim
+from benchmarks.paper.schemes import SCHEMES, STAGES, Scheme, choose, slim
 from benchmarks.paper.workshop import Net
 
 __all__ = ["table3"]
@@ -24,14 +24,14 @@ PAPER = {
 ABLATIONS = {
     "ours": {
         "subgradient instead of proximal": ("sparse", {"penalty": "l1"}),
-        "the paper's weight decay, 1e-4": ("shared", {"weight_decay": 1e-4}),
-        "distilled at 0.5": ("fine_tune", {"distill": 0.5}),
+        "distilled by half": ("fine_tune", {"distill": 0.5}),
         "not distilled": ("fine_tune", {"distill": 0.0}),
     },
     "ours, augmented": {
         "not distilled": ("fine_tune", {"distill": 0.0}),
     },
 }
+CONTROLLED = ("the paper's recipe", "ours")
 
 
 def table3(bench: Bench) -> Result:
@@ -88,18 +88,12 @@ def _rows(bench: Bench, data: Dataset, scheme: Scheme, name: str, seeds: Sequenc
         rows.append(
             row(f"fine-tuned, {says}", [slim(shop, data, other, s, f"{name}, {says}").tuned for s in seeds])
         )
-    rows.append(
-        row(
-            "control: from scratch",
-            [_scratch(bench, data, scheme, run, s) for run, s in zip(runs, seeds, strict=True)],
-        )
-    )
-    rows.append(
-        row(
-            "control: L1-norm pruning",
-            [_by_norm(bench, data, scheme, run, s) for run, s in zip(runs, seeds, strict=True)],
-        )
-    )
+    if name in CONTROLLED:
+        pairs = list(zip(runs, seeds, strict=True))
+        scratch = [from_scratch(shop, data, r.base, r.cut, scheme.recipe("base"), s) for r, s in pairs]
+        tune = scheme.recipe("fine_tune")
+        by_norm = [filter_pruned(shop, data, r.base, tune, s, teacher=r.base, percent=0.8) for r, s in pairs]
+        rows += [row("control: from scratch", scratch), row("control: L1-norm pruning", by_norm)]
     return rows
 
 
@@ -110,16 +104,6 @@ def _row(name: str, nets: Sequence[Net], *, full: int) -> Row:
         "CPU s": [net.facts["cpu_seconds"] for net in nets],
     }
     return Row(name, values, PAPER.get(name, {}))
-
-
-def _scratch(bench: Bench, data: Dataset, scheme: Scheme, run: Slimmed, seed: int) -> Net:
-    return from_scratch(bench.shop, data, run.base, run.cut, scheme.recipe("base"), seed)
-
-
-def _by_norm(bench: Bench, data: Dataset, scheme: Scheme, run: Slimmed, seed: int) -> Net:
-    return filter_pruned(
-        bench.shop, data, run.base, scheme.recipe("fine_tune"), seed, teacher=run.base, percent=0.8
-    )
 
 
 def _tiny(scheme: Scheme) -> Scheme:

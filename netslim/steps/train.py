@@ -9,11 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from netslim import data, models, presets, sparsity, store, tracking
+from netslim import data, distributed, models, presets, sparsity, store, tracking
 from netslim.plan import Plan
 from netslim.recipe import Recipe
-from netslim.steps.accelerator import check_gpus
+from netslim.steps.accelerator import check_gpus, promised
 from netslim.steps.evidence import Evidence, as_files, read_evidence
+from netslim.steps.processes import in_processes
 from netslim.train import TrainResult, train
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def train_step(
     pass_index: int,
     experiment: str = "",
 ) -> dict[str, float]:
-    """Train, and write the model with its evidence.
+    """Train, and write the model with its evidence; where several GPUs were promised, in a process on each.
 
     Checkpoints lie in the folder that CHECKPOINTS names, or beside the model, so that a retry of this step
     continues where the last try was killed.
@@ -56,7 +57,11 @@ def train_step(
     Returns:
         The evidence's plain numbers.
     """
-    check_gpus()
+    arguments = dict(locals())
+    if distributed.size() == 1:
+        if promised() > 1:
+            return in_processes(promised(), arguments)
+        check_gpus()
     packed = data.open_dataset(dataset)
     recipe = presets.stage(preset, stage, overrides)
     found = _start(packed.info, start, architecture, architecture_args or {}, seed)
@@ -64,7 +69,7 @@ def train_step(
     checkpoints = os.environ.get(CHECKPOINTS) or Path(model).with_name("checkpoints")
     with ExitStack() as stack:
         history = Path(stack.enter_context(TemporaryDirectory())) / "history.jsonl"
-        if experiment:
+        if experiment and distributed.rank() == 0:
             stack.enter_context(
                 tracking.live_curves(history, pass_index=pass_index, stage=stage, experiment=experiment)
             )
@@ -83,7 +88,8 @@ def train_step(
         known = {**read_evidence(start), "tune": testimony}
     else:  # a new pass begins
         known = {"train": testimony}
-    store.save_model(model, found.model, found.architecture, found.plan, beside=as_files(known))
+    if distributed.rank() == 0:
+        store.save_model(model, found.model, found.architecture, found.plan, beside=as_files(known))
     return testimony.numbers()
 
 

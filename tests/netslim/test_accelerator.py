@@ -56,3 +56,6 @@ def test_a_gpu_that_is_there_but_does_not_compute_is_found(monkeypatch: pytest.M
     ):
         check_gpus()
     assert asked == ["cuda:0", "cuda:1"]
+    monkeypatch.setenv("LOCAL_RANK", "0")  # one of several processes asks for its own
+    check_gpus()
+    assert asked == ["cuda:0", "cuda:1", "cuda:0"]

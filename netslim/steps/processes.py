@@ -1,0 +1,100 @@
+"""A training step's work in several processes of its container, a GPU each, started by torchrun.
+
+Run by torchrun as: python -m netslim.steps.processes FOLDER, with the step's arguments in FOLDER/request.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from netslim import errors, progress
+from netslim.errors import NetslimError, PipelineError
+from netslim.files import read_json, write_json
+from netslim.stopping import stop_on_sigterm
+
+__all__ = ["in_processes", "main"]
+
+REQUEST, RESULT, FAILURE = "request.json", "result.json", "failure.json"
+LOOK = 0.2  # seconds between two looks at whether SIGTERM has come
+
+
+def in_processes(count: int, arguments: Mapping[str, Any]) -> dict[str, float]:
+    """Call `netslim.steps.train.train_step` in `count` processes that train together.
+
+    SIGTERM is handed on, so that they leave a checkpoint, and then obeyed.
+
+    Args:
+        arguments: train_step's, by name; text, numbers, paths, and mappings of these.
+
+    Returns:
+        What rank 0 returned.
+
+    Raises:
+        NetslimError: what one of them raised, with the class and the message that it had.
+        PipelineError: one of them ended without a word, as when the system runs out of memory.
+    """
+    with TemporaryDirectory() as folder:
+        Path(folder, REQUEST).write_text(json.dumps(arguments, default=os.fspath), encoding="utf-8")
+        own = ["--module", "netslim.steps.processes", folder]
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
+        threads = max(1, (os.cpu_count() or 1) // count)
+        environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
+        command = [*torchrun, f"--nproc-per-node={count}", *own]
+        with stop_on_sigterm() as stop, subprocess.Popen(command, env=environment) as workers:
+            while not _ended(workers):
+                if stop.requested:
+                    workers.terminate()
+                    workers.wait()
+                    stop.obey()
+        if workers.returncode == 0:
+            found: dict[str, float] = read_json(Path(folder, RESULT))
+            return found
+        raise _failure(Path(folder, FAILURE), workers.returncode)
+
+
+def main(folder: str) -> int:
+    """One process of several: take part in the training, and tell whoever started it how it went."""
+    from netslim import distributed
+    from netslim.steps.accelerator import check_gpus
+    from netslim.steps.train import train_step
+
+    if os.environ["RANK"] != "0":
+        os.environ.pop(progress.ENVIRONMENT, None)  # one bar is enough
+    try:
+        check_gpus()
+        with distributed.joined():
+            found = train_step(**read_json(Path(folder, REQUEST)))
+            if distributed.rank() == 0:
+                write_json(Path(folder, RESULT), found)
+    except NetslimError as error:  # all raise the same; the last to write it wins
+        write_json(Path(folder, FAILURE), {"kind": type(error).__name__, "message": str(error)})
+        return error.exit_code
+    return 0
+
+
+def _ended(process: subprocess.Popen[bytes]) -> bool:
+    try:
+        process.wait(timeout=LOOK)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def _failure(told: Path, code: int) -> NetslimError:
+    if not told.exists():
+        remedy = "The log above says more; if a process was killed, it may need more memory"
+        return PipelineError(f"a training process ended without a word (exit code {code})", remedy=remedy)
+    failure = read_json(told)
+    kind: type[NetslimError] = getattr(errors, failure["kind"])
+    return kind(failure["message"].rstrip("."))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

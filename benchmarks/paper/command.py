@@ -59,6 +59,11 @@ REPOSITORY = Path(__file__).resolve().parents[2]
     help="Where plots go.  [default: docs/images/results]",
 )
 @click.option(
+    "--page",
+    type=click.Path(path_type=Path, exists=True),
+    help="Put all results into this page, at its markers.",
+)
+@click.option(
     "--full", is_flag=True, help="The paper's networks and epochs; wants a GPU. Else reduced, to a CPU."
 )
 @click.option("--tiny", is_flag=True, help="So small that it proves nothing but that everything runs.")

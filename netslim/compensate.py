@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from netslim.errors import DataError
 from netslim.graph.channels import Floats
-from netslim.graph.facts import Norm, Read
+from netslim.graph.facts import Norm, Read, Taps
 from netslim.graph.structure import Bools, Structure
 from netslim.plan import Edit, Plan
 
@@ -60,8 +61,10 @@ def fold(structure: Structure, removed: Bools, plan: Plan, *, biases: bool) -> F
     for read in facts.reads.values():
         if read.depthwise:
             continue
-        sent = read.inputs.constant if biases else read.inputs.masked
-        sent = np.where(gone[read.inputs.labels], sent, 0.0)
+        lost_inputs = gone[read.inputs.labels]
+        if not lost_inputs.any():
+            continue
+        sent = np.where(lost_inputs, read.inputs.constant if biases else read.inputs.masked, 0.0)
         layer = read.module or read.weight
         if np.isnan(sent).any():
             lost.append(layer)
@@ -136,7 +139,7 @@ def _response(weight: Tensor, read: Read, sent: Floats) -> Floats:
     inputs = torch.from_numpy(sent).to(kernel)
     if read.taps is None or (read.groups == 1 and not read.bordered and kernel[0, 0].numel() == 1):
         return _numbers(kernel.flatten(1) @ inputs)
-    shares = torch.from_numpy(_shares(read, kernel.shape[2:])).to(kernel).reshape(-1)
+    shares = torch.tensor(_shares(read.taps, tuple(kernel.shape[2:]), read.transposed)).to(kernel).reshape(-1)
     if read.transposed:  # (inputs, outputs of a group, taps)
         taps = (kernel.flatten(2) @ shares).reshape(read.groups, -1, kernel.shape[1]).transpose(1, 2)
         return _numbers((taps @ inputs.reshape(read.groups, -1, 1)).flatten())
@@ -144,12 +147,11 @@ def _response(weight: Tensor, read: Read, sent: Floats) -> Floats:
     return _numbers((kernel.reshape(read.groups, -1, wave.shape[1]) @ wave).flatten())
 
 
-def _shares(read: Read, kernel: Iterable[int]) -> Floats:
+@lru_cache(maxsize=256)
+def _shares(taps: Taps, kernel: tuple[int, ...], transposed: bool) -> Floats:
     """For each tap of the kernel, the share of the output positions for which it lies inside the input."""
-    taps = read.taps
-    assert taps is not None
-    if read.transposed:  # each input position reaches one output position through each tap
-        return np.full(tuple(kernel), math.prod(taps.size) / math.prod(taps.out))
+    if transposed:  # each input position reaches one output position through each tap
+        return np.full(kernel, math.prod(taps.size) / math.prod(taps.out))
     shares = np.ones(())
     for axis, width in enumerate(kernel):
         at = np.arange(taps.out[axis])[:, None] * taps.stride[axis] - taps.padding[axis]

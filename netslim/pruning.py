@@ -182,7 +182,7 @@ class _Study:
         for tensor in self.structure.facts.values.values():
             shape = torch.empty_like(tensor, device="meta")
             empty[id(tensor)] = nn.Parameter(shape) if isinstance(tensor, nn.Parameter) else shape
-        shapes = twin(self.model, empty)
+        shapes = twin(self.model, self.structure.facts.modules.values(), empty)
 
         def cost_at(percent: Fraction) -> Cost:
             choice = choose(self.coupling.units, percent=percent, **asdict(limits))
@@ -207,9 +207,12 @@ def _unwrapped(model: nn.Module) -> tuple[nn.Module, list[str]]:
 
 
 def _must_have_factors(model: nn.Module) -> None:
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    if any(norm.affine for norm in norms):
-        return
+    norms = []
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            if module.affine:
+                return
+            norms.append(module)
     others = {type(m).__name__ for m in model.modules() if isinstance(m, (nn.LayerNorm, nn.GroupNorm))}
     if norms:
         has = "its BatchNorm layers have no scaling factors (affine=False)"

@@ -21,6 +21,9 @@ __all__ = ["Operation", "operate"]
 
 Cut = Callable[[Tensor], Tensor]
 
+_LARGE = 1 << 21
+"""A weight of more values is cut in parts: memory that is asked for in one piece comes page by page."""
+
 
 @dataclass(frozen=True)
 class Operation:
@@ -62,7 +65,7 @@ def operate(model: nn.Module, plan: Plan, values: Mapping[str, Tensor] | None = 
             narrow = nn.Parameter(narrow, tensor.requires_grad)
             parameters[id(tensor)] = narrow, cut
         copies[id(tensor)] = narrow
-    slim = twin(model, copies)
+    slim = twin(model, modules.values(), copies)
     added: list[tuple[nn.Parameter, nn.Parameter]] = []
     replaced: dict[nn.Module, nn.Module] = {}
     for path, edit in plan.layers.items():
@@ -140,20 +143,34 @@ def _whole(tensor: Tensor) -> Tensor:
 
 def _narrow(tensor: Tensor, indices: tuple[Keep | None, ...]) -> Tensor:
     """A narrower copy; `indices` for the first axes, None for all."""
+    chosen = [(axis, _index(keep, tensor)) for axis, keep in enumerate(indices) if keep is not None]
+    if len(chosen) == 2 and tensor.numel() > _LARGE:
+        return _laid_out_like(tensor, _narrow_large(tensor, *(index for _, index in chosen)))
     narrow = tensor
-    for axis, keep in enumerate(indices):
-        if keep is not None:
-            narrow = narrow.index_select(axis, _index(keep, tensor))
-    return _whole(tensor) if narrow is tensor else _laid_out_like(tensor, narrow)
+    for axis, index in chosen:
+        narrow = narrow.index_select(axis, index)
+    return _laid_out_like(tensor, narrow) if chosen else _whole(tensor)
+
+
+def _narrow_large(tensor: Tensor, out: Tensor, into: Tensor) -> Tensor:
+    """Both axes at once, some rows at a time: what lies between them stays in the cache."""
+    narrow = tensor.new_empty((len(out), len(into), *tensor.shape[2:]))
+    rows = max(1, _LARGE * len(tensor) // (16 * tensor.numel()))
+    for some, part in zip(torch.split(out, rows), torch.split(narrow, rows), strict=True):
+        torch.index_select(tensor.index_select(0, some), 1, into, out=part)
+    return narrow
 
 
 def _index(keep: Keep, like: Tensor) -> Tensor:
-    return torch.from_numpy(keep.index).to(like.device)
+    index = torch.from_numpy(keep.index)
+    return index if like.is_cpu else index.to(like.device)
 
 
 def _laid_out_like(tensor: Tensor, narrow: Tensor) -> Tensor:
+    if tensor.is_contiguous():
+        return narrow
     for axes, layout in ((4, torch.channels_last), (5, torch.channels_last_3d)):
-        if tensor.dim() == axes and not tensor.is_contiguous() and tensor.is_contiguous(memory_format=layout):
+        if tensor.dim() == axes and tensor.is_contiguous(memory_format=layout):
             return narrow.contiguous(memory_format=layout)
     return narrow
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import BuiltinFunctionType, FunctionType, NoneType
 from typing import Any
 
@@ -41,14 +41,15 @@ def tensors_of(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     return found
 
 
-def twin(model: nn.Module, copies: dict[int, Any]) -> nn.Module:
+def twin(model: nn.Module, modules: Iterable[nn.Module], copies: dict[int, Any]) -> nn.Module:
     """A copy of `model` without hooks.
 
     Args:
+        modules: all its modules, itself among them.
         copies: by id of each of its parameters and buffers, what takes its place. Tensors that it keeps
             elsewhere are copied. The modules' copies are put in as well.
     """
-    for module in model.modules():
+    for module in modules:
         for name, value in vars(module).items():
             if name not in _STANDARD and isinstance(value, Tensor):  # deepcopy refuses computed tensors
                 copies[id(value)] = value.detach().clone()
@@ -73,7 +74,7 @@ def _twin(module: nn.Module, copies: dict[int, Any]) -> nn.Module:
     for name in _EMPTIED:
         state[name] = OrderedDict()
     for name, value in own.items():
-        if name not in _STANDARD:
+        if name not in _STANDARD and type(value) not in _SHARED:
             state[name] = _copied(value, copies)
     for name in ("_parameters", "_buffers"):
         state[name] = {key: None if value is None else copies[id(value)] for key, value in own[name].items()}
@@ -84,6 +85,6 @@ def _twin(module: nn.Module, copies: dict[int, Any]) -> nn.Module:
 
 def _copied(value: Any, copies: dict[int, Any]) -> Any:
     kind = type(value)
-    if kind in _SHARED or (kind is tuple and _SHARED.issuperset(map(type, value))):
+    if kind is tuple and _SHARED.issuperset(map(type, value)):
         return value
     return kind() if kind in _EMPTY and not value else copy.deepcopy(value, copies)

@@ -50,7 +50,9 @@ class Channels:
     def moved(self, move: Callable[[Array], Array]) -> Channels:
         """The same channels after an operation that only moves values."""
         terms = tuple(move(term) for term in self.terms) if self.terms else ()
-        return Channels(move(self.labels), move(self.masked), move(self.constant), self.exact, terms)
+        masked = move(self.masked)
+        constant = masked if self.constant is self.masked else move(self.constant)
+        return Channels(move(self.labels), masked, constant, self.exact, terms)
 
     def valued(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Channels:
         """The same channels after a function of each value alone."""
@@ -80,4 +82,4 @@ class Channels:
 
     def along(self, axis: int, size: int) -> Channels | None:
         """The channels as vectors if they lie along `axis`; else None."""
-        return self.moved(np.ravel) if self.lie_along(axis, size) else None
+        return self.moved(np.ndarray.ravel) if self.lie_along(axis, size) else None

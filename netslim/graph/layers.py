@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -227,7 +228,7 @@ def _norm(facts: Facts, input: Traced, inputs: Channels, vectors: tuple[Any, ...
 def _own(*parameters: Any) -> bool:
     """All of these are parameters or buffers of the model, or None."""
     for parameter in parameters:
-        if parameter is not None and not (isinstance(parameter, Traced) and parameter.source):
+        if parameter is not None and not (type(parameter) is Traced and parameter.source):
             return False
     return True
 
@@ -270,16 +271,30 @@ def outputs_along(input: Traced, shape: tuple[int, ...], axis: int, kept: Channe
 def _taps(input: Traced, weight: Traced, out: Any, stride: Any, padding: Any, dilation: Any) -> Taps:
     """The geometry of a convolution; `out` as given, or None for what a plain convolution makes."""
     kernel, size = tuple(weight.shape[2:]), tuple(input.shape[2:])
+    if not isinstance(padding, str):
+        padding = _each(padding, len(kernel))
     steps, spread = _each(stride, len(kernel)), _each(dilation, len(kernel))
+    return _geometry(kernel, size, out if out is None else tuple(out), steps, padding, spread)
+
+
+@lru_cache(maxsize=1024)
+def _geometry(
+    kernel: tuple[int, ...],
+    size: tuple[int, ...],
+    out: tuple[int, ...] | None,
+    steps: tuple[int, ...],
+    padding: tuple[int, ...] | str,
+    spread: tuple[int, ...],
+) -> Taps:
     reach = [d * (k - 1) for d, k in zip(spread, kernel, strict=True)]
     if isinstance(padding, str):  # "same" pads as much as the kernel reaches, perhaps unevenly
         margins = reach if padding == "same" else [0] * len(kernel)
     else:
-        margins = [2 * pad for pad in _each(padding, len(kernel))]
+        margins = [2 * pad for pad in padding]
     if out is None:
         axes = zip(size, margins, reach, steps, strict=True)
-        out = [(length + margin - far - 1) // step + 1 for length, margin, far, step in axes]
-    return Taps(size, tuple(out), steps, tuple(margin // 2 for margin in margins), spread)
+        out = tuple((length + margin - far - 1) // step + 1 for length, margin, far, step in axes)
+    return Taps(size, out, steps, tuple(margin // 2 for margin in margins), spread)
 
 
 def _each(value: Any, axes: int) -> tuple[int, ...]:

@@ -58,7 +58,7 @@ def _skeleton(model: nn.Module, facts: Facts) -> nn.Module:
             copies[id(tensor)] = torch.empty_like(tensor, device="meta")
         else:
             copies[id(tensor)] = Traced(tensor.shape, tensor.dtype, facts, source=path)
-    skeleton = twin(model, copies)
+    skeleton = twin(model, facts.modules.values(), copies)
     facts.paths = {
         id(copies[id(module)]): path for path, module in facts.modules.items() if id(module) in copies
     }

@@ -241,11 +241,12 @@ def _dispatch(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     tensors: list[Traced] = []
     for value in (*args, *kwargs.values()) if kwargs else args:
         for item in value if type(value) in (tuple, list) else (value,):
-            if isinstance(item, Traced):
+            kind = type(item)  # isinstance takes several times as long where a class is a tensor's
+            if kind is Traced:
                 tensors.append(item)
                 if item.memory.changed:
                     _forget(item)
-            elif isinstance(item, Count) and not found.counts:
+            elif kind is Count and not found.counts:
                 item.freeze()
     result = found.apply(func, *args, **kwargs)
     outs = result if isinstance(result, (tuple, list)) else (result,)

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from netslim.errors import ConfigError
+from netslim.steps.accelerator import EXPECTED
 from pipelines.reading import read_yaml
 from pipelines.slimming import MAX_PASSES
 
@@ -45,7 +46,8 @@ class RunConfig:
     """A slimming run. Every field is an option of `netslim run` and a key of its `--config` file.
 
     `preset` follows from the dataset and `model` from the preset when they are left empty. `base`, `sparse`
-    and `tune` change single values of the preset's recipes for the three kinds of training.
+    and `tune` change single values of the preset's recipes for the three kinds of training. `gpus` is how
+    many a training gets, a process on each; None for one if there is one, or what a cluster's profile says.
 
     Raises:
         ConfigError: a value is out of range, or two options contradict each other.
@@ -76,6 +78,7 @@ class RunConfig:
     max_loss: float = 1.0
     baseline: bool = True
     seed: int = 0
+    gpus: int | None = None
     runner: str = "subprocess"
     output: Path = Path("netslim-runs")
     tracking_uri: str = ""
@@ -120,6 +123,11 @@ class RunConfig:
                 raise ConfigError(f"must be a number of at least {least}", field=name, value=value)
             if name != "max_loss" and value != int(value):
                 raise ConfigError("must be a whole number", field=name, value=value)
+        if self.gpus is not None and (type(self.gpus) is not int or self.gpus < 0):
+            remedy = "Write 0 to train on the CPU"
+            raise ConfigError(
+                "must be a whole number of at least 0", field="gpus", value=self.gpus, remedy=remedy
+            )
         if self.passes > MAX_PASSES:
             remedy = f"Ask for at most {MAX_PASSES}, as many as the paper's Table 4"
             raise ConfigError(
@@ -146,6 +154,16 @@ class RunConfig:
     def experiment(self) -> str:
         """The MLflow experiment: runs over one dataset are compared with each other."""
         return f"netslim/{self.dataset}"
+
+    def environment(self) -> dict[str, str]:
+        """What the steps of a run on this machine are told by their environment: it changes no result.
+
+        On a cluster the profile says it.
+        """
+        if self.gpus is None:
+            return {}
+        hidden = {"CUDA_VISIBLE_DEVICES": ""} if self.gpus == 0 else {}
+        return {EXPECTED: str(self.gpus), **hidden}
 
     def pipeline_arguments(self) -> dict[str, Any]:
         """The values of the compiled pipeline's inputs."""

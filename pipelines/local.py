@@ -60,6 +60,7 @@ def run_local(
     ir = compile_pipeline(pipeline, folder / "pipeline.yaml")
     events = root / f"{key}.events.jsonl"  # under the root, which is what a container sees of this machine
     environment = {
+        **config.environment(),
         "MLFLOW_TRACKING_URI": tracking_uri,
         "NETSLIM_RUN_KEY": key,
         progress.ENVIRONMENT: str(events),

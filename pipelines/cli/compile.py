@@ -8,7 +8,7 @@ from typing import Any
 import click
 import yaml
 
-from pipelines.cli.options import platform_options
+from pipelines.cli.options import gpus_option, platform_options
 
 __all__ = ["compile_"]
 
@@ -35,6 +35,7 @@ __all__ = ["compile_"]
 @click.option(
     "--baseline/--no-baseline", default=True, help="With or without the normally trained wide network."
 )
+@gpus_option
 @platform_options
 def compile_(
     output: Path, pipeline: str, max_passes: int, baseline: bool, profiles: str | None, **trainings: Any

@@ -12,9 +12,15 @@ from netslim.errors import ConfigError
 from pipelines.config import RunConfig, load
 from pipelines.reading import read_yaml
 
-__all__ = ["config_from", "pipeline_options", "platform_options", "run_options"]
+__all__ = ["config_from", "gpus_option", "pipeline_options", "platform_options", "run_options"]
 
 PAIRS = ("model_args", "base", "sparse", "tune", "target")
+
+gpus_option = click.option(
+    "--gpus",
+    type=click.IntRange(min=0),
+    help="GPUs to train on, a process on each; 0 for the CPU.  [default: 1]",
+)
 
 OPTIONS = [
     click.option(
@@ -88,6 +94,7 @@ OPTIONS = [
         "--baseline/--no-baseline", default=None, help="Also train and measure the wide network normally."
     ),
     click.option("--seed", type=int, help="Of weights, order, augmentation and splits.  [default: 0]"),
+    gpus_option,
     click.option("--cache/--no-cache", default=None, help="Reuse the results of unchanged steps."),
 ]
 
@@ -114,7 +121,6 @@ PLATFORM_OPTIONS = [
         type=click.Path(dir_okay=False),
         help="YAML file of what each kind of step gets: changes to pipelines/profiles.yaml.",
     ),
-    click.option("--gpus", type=click.IntRange(min=0), help="GPUs to train on; 0 for none.  [default: 1]"),
     click.option(
         "--checkpoints", help="s3:// folder for checkpoints, from which a retried training goes on."
     ),

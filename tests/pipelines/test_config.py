@@ -109,3 +109,13 @@ def test_pairs_are_read_as_yaml() -> None:
     }
     with pytest.raises(ConfigError, match="base = epochs: not of the form NAME=VALUE"):
         pairs("base", ("epochs",))
+
+
+def test_gpus_are_told_by_the_environment_and_change_no_cache_key() -> None:
+    assert RunConfig().environment() == {}
+    assert RunConfig(gpus=4).environment() == {"NETSLIM_EXPECTED_GPUS": "4"}
+    assert RunConfig(gpus=0).environment() == {"NETSLIM_EXPECTED_GPUS": "0", "CUDA_VISIBLE_DEVICES": ""}
+    assert RunConfig(gpus=4).pipeline_arguments() == RunConfig().pipeline_arguments()
+    for wrong in (-1, 1.5, True):
+        with pytest.raises(ConfigError, match=rf"gpus = {wrong}: must be a whole number of at least 0"):
+            RunConfig(gpus=wrong)

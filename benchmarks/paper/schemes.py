@@ -66,14 +66,15 @@ SCHEMES = {
             ("shared", "weight_decay", (1e-3, 2e-3)),
             ("sparse", "lam", (1e-3, 1.5e-3)),
             ("fine_tune", "distill", (0.0, 0.5)),
+            ("fine_tune", "epochs", (30, 60)),
+            ("fine_tune", "distill", (0.5, 0.9)),
         ],
     ),
     # Nothing is chosen here: lambda is the prototype's, and the rest was set before any of it was run.
     "ours, augmented": Scheme(
         shared={"schedule": "cosine", "augment": "affine"},
-        base={"epochs": 40},
-        sparse={"epochs": 40, "lam": 1.5e-3, "penalty": "proximal"},
-        fine_tune={"epochs": 80, "distill": 0.9},
+        sparse={"lam": 1.5e-3, "penalty": "proximal"},
+        fine_tune={"epochs": 60, "distill": 0.9},
     ),
 }
 

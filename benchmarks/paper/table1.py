@@ -91,8 +91,9 @@ def table1(bench: Bench) -> Result:
             studies = [Study.of(bench, family, dataset, seed) for seed in seeds]
             rows = _rows(studies, PERCENTS[dataset][family], PAPER[dataset][family])
             tables.append(Table(f"{studies[0].data.title}: {studies[0].title}", COLUMNS, rows))
-        titles.append(studies[0].data.title)
-        says.insert(0, studies[0].words())
+            if studies[0].words() not in says:
+                says.append(studies[0].words())
+        titles.append(bench.data(dataset).title)
     return Result("Table 1: slimmed networks beside their baselines", "; ".join(titles), says, tables)
 
 

@@ -24,7 +24,6 @@ PAPER = {
 ABLATIONS = {
     "ours": {
         "subgradient instead of proximal": ("sparse", {"penalty": "l1"}),
-        "distilled by half": ("fine_tune", {"distill": 0.5}),
         "not distilled": ("fine_tune", {"distill": 0.0}),
     },
     "ours, augmented": {

@@ -42,7 +42,7 @@ CASES = (
         CIFAR,
         "vgg11-small",
         "cifar",
-        {"epochs": 8, "batch_size": 128, "pull": 4.0},
+        {"epochs": 8, "batch_size": 64, "pull": 2.0},
     ),
 )
 

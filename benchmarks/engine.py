@@ -5,8 +5,8 @@
 
 Both remove half of the channels by a global ranking of |gamma| on the same random factors, each as it does by
 default and on an image of the same size. They take turns, model by model. Time is CPU seconds of one thread,
-which other work on the machine disturbs least: the median of the runs, or one run where it takes over 5 s.
-Memory is measured in a run of its own. Neither recounts costs nor verifies its result.
+which other work on the machine disturbs least, as the median of the runs. Memory is measured in a run of its
+own; where that takes over 5 seconds, it is the only one. Neither recounts costs nor verifies its result.
 
 On netslim's clock are its copy of the model, which stays as it is, and folding what removed channels sent.
 Torch-Pruning changes the model it is given and folds nothing. The copy that keeps the original is timed
@@ -113,13 +113,14 @@ def timed(make: Callable[..., nn.Module], *inputs: Any) -> tuple[nn.Module, dict
 
 
 def weighed(make: Callable[..., nn.Module], *inputs: Any) -> tuple[nn.Module, dict[str, float]]:
-    """Run once; the peak of memory above what was resident before, in MiB."""
+    """Run once; the peak of memory above what was resident before, in MiB. Times, if long."""
     gc.collect()
     ctypes.CDLL(None).malloc_trim(0)  # so that pages kept from the run before do not hide this one's
     Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
     before = resident("VmRSS")
-    model = make(*inputs)
-    return model, {"peak_mib": max(0.0, resident("VmHWM") - before)}
+    model, times = timed(make, *inputs)
+    peak = {"peak_mib": max(0.0, resident("VmHWM") - before)}
+    return model, peak | times if times["cpu_s"] > SLOW else peak
 
 
 def verdict(model: nn.Module, image: torch.Tensor) -> str:
@@ -213,16 +214,16 @@ def main(names: tuple[str, ...], repeats: int, timeout: int, output: Path | None
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     compare("mobilenet_v3_small", 1, timeout)  # both sides load what they load on first use
-    rows = []
+    rows, origin = [], facts("torchvision", "torch-pruning")
     for name in names or model_names():
         rows.append(compare(name, repeats, timeout))
         click.echo("  ".join(_cells(rows[-1])))
-    origin, total = facts("torchvision", "torch-pruning"), summary(rows)
-    told = "\n".join(f"{key}: {value}" for key, value in (origin | total).items())
+        total = summary(rows)
+        told = "\n".join(f"{key}: {value}" for key, value in (origin | total).items())
+        if output:  # what is there so far, for this takes long
+            write_json(output.with_suffix(".json"), {"machine": origin, "summary": total, "rows": rows})
+            output.with_suffix(".md").write_text(f"{table(rows)}\n\n```\n{told}\n```\n", encoding="utf-8")
     click.echo(f"\n{table(rows)}\n\n{told}")
-    if output:
-        write_json(output.with_suffix(".json"), {"machine": origin, "summary": total, "rows": rows})
-        output.with_suffix(".md").write_text(f"{table(rows)}\n\n```\n{told}\n```\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Coupled channels: one choice for all of them, or one for each BatchNorm? What either costs and gives.
 
-    python benchmarks/policies.py --data <folder> --output benchmarks/results/policies
+    python benchmarks/policies.py --output benchmarks/results/policies
 
-Four networks with streams, trained with sparsity on the images in <folder>/cifar10_jpeg, are pruned under
+Four networks with streams, trained with sparsity on scikit-learn's digits (8 x 8 pixels), are pruned under
 both policies. The error is that right after pruning, with constants folded and with statistics estimated anew
 as well. Latency is onnxruntime's, of the exported file, for one image and one thread, in turns.
 """
@@ -18,7 +18,7 @@ import click
 import torch
 from provenance import facts, markdown
 from torch import nn
-from trained import CIFAR, Case, prepare, sparse_network, training_images
+from trained import Case, prepare, sparse_network, training_images
 
 import netslim
 from netslim.data import PackedDataset
@@ -27,12 +27,11 @@ from netslim.export import export_onnx
 from netslim.files import write_json
 from netslim.measure import latency
 
-SHORT = {"epochs": 3, "batch_size": 128, "pull": 3.0}
 CASES = (
-    Case("pre-activation ResNet-20", CIFAR, "resnet164", "cifar", SHORT, {"depth": 20}),
-    Case("DenseNet-16, k = 12", CIFAR, "densenet40", "cifar", SHORT, {"depth": 16}),
-    Case("ResNet-18", CIFAR, "resnet18", "cifar", SHORT),
-    Case("MobileNetV2", CIFAR, "mobilenet_v2", "cifar", SHORT),
+    Case("pre-activation ResNet-20", "digits", "resnet164", "digits", arguments={"depth": 20}),
+    Case("DenseNet-16, k = 12", "digits", "densenet40", "digits", arguments={"depth": 16}),
+    Case("ResNet-18", "digits", "resnet18", "digits"),
+    Case("MobileNetV2", "digits", "mobilenet_v2", "digits"),
 )
 PERCENTS = (0.3, 0.5, 0.7)
 POLICIES = ("group", "select")
@@ -60,9 +59,9 @@ def prune(
     }
 
 
-def measure(case: Case, root: Path, work: Path, part: float) -> dict[str, Any]:
-    dataset = prepare(case, root, work, part)
-    model = sparse_network(case, "l1", dataset, work)
+def measure(case: Case, work: Path) -> dict[str, Any]:
+    dataset = prepare(case, work, work)
+    model = sparse_network(case, "proximal", dataset, work)
     info = dataset.info
     shape = (info.channels, *info.image_size)
     wide = work / f"{case.model}.onnx"
@@ -112,14 +111,12 @@ def table(results: list[dict[str, Any]]) -> str:
 
 
 @click.command()
-@click.option("--data", "root", type=click.Path(path_type=Path, exists=True), required=True)
-@click.option("--part", default=1.0, show_default=True, help="Take this share of CIFAR-10's images.")
 @click.option("--work", type=click.Path(path_type=Path), help="Keep datasets and trained networks here.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write <output>.json and <output>.md.")
-def main(root: Path, part: float, work: Path | None, output: Path | None) -> None:
+def main(work: Path | None, output: Path | None) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
-        results = [measure(case, root, work or Path(scratch), part) for case in CASES]
+        results = [measure(case, work or Path(scratch)) for case in CASES]
     told = table(results)
     click.echo(told)
     if output:

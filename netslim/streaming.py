@@ -69,9 +69,10 @@ class Streamed:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, from the `start`-th on."""
         order = np.random.default_rng([self.seed, epoch]).permutation(self.count).tolist()
+        firsts = [step * self.batch_size for step in range(start, self.steps)]
         self._keys[:] = [
-            [(epoch, image) for image in order[step * self.batch_size :][self.part]]
-            for step in range(start, self.steps)
+            [(epoch, image) for image in order[first + self.part.start : first + self.part.stop]]
+            for first in firsts
         ]
         for images, labels in self._loader:
             rows = images.to(self.device, non_blocking=True).flatten(2)

@@ -281,6 +281,24 @@ def test_killed_and_resumed_together_equals_unbroken(together: Path) -> None:
         assert len(history) == 1
 
 
+def test_one_process_goes_on_from_what_two_have_kept(
+    dataset: data.PackedDataset, together: Path, tmp_path: Path
+) -> None:
+    model, kept = network(0, 0.4), tmp_path / "kept"
+    kept.mkdir()
+    steps = len(dataset.split("train")) // 100
+    for file in (together / "kept").iterdir():
+        if file.name < f"step-{steps:09d}":  # not the one of the end
+            (kept / file.name).write_bytes(file.read_bytes())
+    how = recipe(lam=0.01, penalty="proximal")
+    result = train(model, dataset, how, seed=SEED, checkpoint_dir=kept, device="cpu")
+    assert result.resumed_at == steps - 1
+    assert not result.refused
+    (row,) = result.history
+    (theirs,) = json.loads((together / "resumed-0.json").read_text())[1]
+    assert row["train/loss"] == pytest.approx(theirs["train/loss"], rel=0.05)  # but for one step's dropout
+
+
 def test_what_one_wishes_all_do_one_step_later(together: Path) -> None:
     no, yes = [False, False], [True, False]
     for rank in (0, 1):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from netslim import distributed
 from netslim.data import DatasetInfo, ImageFiles, Split
 from netslim.errors import ConfigError
 from netslim.streaming import Streamed
@@ -87,3 +88,16 @@ def test_crops_for_packed_images_are_refused(folder):
     with pytest.raises(ConfigError, match="packed") as caught:
         Streamed(folder, info("imagenet"), batch_size=3, augment="pad4flip", seed=2)
     assert caught.value.field == "augment"
+
+
+def test_the_parts_of_several_processes_are_the_batch(folder, monkeypatch):
+    whole = list(Streamed(folder, info("imagenet"), batch_size=5, seed=2).epoch(3))
+    parts = []
+    monkeypatch.setattr(distributed, "size", lambda: 2)
+    for rank in (0, 1):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        parts.append(list(Streamed(folder, info("imagenet"), batch_size=5, seed=2).epoch(3)))
+    for (images, labels), first, second in zip(whole, *parts, strict=True):
+        assert (len(first[1]), len(second[1])) == (2, 3)
+        assert torch.equal(torch.cat([first[0], second[0]]), images)
+        assert torch.equal(torch.cat([first[1], second[1]]), labels)

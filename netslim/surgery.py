@@ -89,7 +89,7 @@ def operate(model: nn.Module, plan: Plan, values: Mapping[str, Tensor] | None = 
 def _cuts(
     path: str, edit: Edit, modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]
 ) -> dict[str, Cut]:
-    """How the tensors of one layer are narrowed, by path."""
+    """How the tensors of one layer are narrowed, by path; some of the paths it may not have."""
     module = modules.get(path)
     if module is None:
         if path not in tensors:
@@ -111,9 +111,8 @@ def _cuts(
         weight = partial(_narrow, indices=(edit.into, edit.out))
     vector: Cut = partial(_narrow, indices=(edit.out,))
     lead = f"{path}." if path else ""
-    found = {f"{lead}{name}": vector for name in ("bias", "running_mean", "running_var")}
-    found[f"{lead}weight"] = weight
-    return {name: cut for name, cut in found.items() if name in tensors}
+    vectors = {f"{lead}{name}": vector for name in ("bias", "running_mean", "running_var")}
+    return {f"{lead}weight": weight, **vectors}
 
 
 def _widths(path: str, module: nn.Module) -> tuple[int, int]:

@@ -193,7 +193,7 @@ class _Bites:
         starts = np.arange(0, unit.width, blocks.shape[1])[:, None]
         self.order: Integers = (starts + ranks).T.ravel()  # the lowest of each block, the second lowest, ...
         self.ends: Integers = unit.width - limits.widths(unit)  # channels gone after 0, 1, 2, ... bites
-        levels = np.take_along_axis(blocks, ranks, axis=1).mean(axis=0)
+        levels = np.sort(blocks, axis=1).mean(axis=0)
         self.due = levels[self.ends[1:] // unit.groups - 1]
         self.cost: Integers = np.diff(self.ends) * unit.factors
         self.allowed = int(np.count_nonzero(self.ends[1:] <= unit.width - limits.capped(unit)))
@@ -219,7 +219,9 @@ def _choose(units: Sequence[Unit], share: Fraction | None, limits: _Limits) -> C
     gone = [bite.order[: bite.ends[count]] for bite, count in zip(bites, taken, strict=True)]
     rows, keep, removed, threshold = [], {}, 0, 0.0
     for unit, lost, wish in zip(units, gone, want, strict=True):
-        keep[unit.name] = np.delete(np.arange(unit.width), lost)
+        stays = np.ones(unit.width, dtype=bool)
+        stays[lost] = False
+        keep[unit.name] = np.flatnonzero(stays)
         get = unit.width - lost.size
         rows.append(LayerRow(unit.name, unit.width, wish, get, limits.why(unit, wish, get)))
         removed += lost.size * unit.factors

@@ -49,42 +49,53 @@ def twin(model: nn.Module, modules: Iterable[nn.Module], copies: dict[int, Any])
         copies: by id of each of its parameters and buffers, what takes its place. Tensors that it keeps
             elsewhere are copied. The modules' copies are put in as well.
     """
-    for module in modules:
-        for name, value in vars(module).items():
-            if name not in _STANDARD and isinstance(value, Tensor):  # deepcopy refuses computed tensors
-                copies[id(value)] = value.detach().clone()
-    return _twin(model, copies)
+    return _Twin(modules, copies).of(model)
 
 
-def _twin(module: nn.Module, copies: dict[int, Any]) -> nn.Module:
+class _Twin:
     """`copy.deepcopy` for modules, many times as fast; what is not a plain module is left to it."""
-    if id(module) in copies:
-        done: nn.Module = copies[id(module)]
-        return done
-    kind = type(module)
-    if hasattr(kind, "__deepcopy__") or kind.__getstate__ is not nn.Module.__getstate__:
-        done = copy.deepcopy(module, copies)
-        places = dict(done.named_modules())
-        copies |= {id(inner): places[path] for path, inner in module.named_modules() if path in places}
-        return done
-    result = copies[id(module)] = kind.__new__(kind)
-    own, state = vars(module), vars(result)
-    state.update(own)  # what is not replaced below is shared
-    state.pop("_compiled_call_impl", None)
-    for name in _EMPTIED:
-        state[name] = OrderedDict()
-    for name, value in own.items():
-        if name not in _STANDARD and type(value) not in _SHARED:
-            state[name] = _copied(value, copies)
-    for name in ("_parameters", "_buffers"):
-        state[name] = {key: None if value is None else copies[id(value)] for key, value in own[name].items()}
-    children = own["_modules"].items()
-    state["_modules"] = {key: None if child is None else _twin(child, copies) for key, child in children}
-    return result
 
+    def __init__(self, modules: Iterable[nn.Module], copies: dict[int, Any]) -> None:
+        self.modules, self.copies, self.ready = modules, copies, False
 
-def _copied(value: Any, copies: dict[int, Any]) -> Any:
-    kind = type(value)
-    if kind is tuple and _SHARED.issuperset(map(type, value)):
-        return value
-    return kind() if kind in _EMPTY and not value else copy.deepcopy(value, copies)
+    def of(self, module: nn.Module) -> nn.Module:
+        """The copy of one module and all below it."""
+        copies, kind = self.copies, type(module)
+        if id(module) in copies:
+            done: nn.Module = copies[id(module)]
+            return done
+        if hasattr(kind, "__deepcopy__") or kind.__getstate__ is not nn.Module.__getstate__:
+            done = self.deep(module)
+            places = dict(done.named_modules())
+            copies |= {id(inner): places[path] for path, inner in module.named_modules() if path in places}
+            return done
+        result = copies[id(module)] = kind.__new__(kind)
+        own, state = vars(module), vars(result)
+        state.update(own)  # what is not replaced below is shared
+        state.pop("_compiled_call_impl", None)
+        for name in _EMPTIED:
+            state[name] = OrderedDict()
+        for name, value in own.items():
+            sort = type(value)
+            if name in _STANDARD or sort in _SHARED:
+                continue
+            if sort in _EMPTY and not value:
+                state[name] = sort()
+            elif sort is not tuple or not _SHARED.issuperset(map(type, value)):
+                state[name] = self.deep(value)
+        for name in ("_parameters", "_buffers"):
+            held = own[name].items()
+            state[name] = {key: None if value is None else copies[id(value)] for key, value in held}
+        children = own["_modules"].items()
+        state["_modules"] = {key: None if child is None else self.of(child) for key, child in children}
+        return result
+
+    def deep(self, value: Any) -> Any:
+        """A copy of anything. Tensors that modules hold go first: deepcopy refuses computed ones."""
+        if not self.ready:
+            self.ready = True
+            for module in self.modules:
+                for name, held in vars(module).items():
+                    if name not in _STANDARD and isinstance(held, Tensor):
+                        self.copies[id(held)] = held.detach().clone()
+        return copy.deepcopy(value, self.copies)

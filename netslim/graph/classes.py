@@ -33,7 +33,7 @@ def classes(size: int, pairs: Sequence[tuple[Ints, Ints]]) -> Ints:
                 break
             left, right, low, high = left[apart], right[apart], low[apart], high[apart]
             np.minimum.at(least, high, low)
-            while not np.array_equal(least, least[least]):
-                least = least[least]
+            while not np.array_equal(least, nearer := least[least]):
+                least = nearer
     number = np.cumsum(least == np.arange(size)) - 1  # a root is its own least member
     return number[least]

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from netslim.graph.channels import Channels
+from netslim.graph.channels import Channels, Floats
 from netslim.graph.traced import Traced, channels_of, made, rule, shape_of, unknown
 
 __all__: list[str] = []
 
-Meeting = Callable[[Tensor, Tensor], Tensor]
+Meeting = Callable[[Floats, Floats], Floats]
 
 
 @rule(
@@ -64,7 +65,7 @@ def _alike(func: Any, input: Traced, *args: Any, **kwargs: Any) -> Traced:
 def _add(func: Any, input: Any, other: Any, alpha: Any = 1) -> Any:
     if alpha != 1:
         return _subtract(func, input, other, alpha=-alpha)
-    return _meet(torch.add, input, other, linear=True)
+    return _meet(np.add, input, other, linear=True)
 
 
 @rule("sub", "sub_", "__sub__", "__isub__", "subtract")
@@ -80,22 +81,23 @@ def _subtracted(func: Any, input: Any, other: Any) -> Any:
 @rule("mul", "mul_", "__mul__", "__rmul__", "__imul__", "multiply")
 def _multiply(func: Any, input: Any, other: Any) -> Any:
     """A 0 on either side makes 0, even if the other side is not known."""
-    return _meet(lambda a, b: torch.where((a == 0) | (b == 0), torch.zeros_like(a * b), a * b), input, other)
+    return _meet(lambda a, b: np.where((a == 0) | (b == 0), 0.0, a * b), input, other)
 
 
 @rule("div", "div_", "__truediv__", "__itruediv__", "true_divide")
 def _divide(func: Any, input: Any, other: Any, rounding_mode: Any = None) -> Any:
-    return _meet(lambda a, b: torch.div(a, b, rounding_mode=rounding_mode), input, other)
+    divide = partial(torch.div, rounding_mode=rounding_mode)
+    return _meet(_as_torch_does(divide), input, other)
 
 
 @rule("maximum", "minimum", "pow", "__pow__")
 def _other(func: Any, input: Any, other: Any) -> Any:
-    return _meet(lambda a, b: func(a, b), input, other)
+    return _meet(_as_torch_does(func), input, other)
 
 
 @rule("expand_as")
 def _expand_as(func: Any, input: Any, other: Any) -> Any:
-    return _meet(lambda a, b: a.expand_as(a + b), input, other)
+    return _meet(lambda a, b: np.broadcast_to(a, (a + b).shape), input, other)
 
 
 def _meet(function: Meeting, a: Any, b: Any, *, linear: bool = False) -> Any:
@@ -116,11 +118,16 @@ def _meet(function: Meeting, a: Any, b: Any, *, linear: bool = False) -> Any:
     elif left.labels.shape != right.labels.shape:
         return _refuse(like, shape, [left, right], "channels meet that lie along different axes")
     like.facts.merge(left.labels, right.labels)
-    # Copied: a broadcast array is not writable, and PyTorch warns of sharing one.
-    masked = function(torch.tensor(left.masked), torch.tensor(right.masked)).numpy()
-    constant = function(torch.tensor(left.constant), torch.tensor(right.constant)).numpy()
+    with np.errstate(all="ignore"):  # what is infinite is so for the model as well
+        masked = function(left.masked, right.masked)
+        constant = function(left.constant, right.constant)
     terms = left.terms + right.terms if linear else ()
     return made(like, Channels(left.labels, masked, constant, left.exact and right.exact, terms), shape)
+
+
+def _as_torch_does(function: Callable[[Tensor, Tensor], Tensor]) -> Meeting:
+    # Copied: a broadcast array is not writable, and PyTorch warns of sharing one.
+    return lambda a, b: function(torch.tensor(a), torch.tensor(b)).numpy()
 
 
 def _aligned(value: Any, axes: int) -> Channels | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from benchmarks.paper.datasets import Dataset, find
-from benchmarks.paper.workshop import Workshop
+from benchmarks.paper.workshop import Net, NotMadeError, Workshop
 
 __all__ = ["Bench", "Scale"]
 
@@ -23,11 +25,12 @@ class Bench:
     images: Path
     scale: Scale
     asked_seeds: int | None
+    make: bool = True
     shop: Workshop = field(init=False)
     seeds_used: int = 1
 
     def __post_init__(self) -> None:
-        self.shop = Workshop(self.work)
+        self.shop = Workshop(self.work, make=self.make)
 
     def data(self, name: str) -> Dataset:
         return find(name, self.root, self.work)
@@ -36,6 +39,14 @@ class Bench:
         """The seeds to run: as many as were asked for, else `usual`."""
         self.seeds_used = self.asked_seeds or usual
         return range(self.seeds_used)
+
+    def made(self, seeds: Sequence[int], net: Callable[[int], Net]) -> list[Net]:
+        """One network for each seed; those that are neither there nor to be made are left out."""
+        found = []
+        for seed in seeds:
+            with suppress(NotMadeError):
+                found.append(net(seed))
+        return found
 
     def plot(self, name: str) -> Path:
         self.images.mkdir(parents=True, exist_ok=True)

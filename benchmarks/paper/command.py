@@ -66,6 +66,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 @click.option(
     "--full", is_flag=True, help="The paper's networks and epochs; wants a GPU. Else reduced, to a CPU."
 )
+@click.option("--kept", is_flag=True, help="Make nothing: show what is there, leave out the rest.")
 @click.option("--tiny", is_flag=True, help="So small that it proves nothing but that everything runs.")
 def main(
     only: tuple[str, ...],
@@ -76,6 +77,7 @@ def main(
     images: Path,
     page: Path | None,
     full: bool,
+    kept: bool,
     tiny: bool,
 ) -> None:
     """Run the paper's experiments and write our numbers beside its own.
@@ -95,6 +97,7 @@ def main(
             images=images,
             scale="full" if full else "tiny" if tiny else "reduced",
             asked_seeds=seeds,
+            make=not kept,
         )
         try:
             result = getattr(importlib.import_module(f"benchmarks.paper.{name}"), name)(bench)

@@ -37,12 +37,12 @@ class Table:
         told = [
             column for column in self.columns if any(row.paper.get(column) is not None for row in self.rows)
         ]
-        header = [""]
+        header = ["", "seeds"]
         for column in self.columns:
             header += [f"{column}: paper", "ours"] if column in told else [column]
         lines = []
         for row in self.rows:
-            cells = [row.name]
+            cells = [row.name, str(max(map(len, row.ours.values())))]
             for column, form in self.columns.items():
                 if column in told:
                     value = row.paper.get(column)

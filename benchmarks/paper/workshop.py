@@ -20,6 +20,7 @@ import netslim
 from benchmarks.paper.datasets import Dataset
 from benchmarks.trained import training_images
 from netslim import store
+from netslim.errors import NetslimError
 from netslim.evaluation import evaluate
 from netslim.files import read_json
 from netslim.models import Architecture
@@ -30,11 +31,15 @@ from netslim.sparsity import NEAR_ZERO
 from netslim.store import StoredModel
 from netslim.train import train
 
-__all__ = ["Made", "Net", "Workshop", "example"]
+__all__ = ["Made", "Net", "NotMadeError", "Workshop", "example"]
 
 FACTS = "facts.json"
 
 Made = tuple[nn.Module, Architecture, Plan, dict[str, Any]]
+
+
+class NotMadeError(NetslimError):
+    """A network is not in the work folder, and none is to be made now."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,9 @@ class Net:
 class Workshop:
     """Makes networks, or finds them made; a training that was stopped goes on from its last checkpoint."""
 
-    def __init__(self, folder: Path, device: str | None = None) -> None:
-        self.folder, self.device = folder / "nets", device
+    def __init__(self, folder: Path, *, make: bool = True) -> None:
+        """With `make` off, a network that is not there raises NotMadeError."""
+        self.folder, self.make = folder / "nets", make
         self.asked: dict[str, Net] = {}
 
     def train(
@@ -114,7 +120,6 @@ class Workshop:
                 teacher=teacher.load().model if teacher and recipe.distill else None,
                 checkpoint_dir=scratch,
                 on_epoch=look,
-                device=self.device,
                 title=title,
             )
             factors = dict(json.loads(line) for line in diary.read_text().splitlines()) if watch else {}
@@ -163,6 +168,8 @@ class Workshop:
         key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
         net = Net(key, self.folder / key)
         if not net.folder.exists():
+            if not self.make:
+                raise NotMadeError("was not made yet", field=title, remedy="Run this without --kept")
             scratch, begun = self.folder / f"{key}.unfinished", time.process_time()
             model, architecture, plan, facts = make(scratch)
             cost = netslim.count(model, example(dataset))

@@ -50,7 +50,13 @@ def test_table3_runs_resumes_and_stands_beside_the_papers_numbers(tmp_path: Path
     assert first.returncode == 0, first.stderr
     written = (tmp_path / "results" / "table3.md").read_text()
     assert written.strip() == first.stdout.strip()
-    for word in ("| baseline | 1.43 |", "| fine-tuned | 1.49 |", "84.4 | 84.4 |", "not mnist", "seeds: 2"):
+    for word in (
+        "| baseline | 2 | 1.43 |",
+        "| fine-tuned | 2 | 1.49 |",
+        "84.4 | 84.4 |",
+        "not mnist",
+        "seeds: 2",
+    ):
         assert word in written
     table = json.loads((tmp_path / "results" / "table3.json").read_text())["tables"][0]
     tuned = next(row for row in table["rows"] if row["name"] == "fine-tuned")
@@ -95,7 +101,7 @@ def test_a_figure_is_drawn_and_absent_data_is_told(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "table3 was not run: " in done.stderr
     assert (tmp_path / "images" / "figure6.png").read_bytes().startswith(b"\x89PNG")
-    assert "| after epoch 1 |" in done.stdout
+    assert "| after epoch 1 | 1 |" in done.stdout
 
 
 def test_full_and_tiny_contradict_each_other(tmp_path: Path) -> None:

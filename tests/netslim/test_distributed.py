@@ -150,12 +150,13 @@ def in_resumed(folder: Path, out: Path) -> None:
         )
 
     unbroken, broken = network(0, 0.4), network(0, 0.4)
-    attempt(unbroken, None)
-    seen = [0]
+    expected = attempt(unbroken, None)
+    seeds = []
 
     def blow(module: nn.Module, inputs: Any) -> None:
-        seen[0] += module.training
-        if seen[0] > 5:
+        seeds.append(torch.initial_seed())
+        if len(seeds) > 5:
+            (out / f"seeds-{distributed.rank()}.json").write_text(json.dumps(seeds))
             raise StopHereError
 
     broken.register_forward_pre_hook(blow)
@@ -167,14 +168,21 @@ def in_resumed(folder: Path, out: Path) -> None:
         rank = distributed.rank()
         save_file(dict(unbroken.state_dict()), out / f"unbroken-{rank}.safetensors")
         save_file(dict(again.state_dict()), out / f"resumed-{rank}.safetensors")
-        (out / f"resumed-{rank}.json").write_text(json.dumps([result.resumed_at, result.history]))
+        (out / f"resumed-{rank}.json").write_text(
+            json.dumps([result.resumed_at, result.history, expected.history])
+        )
 
 
 def in_agreement(folder: Path, out: Path) -> None:
-    """What one process wishes at the second question, all hear at the third."""
+    """What one process wishes at the second question, all hear at the third; and what each draws."""
     agreement, me = distributed.Agreement(), distributed.rank()
     heard = [agreement.any(step == 1 and me == 1, False) for step in range(4)]
     heard.append(agreement.last())
+    drawn = []
+    for step in (3, 4, 3):
+        distributed.reseed(SEED, step)
+        drawn.append(float(torch.rand(1)))
+    (out / f"drawn-{me}.json").write_text(json.dumps(drawn))
     (out / f"agreement-{me}.json").write_text(json.dumps([*heard, agreement.last()]))
 
 
@@ -276,9 +284,10 @@ def test_killed_and_resumed_together_equals_unbroken(together: Path) -> None:
     for rank in (0, 1):
         unbroken, resumed = weights(together, "unbroken", rank), weights(together, "resumed", rank)
         assert all(torch.equal(unbroken[key], resumed[key]) for key in unbroken)
-        at, history = json.loads((together / f"resumed-{rank}.json").read_text())
+        at, history, expected = json.loads((together / f"resumed-{rank}.json").read_text())
         assert at == 5
-        assert len(history) == 1
+        (row,), (theirs,) = history, expected
+        assert row | {"ts": 0} == theirs | {"ts": 0}
 
 
 def test_one_process_goes_on_from_what_two_have_kept(
@@ -303,6 +312,15 @@ def test_what_one_wishes_all_do_one_step_later(together: Path) -> None:
     no, yes = [False, False], [True, False]
     for rank in (0, 1):
         assert json.loads((together / f"agreement-{rank}.json").read_text()) == [no, no, yes, no, no, []]
+
+
+def test_each_draws_its_own_dropout_and_draws_it_again_after_a_resume(together: Path) -> None:
+    first, second = (json.loads((together / f"drawn-{rank}.json").read_text()) for rank in (0, 1))
+    assert first[0] == first[2]
+    assert second[0] == second[2]
+    assert len({*first, *second}) == 4
+    used = [json.loads((together / f"seeds-{rank}.json").read_text()) for rank in (0, 1)]
+    assert len({*used[0], *used[1]}) == 12  # of six steps each
 
 
 def test_a_single_process_is_heard_at_once() -> None:

@@ -15,9 +15,9 @@ __all__ = ["PERCENTS", "table1"]
 
 COLUMNS = {
     "test error, %": ".2f",
-    "parameters, M": ".3f",
+    "parameters, M": ".4g",
     "params pruned, %": ".1f",
-    "FLOPs, 1e8": ".3f",
+    "FLOPs, 1e8": ".4g",
     "FLOPs pruned, %": ".1f",
 }
 PERCENTS = {

@@ -43,6 +43,7 @@ def figure3(bench: Bench) -> Result:
         axes.set_xticks(range(len(rows)), names, fontsize=7)
         axes.axhline(100, color=COLOURS["muted"], linewidth=0.8)
         axes.set(ylabel="% of the baseline (dash: the paper's)")
-        axes.legend()
+        axes.set_xlim(-1, max(len(rows), 2) - 0.2)
+        axes.legend(loc="upper left", bbox_to_anchor=(0, 0.95))
     table = Table("Left of the baseline", COLUMNS, rows)
     return Result("Figure 3: resources", title, says, [table], ["figure3.png"])

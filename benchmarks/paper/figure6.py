@@ -20,8 +20,11 @@ def figure6(bench: Bench) -> Result:
     with drawn(bench.plot("figure6.png"), f"{study.title} on {study.data.title}") as figure:
         axes = figure.subplots()
         order = np.argsort(factors[-1])
-        picture = axes.imshow(factors[:, order].T, aspect="auto", cmap="hot", origin="lower", vmin=0)
-        axes.set(xlabel="epoch, from the first", ylabel="channel, by its last factor")
+        extent = (0.5, len(factors) + 0.5, 0, factors.shape[1])
+        picture = axes.imshow(
+            factors[:, order].T, aspect="auto", cmap="hot", origin="lower", vmin=0, extent=extent
+        )
+        axes.set(xlabel="epoch", ylabel="channel, by its last factor")
         figure.colorbar(picture, label="|scaling factor|")
     rows = []
     for epoch in sorted({0, len(factors) // 2, len(factors) - 1}):

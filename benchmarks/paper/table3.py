@@ -65,7 +65,7 @@ SAYS = (
     f"Every open setting was chosen on {VALIDATION:,} of the 60,000 training images, held out, with one "
     "seed that is none of those reported; the networks reported were then trained anew on all 60,000. The "
     "paper gives no lambda for MNIST. CPU s is the time to make that one network from the one it starts "
-    "with, on one thread.",
+    "with, on one thread. Settings were chosen one after the other, in the table's order.",
     "The controls: the slim structure trained from new weights for twice the baseline's epochs (the budget "
     "of 'Scratch-B' in Liu et al. 2019, which is at most doubled), and neurons of the baseline pruned by "
     "the L1 norm of their weights (Li et al. 2017, the method of the paper's supplement), then fine-tuned "

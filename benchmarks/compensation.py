@@ -89,17 +89,18 @@ def table(results: list[dict[str, Any]]) -> str:
 
 
 @click.command()
+@click.argument("networks", nargs=-1, type=click.Choice([case.model for case in CASES]))
 @click.option("--data", "root", type=click.Path(path_type=Path, exists=True), required=True)
 @click.option("--part", default=1.0, show_default=True, help="Take this share of CIFAR-10's images.")
 @click.option("--work", type=click.Path(path_type=Path), help="Keep datasets and trained networks here.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write <output>.json and <output>.md.")
-def main(root: Path, part: float, work: Path | None, output: Path | None) -> None:
+def main(networks: tuple[str, ...], root: Path, part: float, work: Path | None, output: Path | None) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         place = work or Path(scratch)
-        results = [
-            measure(case, penalty, root, place, part) for case in CASES for penalty in ("l1", "proximal")
-        ]
+        cases = [case for case in CASES if not networks or case.model in networks]
+        pairs = [(case, penalty) for case in cases for penalty in ("l1", "proximal")]
+        results = [measure(case, penalty, root, place, part) for case, penalty in pairs]
     told = table(results)
     click.echo(told)
     if output:

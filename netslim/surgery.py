@@ -21,8 +21,9 @@ __all__ = ["Operation", "operate"]
 
 Cut = Callable[[Tensor], Tensor]
 
-_LARGE = 1 << 21
-"""A weight of more values is cut in parts: memory that is asked for in one piece comes page by page."""
+_LARGE, _HUGE = 1 << 18, 1 << 21
+"""Weights of more values are not narrowed axis after axis: what lies between would leave the cache."""
+_PART = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -144,20 +145,31 @@ def _narrow(tensor: Tensor, indices: tuple[Keep | None, ...]) -> Tensor:
     """A narrower copy; `indices` for the first axes, None for all."""
     chosen = [(axis, _index(keep, tensor)) for axis, keep in enumerate(indices) if keep is not None]
     if len(chosen) == 2 and tensor.numel() > _LARGE:
-        return _laid_out_like(tensor, _narrow_large(tensor, *(index for _, index in chosen)))
+        both, kernel = [index for _, index in chosen], tensor[0, 0].numel()
+        if kernel > 1:
+            return _laid_out_like(tensor, _narrow_kernels(tensor, *both))
+        if tensor.numel() > _HUGE:
+            return _laid_out_like(tensor, _narrow_parts(tensor, *both))
     narrow = tensor
     for axis, index in chosen:
         narrow = narrow.index_select(axis, index)
     return _laid_out_like(tensor, narrow) if chosen else _whole(tensor)
 
 
-def _narrow_large(tensor: Tensor, out: Tensor, into: Tensor) -> Tensor:
+def _narrow_parts(tensor: Tensor, out: Tensor, into: Tensor) -> Tensor:
     """Both axes at once, some rows at a time: what lies between them stays in the cache."""
     narrow = tensor.new_empty((len(out), len(into), *tensor.shape[2:]))
-    rows = max(1, _LARGE * len(tensor) // (16 * tensor.numel()))
+    rows = max(1, _PART * len(tensor) // tensor.numel())
     for some, part in zip(torch.split(out, rows), torch.split(narrow, rows), strict=True):
         torch.index_select(tensor.index_select(0, some), 1, into, out=part)
     return narrow
+
+
+def _narrow_kernels(tensor: Tensor, out: Tensor, into: Tensor) -> Tensor:
+    """Whole kernels at once, those of the inputs `into`: int64[k], or int64[rows, k] for each row its own."""
+    places = (out[:, None] * tensor.shape[1] + into).flatten()
+    kernels = tensor.reshape(-1, *tensor.shape[2:]).index_select(0, places)
+    return kernels.reshape(len(out), into.shape[-1], *tensor.shape[2:])
 
 
 def _index(keep: Keep, like: Tensor) -> Tensor:
@@ -185,14 +197,12 @@ def _narrow_grouped(tensor: Tensor, conv: _ConvNd, edit: Edit) -> Tensor:
     if isinstance(conv, _ConvTransposeNd):
         first, second = second, first
     outer = _index(first, tensor)
-    narrow = tensor.index_select(0, outer)
     if conv.groups == conv.in_channels or len(second.kept) == second.of:  # depthwise: whole groups go
-        return _laid_out_like(tensor, narrow)
+        return _laid_out_like(tensor, tensor.index_select(0, outer))
     size = second.of // conv.groups
     within = _index(second, tensor).reshape(conv.groups, -1) % size
     rows = within[outer // (first.of // conv.groups)]
-    rows = rows.reshape(*rows.shape, *(1,) * (tensor.dim() - 2)).expand(-1, -1, *tensor.shape[2:])
-    return _laid_out_like(tensor, narrow.gather(1, rows))
+    return _laid_out_like(tensor, _narrow_kernels(tensor, outer, rows))
 
 
 def _refit(layer: nn.Module, edit: Edit) -> None:

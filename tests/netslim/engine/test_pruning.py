@@ -258,3 +258,22 @@ def test_an_optimizer_of_another_model_is_refused() -> None:
     other = torch.optim.SGD(network().parameters(), lr=0.1)
     with pytest.raises(ModelError, match="optimizer: holds a parameter that is not the model's"):
         netslim.prune(network(), IMAGES, percent=0.5, optimizer=other)
+
+
+class Tabled(Chain):
+    """Holds a tensor that is neither a parameter nor a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = torch.tensor([0.5, 2.0, 1.0], dtype=torch.float64).view(3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x * self.table)
+
+
+def test_a_tensor_that_a_module_merely_holds_comes_along() -> None:
+    torch.manual_seed(0)
+    model = settled(Tabled(), IMAGES.double())
+    result = prove(model, IMAGES.double(), percent=0.5)
+    assert torch.equal(result.model.table, model.table)
+    assert result.model.table.data_ptr() != model.table.data_ptr()

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUNS := netslim-runs
 
 .DEFAULT_GOAL := help
-.PHONY: help install chromium demo test test-zoo test-browser lint format readmes bench images images-offline lock e2e-docker manifests e2e-cluster clean
+.PHONY: help install chromium postgresql demo test test-zoo test-browser lint format readmes bench images images-offline lock e2e-docker manifests e2e-cluster clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
@@ -74,9 +74,11 @@ manifests: $(VENV)/installed-dev  ## render the manifests into build/, and hold 
 	done
 	$(BIN)/python -m pytest -m cluster tests/manifests
 
-e2e-cluster: $(VENV)/installed-dev  ## the manifests' tracking server for real, on PostgreSQL and an S3 API
-	@ls /usr/lib/postgresql/*/bin/initdb > /dev/null 2>&1 || [ "$$(id -u)" != 0 ] || \
+postgresql:
+	@command -v initdb > /dev/null || ls /usr/lib/postgresql/*/bin/initdb > /dev/null 2>&1 || \
 		(apt-get update && apt-get install --yes --no-install-recommends postgresql)
+
+e2e-cluster: $(VENV)/installed-dev postgresql  ## the manifests' tracking server for real, on PostgreSQL and an S3 API
 	$(BIN)/python -m pytest -m cluster tests/e2e/test_tracking_server.py
 
 clean:  ## remove what was installed and made

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from netslim.errors import TrainingError
 from netslim.files import sha256
-from netslim.places import Bucket, Folder, Place
+from netslim.places import at
 from netslim.s3 import is_s3
 
 __all__ = ["Checkpoint", "Checkpoints", "weights_digest"]
@@ -58,10 +58,10 @@ class Checkpoints:
 
     def __init__(self, root: str | os.PathLike[str], identity: Mapping[str, str]) -> None:
         self.identity = dict(identity)
-        self.place: Place = Folder(root)
         if is_s3(root):
             own = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
-            self.place = Bucket(f"{str(root).rstrip('/')}/{own}")
+            root = f"{str(root).rstrip('/')}/{own}"
+        self.place = at(root)
         self.refused: list[str] = []
         self._kept: list[str] = []
 

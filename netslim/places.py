@@ -12,7 +12,10 @@ from typing import Protocol
 from netslim import s3
 from netslim.files import atomic_file
 
-__all__ = ["Bucket", "Folder", "Place"]
+__all__ = ["CHECKPOINTS", "Bucket", "Folder", "Place", "at"]
+
+CHECKPOINTS = "NETSLIM_CHECKPOINTS"
+"""The environment variable with an s3:// folder for checkpoints; on a cluster a retry runs on a new disk."""
 
 
 class Place(Protocol):
@@ -81,3 +84,8 @@ class Bucket:
 
     def address(self, name: str) -> str:
         return f"{self.url}/{name}"
+
+
+def at(root: str | os.PathLike[str]) -> Place:
+    """The place that a path or an s3:// address names."""
+    return Bucket(str(root)) if s3.is_s3(root) else Folder(root)

@@ -11,6 +11,7 @@ from typing import Any
 
 from kfp import kubernetes
 
+from netslim.places import CHECKPOINTS
 from netslim.steps.accelerator import EXPECTED
 from pipelines.profiles import KIND_OF_STEP, TOLERATION, Profile, seconds
 
@@ -19,7 +20,6 @@ __all__ = ["Place", "anywhere", "on"]
 Place = Callable[[Any], Any]  # takes a KFP task, gives it a place to run, returns it
 
 LONGEST_BACKOFF = "600s"
-CHECKPOINTS = "NETSLIM_CHECKPOINTS"  # as netslim.steps.train reads it, which would load torch
 S3_CONFIG = ("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
 S3_SECRET = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 # How many GPUs a pod was promised is a label of the pod, read by the step through the downward API: so the

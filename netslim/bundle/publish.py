@@ -9,9 +9,10 @@ from pathlib import Path
 from netslim import s3
 from netslim.bundle.layout import SIGNED, SUMS, listed
 from netslim.bundle.triton import triton_layout
-from netslim.bundle.verify import verify
-from netslim.errors import BundleError, StorageError
-from netslim.files import atomic_directory, atomic_file, sha256
+from netslim.bundle.verify import require_good, verify
+from netslim.errors import StorageError
+from netslim.files import atomic_directory, sha256
+from netslim.places import at
 
 __all__ = ["publish"]
 
@@ -32,8 +33,7 @@ def publish(bundle: Path, place: str, *, triton: str = "") -> bool:
         BundleError: the bundle is not good.
         StorageError: another bundle is there, or the place cannot be written.
     """
-    if bad := [found for found in verify(bundle) if not found.good]:
-        raise BundleError(f"{bad[0].what}: {bad[0].told.rstrip('.')}", field=str(bundle))
+    require_good(verify(bundle), bundle)
     with tempfile.TemporaryDirectory() as parent:
         draft = Path(parent, "bundle")
         if triton:
@@ -69,11 +69,7 @@ def _add_signature(draft: Path, place: str) -> bool:
     file = draft / SIGNED
     if not file.exists() or _content(place, SIGNED) == file.read_bytes():
         return False
-    if s3.is_s3(place):
-        s3.put_bytes(f"{place.rstrip('/')}/{SIGNED}", file.read_bytes())
-    else:
-        with atomic_file(Path(place, SIGNED)) as target:
-            shutil.copyfile(file, target)
+    at(place).write(SIGNED, file.read_bytes())
     return True
 
 

@@ -27,12 +27,11 @@ def sign(bundle: Path, key: Path) -> Path:
         ConfigError: the key cannot be used.
         NetslimError: the extra `sign` is not installed.
     """
-    from netslim.bundle.verify import verify
+    from netslim.bundle.verify import require_good, verify
     from netslim.files import atomic_file
 
     signing = _library("signing").Config()
-    if bad := [found for found in verify(bundle) if not found.good]:
-        raise BundleError(f"{bad[0].what}: {bad[0].told.rstrip('.')}", field=str(bundle))
+    require_good(verify(bundle), bundle)
     password = os.environ.get(PASSWORD)
     try:
         # It says that it takes a text, and hands it to what takes bytes.

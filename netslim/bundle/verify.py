@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from netslim.bundle.signing import check_signature
 from netslim.errors import BundleError, NetslimError
 from netslim.files import sha256
 
-__all__ = ["Finding", "verify"]
+__all__ = ["Finding", "require_good", "verify"]
 
 SECONDS = 300
 NEEDED = ("onnx", "onnxruntime", "safetensors")
@@ -61,6 +61,17 @@ def verify(folder: str | os.PathLike[str], *, key: Path | None = None) -> list[F
         ("samples", lambda place: _apart(place, "samples")),
     ]
     return list(_answers(place, questions))
+
+
+def require_good(findings: Iterable[Finding], folder: str | os.PathLike[str], remedy: str = "") -> None:
+    """Raise for the first answer of `verify` about `folder` that was not yes.
+
+    Raises:
+        BundleError: with the question and its answer.
+    """
+    for found in findings:
+        if not found.good:
+            raise BundleError(f"{found.what}: {found.told.rstrip('.')}", field=str(folder), remedy=remedy)
 
 
 def _answers(place: Path, questions: list[tuple[str, Callable[[Path], str]]]) -> Iterator[Finding]:

@@ -23,17 +23,12 @@ def verify(bundle: Path, key: Path | None) -> None:
     from rich.console import Console
     from rich.markup import escape
 
+    from netslim.bundle.verify import require_good
     from netslim.bundle.verify import verify as ask
-    from netslim.errors import BundleError
 
     console = Console()
     findings = ask(bundle, key=key)
     for found in findings:
         mark = {True: "[green]ok[/]", False: "[red]no[/]", None: "[dim]--[/]"}[found.good]
         console.print(f" {mark}  {found.what:<10} {escape(found.told)}", highlight=False, soft_wrap=True)
-    if bad := [found for found in findings if not found.good]:
-        raise BundleError(
-            f"{bad[0].what}: {bad[0].told.rstrip('.')}",
-            field=str(bundle),
-            remedy="Do not use it; fetch it again from where it was published",
-        )
+    require_good(findings, bundle, "Do not use it; fetch it again from where it was published")

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from netslim import data, distributed, models, presets, sparsity, store, tracking
+from netslim.places import CHECKPOINTS
 from netslim.plan import Plan
 from netslim.recipe import Recipe
 from netslim.steps.accelerator import check_gpus, promised
@@ -20,10 +21,7 @@ from netslim.train import TrainResult, train
 if TYPE_CHECKING:
     from netslim.data import DatasetInfo
 
-__all__ = ["CHECKPOINTS", "train_step"]
-
-CHECKPOINTS = "NETSLIM_CHECKPOINTS"
-"""The environment variable with an s3:// folder for checkpoints; on a cluster a retry runs on a new disk."""
+__all__ = ["train_step"]
 
 TITLES = {"base": "training", "sparse": "sparse training", "fine_tune": "fine-tuning"}
 

@@ -11,8 +11,8 @@ import yaml
 
 from components import readme
 from netslim.errors import ConfigError
+from netslim.places import CHECKPOINTS
 from netslim.steps.accelerator import EXPECTED
-from netslim.steps.train import CHECKPOINTS
 from pipelines import sweeps
 from pipelines.compiling import compile_pipeline
 from pipelines.platform import on

@@ -41,16 +41,16 @@ class Folded:
     notes: tuple[str, ...]
 
 
-def fold(structure: Structure, removed: Bools, plan: Plan, *, biases: bool) -> Folded:
+def fold(structure: Structure, removed: Bools, gone: Bools, plan: Plan, *, biases: bool) -> Folded:
     """Fold what the removed positions sent into what stays.
 
     Args:
-        plan: `cut(structure, removed)`.
+        gone: `structure.gone(removed)`.
+        plan: `cut(structure, removed, gone)`.
         biases: True to fold what a channel sends with its scaling factor at 0. False to fold what it sends
             with its bias at 0 as well, which is nothing unless an activation makes something of 0.
     """
     facts = structure.facts
-    gone = structure.vanishing(removed)[structure.of_label]
     missing = np.zeros(facts.labels + 1)  # what each output of a layer lacks, by label; none is the last
     leaks = np.zeros(facts.labels + 1, dtype=bool)
     for term in facts.leaked:

@@ -35,28 +35,27 @@ WIDEST = 1 << 24
 """More channels than any layer has: what is read may be foreign, and must not fill the memory."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Keep:
-    """Some channels of `of`: `kept` are their indices, ascending, for channels never change places."""
+    """Some channels of `of`: `index` has them, ascending, for channels never change places."""
 
     of: int
-    kept: tuple[int, ...]
-
-    @classmethod
-    def at(cls, of: int, index: Ints) -> Keep:
-        """The channels at `index`, ascending."""
-        keep = cls(of, tuple(index.tolist()))
-        vars(keep)["index"] = index  # the other way round takes long
-        return keep
+    index: Ints
 
     @cached_property
-    def index(self) -> Ints:
-        """`kept` as an array."""
-        return np.array(self.kept, dtype=np.int64)
+    def kept(self) -> tuple[int, ...]:
+        """`index` as plain numbers."""
+        return tuple(self.index.tolist())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Keep) and self.of == other.of and np.array_equal(self.index, other.index)
+
+    def __hash__(self) -> int:
+        return hash((self.of, self.kept))
 
     def then(self, other: Keep) -> Keep:
         """What stays when `other` follows."""
-        return Keep(self.of, tuple(self.kept[index] for index in other.kept))
+        return Keep(self.of, self.index[other.index])
 
 
 @dataclass(frozen=True)
@@ -173,8 +172,8 @@ def _then(first: Keep | None, second: Keep | None) -> Keep | None:
 
 
 def _must_follow(path: str, first: Keep | None, second: Keep | None) -> None:
-    if first and second and len(first.kept) != second.of:
-        problem = f"the second plan is for {second.of} channels, the first leaves {len(first.kept)}"
+    if first and second and first.index.size != second.of:
+        problem = f"the second plan is for {second.of} channels, the first leaves {first.index.size}"
         raise ModelError(problem, field=path, remedy="Compose plans in the order they were made")
 
 
@@ -200,7 +199,7 @@ def _edit_from_json(path: str, data: Mapping[str, Any]) -> Edit:
         found = _indices(path, kept, below=of)
         if not found or any(after <= before for before, after in pairwise(found)):
             raise ValueError(f"{path}: keeps {kept!r}, which is none, or not each once in ascending order")
-        return Keep(of, found)
+        return Keep(of, np.array(found, dtype=np.int64))
 
     def flag(name: str, place: Mapping[str, Any] = data) -> bool:
         value = place.get(name, False)

@@ -94,7 +94,9 @@ def prune(
     limits = _Limits(min_channels, max_layer_percent, channel_multiple, scope)
     choice = study.choose(percent, target, limits)
     removed = study.coupling.removed(choice.keep)
-    folded = fold(study.structure, removed, cut(study.structure, removed), biases=compensate)
+    gone = study.structure.gone(removed)
+    plan = cut(study.structure, removed, gone)
+    folded = fold(study.structure, removed, gone, plan, biases=compensate)
     operation = operate(study.model, folded.plan, folded.values)
     return PruneResult(
         operation.model,
@@ -186,7 +188,8 @@ class _Study:
 
         def cost_at(percent: Fraction) -> Cost:
             choice = choose(self.coupling.units, percent=percent, **asdict(limits))
-            plan = cut(self.structure, self.coupling.removed(choice.keep))
+            removed = self.coupling.removed(choice.keep)
+            plan = cut(self.structure, removed, self.structure.gone(removed))
             return count(operate(shapes, plan).model, self.example_input)
 
         return percent_for(target, cost_at, before=self.cost, factors=self.structure.owner.size)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -191,13 +192,13 @@ def _narrow_grouped(tensor: Tensor, conv: _ConvNd, edit: Edit) -> Tensor:
 
     Axis 0 runs over all groups, axis 1 within one. In a transposed convolution axis 0 are the inputs.
     """
-    all_out = Keep(conv.out_channels, tuple(range(conv.out_channels)))
-    all_into = Keep(conv.in_channels, tuple(range(conv.in_channels)))
+    all_out = Keep(conv.out_channels, np.arange(conv.out_channels))
+    all_into = Keep(conv.in_channels, np.arange(conv.in_channels))
     first, second = edit.out or all_out, edit.into or all_into
     if isinstance(conv, _ConvTransposeNd):
         first, second = second, first
     outer = _index(first, tensor)
-    if conv.groups == conv.in_channels or len(second.kept) == second.of:  # depthwise: whole groups go
+    if conv.groups == conv.in_channels or second.index.size == second.of:  # depthwise: whole groups go
         return _laid_out_like(tensor, tensor.index_select(0, outer))
     size = second.of // conv.groups
     within = _index(second, tensor).reshape(conv.groups, -1) % size
@@ -207,7 +208,7 @@ def _narrow_grouped(tensor: Tensor, conv: _ConvNd, edit: Edit) -> Tensor:
 
 def _refit(layer: nn.Module, edit: Edit) -> None:
     """Make a layer of the copy know its new widths."""
-    out, into = (len(keep.kept) if keep else None for keep in (edit.out, edit.into))
+    out, into = (keep.index.size if keep else None for keep in (edit.out, edit.into))
     widths: dict[str, int | None] = {}
     if isinstance(layer, _ConvNd):
         widths = {"out_channels": out, "in_channels": into}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -15,38 +17,51 @@ from netslim.plan import Edit, Keep, Places, Plan
 
 __all__ = ["cut"]
 
+Keeps = Callable[[Bools], Keep | None]
 
-def cut(structure: Structure, removed: Bools) -> Plan:
-    """The plan that removes these positions (bool[positions]) and all that only they needed."""
-    facts = structure.facts
-    stays = ~structure.vanishing(removed)[structure.of_label]
+
+def cut(structure: Structure, removed: Bools, gone: Bools) -> Plan:
+    """The plan that removes these positions and all that only they needed.
+
+    Args:
+        removed: bool[positions].
+        gone: `structure.gone(removed)`.
+    """
+    facts, stays = structure.facts, ~gone
+    known = cache(_keep)  # what stays is the same for most layers in a row
+
+    def keep(those: Bools) -> Keep | None:
+        return known(those.tobytes())
+
     edits: dict[str, Edit] = {}
     for norm, (start, stop) in zip(structure.norms, pairwise(structure.starts), strict=True):
-        edits |= _norm_edits(norm, ~removed[start:stop], stays)
+        edits |= _norm_edits(norm, ~removed[start:stop], stays, keep)
     for read in facts.reads.values():
-        edits |= _read_edits(read, stays)
+        edits |= _read_edits(read, stays, keep)
     done = {path for norm in structure.norms for path in (norm.weight, norm.bias, norm.mean, norm.variance)}
     done |= {path for read in facts.reads.values() for path in (read.weight, read.bias)}
     for (path, axis), labels in facts.axes.items():
-        keep = None if path in done else _keep(stays[labels])
-        if keep is None:
+        kept = None if path in done else keep(stays[labels])
+        if kept is None:
             continue
         layer = facts.owner(path, _BatchNorm)[0] or facts.owner(path, nn.PReLU)[0]
-        edits[layer or path] = Edit(into=keep) if axis == 1 else Edit(out=keep)
+        edits[layer or path] = Edit(into=kept) if axis == 1 else Edit(out=kept)
     return Plan(edits)
 
 
-def _keep(stays: Bools) -> Keep | None:
-    return None if stays.all() else Keep.at(stays.size, np.flatnonzero(stays))
+def _keep(mask: bytes) -> Keep | None:
+    """The channels that stay, by a mask; None for all."""
+    stays = np.frombuffer(mask, dtype=bool)
+    return None if stays.all() else Keep(stays.size, np.flatnonzero(stays))
 
 
-def _norm_edits(norm: Norm, keep: Bools, stays: Bools) -> dict[str, Edit]:
-    out = _keep(keep)
+def _norm_edits(norm: Norm, own: Bools, stays: Bools, keep: Keeps) -> dict[str, Edit]:
+    out = keep(own)
     if not norm.module:
         vectors = (norm.weight, norm.bias, norm.mean, norm.variance)
         return {path: Edit(out=out, norm=path == norm.weight) for path in vectors if path and out}
-    reads, _ = _seats(norm.reads[keep], stays[norm.stream])
-    places, width = _seats(norm.places[keep], stays[norm.fed])
+    reads, _ = _seats(norm.reads[own], stays[norm.stream])
+    places, width = _seats(norm.places[own], stays[norm.fed])
     had = norm.reads.size < norm.stream.size or norm.places.size < norm.fed.size
     if out is None and reads is None and places is None and not had:
         return {}
@@ -63,8 +78,8 @@ def _seats(chosen: Ints, stays: Bools) -> tuple[tuple[int, ...] | None, int]:
     return tuple(np.searchsorted(left, chosen).tolist()), left.size
 
 
-def _read_edits(read: Read, stays: Bools) -> dict[str, Edit]:
-    out, into = _keep(stays[read.outputs]), _keep(stays[read.inputs.labels])
+def _read_edits(read: Read, stays: Bools, keep: Keeps) -> dict[str, Edit]:
+    out, into = keep(stays[read.outputs]), keep(stays[read.inputs.labels])
     if out is None and into is None:
         return {}
     if read.module:

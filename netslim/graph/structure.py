@@ -110,24 +110,26 @@ class Structure:
             found.append(factors)
         return np.concatenate(found)
 
-    def vanishing(self, removed: Bools) -> Bools:
-        """Which classes vanish when these positions go.
+    def gone(self, removed: Bools) -> Bools:
+        """Which channels vanish when these positions go.
 
         Args:
             removed: bool[positions].
 
         Returns:
-            bool[classes].
+            bool[labels].
         """
         kept, gone = np.zeros((2, self.count), dtype=bool)
+        going, staying = np.flatnonzero(removed), np.flatnonzero(~removed)
         for touched in (self.read, self.fed):
-            kept[touched[~removed]] = True
-            gone[touched[removed]] = True
-        vanishing: Bools = gone & ~kept & (self.reasons == 0)
+            kept[touched[staying]] = True
+            gone[touched[going]] = True
+        vanishing = gone & ~kept & (self.reasons == 0)
         kinds, starts = self._outputs
         dead = np.logical_and.reduceat(vanishing[kinds], starts) if starts.size else starts
         vanishing[kinds[starts[dead]]] = False  # nobody reads this layer any more; it still has to be one
-        return vanishing
+        found: Bools = vanishing[self.of_label]
+        return found
 
     @cached_property
     def _outputs(self) -> tuple[Ints, Ints]:

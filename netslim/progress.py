@@ -2,7 +2,8 @@
 
 A step of the pipeline runs in a process of its own, often in a container, so it cannot draw on the user's
 terminal. It appends events to the file that `NETSLIM_PROGRESS` names, and the program that started the
-pipeline draws one set of bars. Without that variable a bar is drawn here, when stderr is a terminal.
+pipeline draws one set of bars. Without that variable a bar is drawn here, when stderr is a terminal; else, as
+in a pod's log, a line from time to time says how far the work is.
 """
 
 from __future__ import annotations
@@ -11,23 +12,19 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
 __all__ = ["ENVIRONMENT", "Bar", "bar", "tell"]
 
 ENVIRONMENT = "NETSLIM_PROGRESS"
+EVERY = 30.0  # seconds between two lines of a log
 
 
 class Bar(Protocol):
     def advance(self, amount: int = 1, **facts: float | str) -> None:
         """Move on by `amount`; `facts` (loss, error, ...) are shown beside the bar."""
-
-
-class _Silent:
-    def advance(self, amount: int = 1, **facts: float | str) -> None:
-        return
 
 
 def tell(event: str, **facts: object) -> None:
@@ -68,8 +65,24 @@ class _Terminal:
         self.progress.start()
 
     def advance(self, amount: int = 1, **facts: float | str) -> None:
-        told = "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items())
-        self.progress.update(self.task, advance=amount, description=f"{self.title}  {told}")
+        self.progress.update(self.task, advance=amount, description=f"{self.title}  {_words(facts)}")
+
+
+class _Lines:
+    def __init__(self, title: str, total: int) -> None:
+        self.title, self.total, self.done = title, total, 0
+        self.said = time.monotonic()
+
+    def advance(self, amount: int = 1, **facts: float | str) -> None:
+        self.done += amount
+        if time.monotonic() - self.said >= EVERY:
+            self.said = time.monotonic()
+            line = f"{self.title}  {self.done} of {self.total}  {_words(facts)}"
+            print(line.rstrip(), file=sys.stderr, flush=True)
+
+
+def _words(facts: Mapping[str, float | str]) -> str:
+    return "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in facts.items())
 
 
 @contextmanager
@@ -88,4 +101,4 @@ def bar(title: str, total: int) -> Iterator[Bar]:
         finally:
             terminal.progress.stop()
     else:
-        yield _Silent()
+        yield _Lines(title, total)

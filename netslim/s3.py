@@ -21,7 +21,17 @@ from netslim.errors import StorageError
 from netslim.files import atomic_file, sha256
 from netslim.progress import bar
 
-__all__ = ["delete", "download_tree", "exists", "get_bytes", "is_s3", "names", "put_bytes", "upload_tree"]
+__all__ = [
+    "delete",
+    "delete_tree",
+    "download_tree",
+    "exists",
+    "get_bytes",
+    "is_s3",
+    "names",
+    "put_bytes",
+    "upload_tree",
+]
 
 PARALLEL = 16
 ATTEMPTS = 6
@@ -97,6 +107,16 @@ def delete(url: str) -> None:
     bucket, key = _parts(url)
     with _clear_errors(url):
         _client().delete_object(Bucket=bucket, Key=key)
+
+
+def delete_tree(url: str) -> None:
+    """Remove every object in the folder `url`.
+
+    Raises:
+        StorageError: the bucket cannot be read or written.
+    """
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        list(pool.map(lambda name: delete(f"{url.rstrip('/')}/{name}"), names(url)))
 
 
 def download_tree(

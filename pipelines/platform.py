@@ -6,6 +6,7 @@ IR's second document, which only a KFP backend reads. So a pipeline with profile
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from kfp import kubernetes
 
 from netslim.places import CHECKPOINTS
 from netslim.steps.accelerator import EXPECTED
+from netslim.steps.nodes import NAMESPACE, NODES, POD
+from netslim.steps.trainjob import Nodes
 from pipelines.profiles import KIND_OF_STEP, TOLERATION, Profile, seconds
 
 __all__ = ["Place", "anywhere", "on"]
@@ -20,11 +23,13 @@ __all__ = ["Place", "anywhere", "on"]
 Place = Callable[[Any], Any]  # takes a KFP task, gives it a place to run, returns it
 
 LONGEST_BACKOFF = "600s"
+WAITING_CPU, WAITING_MEMORY = "1", "2Gi"  # of a step that waits for its nodes
 S3_CONFIG = ("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
 S3_SECRET = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 # How many GPUs a pod was promised is a label of the pod, read by the step through the downward API: so the
 # promise is made where only a cluster sees it, and on a laptop the same pipeline trains on the CPU.
 GPU_LABEL = "netslim/gpus"
+NODES_NOTE = "netslim/nodes"  # an annotation, for the same reason
 RUN_LABEL, RUN_ENV = "pipeline/runid", "KFP_RUN_ID"  # KFP puts this label on every pod of a run
 
 
@@ -38,6 +43,8 @@ def on(profiles: Mapping[str, Profile]) -> Place:
 
     def place(task: Any) -> Any:
         profile = profiles[KIND_OF_STEP[task.component_spec.name.replace("-", "_")]]
+        if profile.nodes > 1:
+            profile = _left_to_nodes(task, profile)
         _compute(task, profile)
         _node(task, profile)
         _storage(task, profile)
@@ -45,6 +52,19 @@ def on(profiles: Mapping[str, Profile]) -> Place:
         return task
 
     return place
+
+
+def _left_to_nodes(task: Any, profile: Profile) -> Profile:
+    """Tell a training step what nodes it shall have, and return what its own pod needs besides."""
+    gpus = {profile.gpu_type: str(profile.gpus)} if profile.gpus else {}
+    wish = Nodes(profile.nodes, profile.gpus, {"cpu": profile.cpu, "memory": profile.memory, **gpus})
+    kubernetes.add_pod_annotation(task, NODES_NOTE, wish.to_json())
+    kubernetes.use_field_path_as_env(task, NODES, f"metadata.annotations['{NODES_NOTE}']")
+    kubernetes.use_field_path_as_env(task, POD, "metadata.name")
+    kubernetes.use_field_path_as_env(task, NAMESPACE, "metadata.namespace")
+    if profile.gpus:  # which the nodes get from their step's pod
+        kubernetes.add_toleration(task, key=profile.gpu_type, operator="Exists", effect="NoSchedule")
+    return dataclasses.replace(profile, gpus=0, cpu=WAITING_CPU, memory=WAITING_MEMORY)
 
 
 def _compute(task: Any, profile: Profile) -> None:

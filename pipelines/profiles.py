@@ -62,6 +62,7 @@ class Profile:
     shm: str
     gpus: int
     gpu_type: str
+    nodes: int
     node_selector: dict[str, str]
     tolerations: list[dict[str, Any]]
     timeout: str
@@ -92,6 +93,11 @@ class Profile:
                     value=value,
                     remedy=remedy,
                 )
+        if self.nodes < 1:
+            raise ConfigError("must be at least 1", field="profiles, nodes", value=self.nodes)
+        if self.nodes > 1 and not self.checkpoints:
+            remedy = "Name an s3:// folder, by which nodes also get their data"
+            raise ConfigError("needs checkpoints", field="profiles, nodes", value=self.nodes, remedy=remedy)
 
 
 def _texts(values: Iterable[Any]) -> bool:
@@ -125,10 +131,11 @@ SHAPES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def load(
-    path: str | Path | None = None, *, gpus: int | None = None, checkpoints: str | None = None
-) -> dict[str, Profile]:
-    """The profile of each kind of step: the defaults, a file of the user's, and what trainings get.
+def load(path: str | Path | None = None, **trainings: Any) -> dict[str, Profile]:
+    """The profile of each kind of step: the defaults, and a file of the user's.
+
+    Args:
+        trainings: what trainings get whatever the file says, by the profile's names; None for what it says.
 
     Raises:
         ConfigError: the file cannot be read, names what is not there, or holds a wrong value.
@@ -141,11 +148,17 @@ def load(
     profiles = {}
     for kind in defaults.keys() - {"all"}:
         values = {**defaults["all"], **defaults[kind], **own.get("all", {}), **own.get(kind, {})}
-        if kind == "train" and gpus is not None:
-            values["gpus"] = gpus
-        if kind == "train" and checkpoints is not None:
-            values["checkpoints"] = checkpoints
+        if kind == "train":
+            values |= {name: value for name, value in trainings.items() if value is not None}
         values["cpu"] = str(values["cpu"])  # YAML reads 4 as a number
+        if kind != "train" and values["nodes"] != 1:
+            remedy = "Write it below train:"
+            raise ConfigError(
+                "only trainings use several",
+                field=f"{path}, {kind}, nodes",
+                value=values["nodes"],
+                remedy=remedy,
+            )
         profiles[kind] = Profile(**values)
     return profiles
 

@@ -19,22 +19,25 @@ from netslim.errors import NetslimError, PipelineError
 from netslim.files import read_json, write_json
 from netslim.stopping import stop_on_sigterm
 
-__all__ = ["in_processes", "main"]
+__all__ = ["REQUEST", "RESULT", "in_processes", "main", "raised", "told"]
 
 REQUEST, RESULT, FAILURE = "request.json", "result.json", "failure.json"
+NODES_OF_TRAINER = "PET_NNODES"  # torchrun reads it, and the other PET_ variables beside it
 LOOK = 0.2  # seconds between two looks at whether SIGTERM has come
 
 
 def in_processes(count: int, arguments: Mapping[str, Any]) -> dict[str, float]:
     """Call `netslim.steps.train.train_step` in `count` processes that train together.
 
-    SIGTERM is handed on, so that they leave a checkpoint, and then obeyed.
+    Where Kubeflow Trainer has started this one of several nodes, they train with those of the others. SIGTERM
+    is handed on, so that they leave a checkpoint, and then obeyed.
 
     Args:
+        count: of this node.
         arguments: train_step's, by name; text, numbers, paths, and mappings of these.
 
     Returns:
-        What rank 0 returned.
+        What rank 0 returned; nothing where it is on another node.
 
     Raises:
         NetslimError: what one of them raised, with the class and the message that it had.
@@ -43,7 +46,9 @@ def in_processes(count: int, arguments: Mapping[str, Any]) -> dict[str, float]:
     with TemporaryDirectory() as folder:
         Path(folder, REQUEST).write_text(json.dumps(arguments, default=os.fspath), encoding="utf-8")
         own = ["--module", "netslim.steps.processes", folder]
-        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1"]
+        torchrun = [sys.executable, "-m", "torch.distributed.run"]
+        if NODES_OF_TRAINER not in os.environ:
+            torchrun += ["--standalone", "--local-addr=127.0.0.1"]
         threads = max(1, (os.cpu_count() or 1) // count)
         environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
         command = [*torchrun, f"--nproc-per-node={count}", *own]
@@ -54,7 +59,8 @@ def in_processes(count: int, arguments: Mapping[str, Any]) -> dict[str, float]:
                     workers.wait()
                     stop.obey()
         if workers.returncode == 0:
-            found: dict[str, float] = read_json(Path(folder, RESULT))
+            result = Path(folder, RESULT)
+            found: dict[str, float] = read_json(result) if result.exists() else {}
             return found
         raise _failure(Path(folder, FAILURE), workers.returncode)
 
@@ -74,7 +80,7 @@ def main(folder: str) -> int:
             if distributed.rank() == 0:
                 write_json(Path(folder, RESULT), found)
     except NetslimError as error:  # all raise the same; the last to write it wins
-        write_json(Path(folder, FAILURE), {"kind": type(error).__name__, "message": str(error)})
+        write_json(Path(folder, FAILURE), told(error))
         return error.exit_code
     return 0
 
@@ -87,13 +93,22 @@ def _ended(process: subprocess.Popen[bytes]) -> bool:
     return True
 
 
-def _failure(told: Path, code: int) -> NetslimError:
-    if not told.exists():
+def _failure(file: Path, code: int) -> NetslimError:
+    if not file.exists():
         remedy = "The log above says more; if a process was killed, it may need more memory"
         return PipelineError(f"a training process ended without a word (exit code {code})", remedy=remedy)
-    failure = read_json(told)
-    kind: type[NetslimError] = getattr(errors, failure["kind"])
-    return kind(failure["message"].rstrip("."))
+    return raised(read_json(file))
+
+
+def told(error: NetslimError) -> dict[str, str]:
+    """An error as JSON, for another process to raise."""
+    return {"kind": type(error).__name__, "message": str(error)}
+
+
+def raised(told: Mapping[str, str]) -> NetslimError:
+    """The error of which another process has `told`."""
+    kind: type[NetslimError] = getattr(errors, told["kind"])
+    return kind(told["message"].rstrip("."))
 
 
 if __name__ == "__main__":

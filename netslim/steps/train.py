@@ -15,6 +15,7 @@ from netslim.plan import Plan
 from netslim.recipe import Recipe
 from netslim.steps.accelerator import check_gpus, promised
 from netslim.steps.evidence import Evidence, as_files, read_evidence
+from netslim.steps.nodes import NODES, on_nodes
 from netslim.steps.processes import in_processes
 from netslim.train import TrainResult, train
 
@@ -41,7 +42,8 @@ def train_step(
     pass_index: int,
     experiment: str = "",
 ) -> dict[str, float]:
-    """Train, and write the model with its evidence; where several GPUs were promised, in a process on each.
+    """Train, and write the model with its evidence; where several GPUs were promised, in a process on each,
+    and where several nodes were, on them.
 
     Checkpoints lie in the folder that CHECKPOINTS names, or beside the model, so that a retry of this step
     continues where the last try was killed.
@@ -57,6 +59,8 @@ def train_step(
     """
     arguments = dict(locals())
     if distributed.size() == 1:
+        if os.environ.get(NODES):
+            return on_nodes(arguments)
         if promised() > 1:
             return in_processes(promised(), arguments)
         check_gpus()

@@ -122,6 +122,9 @@ PLATFORM_OPTIONS = [
         help="YAML file of what each kind of step gets: changes to pipelines/profiles.yaml.",
     ),
     click.option(
+        "--nodes", type=click.IntRange(min=1), help="Nodes that train together, by a TrainJob.  [default: 1]"
+    ),
+    click.option(
         "--checkpoints", help="s3:// folder for checkpoints, from which a retried training goes on."
     ),
 ]

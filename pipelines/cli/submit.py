@@ -50,6 +50,7 @@ CONNECTION = ("host", "namespace", "token", "token_file", "ca")
 @click.option("--cron", default="", help='Again and again: "0 3 * * 1" is Mondays at three, UTC.')
 def submit(
     profiles: str | None,
+    nodes: int | None,
     checkpoints: str | None,
     ui: str | None,
     experiment: str | None,
@@ -79,7 +80,7 @@ def submit(
     preflight_names(config, factories=False)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, f"{NAME}.yaml")
-        compile_for(config, file, load(profiles, gpus=config.gpus, checkpoints=checkpoints))
+        compile_for(config, file, load(profiles, gpus=config.gpus, nodes=nodes, checkpoints=checkpoints))
         click.echo(f"Backend   KFP {backend.check()}")
         version = cluster.upload(backend, file, NAME)
     click.echo(f"Pipeline  {version.name}, {'uploaded' if version.new else 'already there'}")

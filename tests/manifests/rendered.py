@@ -14,7 +14,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2] / "manifests"
 OVERLAYS = ("local", "gpu-cluster")
-ROOTS = (*(f"overlays/{name}" for name in OVERLAYS), "loader", "secrets", "serving")
+ROOTS = (*(f"overlays/{name}" for name in OVERLAYS), "loader", "secrets", "serving", "trainer")
 
 Object = dict[str, Any]
 
@@ -39,7 +39,9 @@ def render(root: str) -> tuple[Object, ...]:
 def cluster(overlay: str) -> tuple[Object, ...]:
     """What is there after an operator has followed docs/operate.md."""
     return tuple(
-        thing for root in (f"overlays/{overlay}", "loader", "secrets", "serving") for thing in render(root)
+        thing
+        for root in (f"overlays/{overlay}", "loader", "secrets", "serving", "trainer")
+        for thing in render(root)
     )
 
 
@@ -51,6 +53,9 @@ def pods(objects: tuple[Object, ...]) -> Iterator[tuple[str, Object]]:
     """(name, pod template) of everything that makes pods."""
     for name, thing in of_kind(objects, "Deployment", "StatefulSet", "Job").items():
         yield name, thing["spec"]["template"]
+    for name, thing in of_kind(objects, "TrainingRuntime").items():
+        for job in thing["spec"]["template"]["spec"]["replicatedJobs"]:
+            yield name, job["template"]["spec"]["template"]
 
 
 def every_pod() -> list[tuple[str, Object]]:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from mlflow.server.security_utils import is_allowed_host_header
-from rendered import OVERLAYS, Object, of_kind, pods, render, tracking_server
+from rendered import OVERLAYS, Object, cluster, of_kind, pods, render, tracking_server
 
 from pipelines.profiles import load
 
@@ -34,7 +34,7 @@ def allows(rules: list[Any], side: str, other: dict[str, str], port: int) -> boo
 
 def reaches(overlay: str, source: dict[str, str], target: dict[str, str], port: int) -> bool:
     """Whether a pod reaches another of its namespace: each side that has a policy for it must agree."""
-    policies = [policy["spec"] for policy in of_kind(render(f"overlays/{overlay}"), "NetworkPolicy").values()]
+    policies = [policy["spec"] for policy in of_kind(cluster(overlay), "NetworkPolicy").values()]
     for labels, other, direction, side in (
         (source, target, "Egress", "to"),
         (target, source, "Ingress", "from"),
@@ -98,3 +98,15 @@ def test_the_server_answers_to_the_names_that_lead_to_it(overlay: str) -> None:
         assert is_allowed_host_header(allowed, host), host
     for host in ("evil.example", "evil.example:5000", f"{name}.evil.example:5000", "10.0.0.1:5000", name):
         assert not is_allowed_host_header(allowed, host), host
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_nodes_reach_each_other_on_any_port_and_nobody_else_reaches_them(overlay: str) -> None:
+    ((_, template),) = pods(render("trainer"))
+    labels = {name: made["metadata"]["labels"] for name, made in pods(render(f"overlays/{overlay}"))}
+    node, step = template["metadata"]["labels"], dict(load()["train"].labels)
+    assert reaches(overlay, node, node, 29500)
+    assert reaches(overlay, node, node, 41234)
+    assert reaches(overlay, node, labels["netslim-tracking"], 5000)
+    assert not reaches(overlay, step, node, 29500)
+    assert not reaches(overlay, STRANGER, node, 29500)

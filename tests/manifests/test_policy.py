@@ -14,6 +14,8 @@ from rendered import OVERLAYS, ROOT, Object, cluster, containers, every_pod, of_
 
 from components.images import Kind, image
 from netslim import __version__
+from netslim.errors import NetslimError, PipelineError, StorageError, TrackingError
+from netslim.steps import trainjob
 from pipelines.compiling import compile_pipeline
 from pipelines.platform import on
 from pipelines.profiles import load
@@ -195,3 +197,34 @@ def test_the_example_of_serving_follows_kserves_rules() -> None:
     bucket_and_folder = model["storageUri"].partition("//")[2].partition("/")[2]
     guide = (ROOT.parent / "docs" / "operate.md").read_text()
     assert f"/{bucket_and_folder} --triton {service['metadata']['name']}\n" in guide, "what publish writes"
+
+
+def test_the_runtime_is_what_trainjobs_ask_for() -> None:
+    (runtime,) = of_kind(render("trainer"), "TrainingRuntime").values()
+    asked = trainjob.RUNTIME
+    assert (runtime["kind"], runtime["metadata"]["name"]) == (asked["kind"], asked["name"])
+    assert runtime["apiVersion"] == f"{trainjob.GROUP}/{trainjob.VERSION}"
+    (job,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+    (container,) = job["template"]["spec"]["template"]["spec"]["containers"]
+    assert job["name"] == container["name"] == "node", "Trainer looks for it by this name"
+    assert container["image"] == image("train", registry="", tag=__version__)
+
+
+def test_a_node_that_ends_by_a_users_mistake_is_not_started_again() -> None:
+    """By its exit code: all that mean a mistake, and none that another try may mend."""
+    (runtime,) = of_kind(render("trainer"), "TrainingRuntime").values()
+    (job,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+    (rule,) = job["template"]["spec"]["podFailurePolicy"]["rules"]
+    passing = {NetslimError, TrackingError, StorageError, PipelineError}
+    known = {kind.exit_code for kind in NetslimError.__subclasses__()}
+    assert set(rule["onExitCodes"]["values"]) == known - {kind.exit_code for kind in passing}
+
+
+def test_a_step_may_do_with_trainjobs_what_it_does() -> None:
+    (role,) = of_kind(render("trainer"), "Role").values()
+    (rule,) = role["rules"]
+    assert (rule["apiGroups"], rule["resources"]) == ([trainjob.GROUP], [trainjob.PLURAL])
+    assert set(rule["verbs"]) == {"create", "get", "delete"}
+    (binding,) = of_kind(render("trainer"), "RoleBinding").values()
+    (account,) = of_kind(render("overlays/local"), "ServiceAccount").keys() & {binding["subjects"][0]["name"]}
+    assert account == "netslim"

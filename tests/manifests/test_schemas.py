@@ -1,15 +1,17 @@
-"""Every object is what Kubernetes' schemas say, unknown fields refused, in an old and the newest version."""
+"""Every object is what Kubernetes' schemas say, unknown fields refused, in an old and the newest version; and
+what is Kubeflow Trainer's is what its own models say."""
 
 from __future__ import annotations
 
 import kubernetes_validate
 import pytest
-from rendered import ROOTS, render
+from kubeflow_trainer_api import models
+from rendered import ROOTS, of_kind, render
 
 pytestmark = pytest.mark.cluster
 
 OLDEST, NEWEST = "1.30", "1.37"
-OF_OTHERS = {"InferenceService"}  # KServe's, with no schema in Kubernetes: test_policy.py looks at it
+OF_OTHERS = {"InferenceService", "TrainingRuntime"}  # no schema in Kubernetes; KServe's is in test_policy.py
 
 
 @pytest.mark.parametrize("version", [OLDEST, NEWEST])
@@ -26,3 +28,10 @@ def test_a_misspelt_field_would_be_found() -> None:
     broken = {**job, "spec": {**job["spec"], "backOffLimit": 3}}
     with pytest.raises(kubernetes_validate.ValidationError, match="backOffLimit"):
         kubernetes_validate.validate(broken, NEWEST, strict=True)
+
+
+def test_trainer_knows_every_field_of_its_runtime() -> None:
+    (runtime,) = of_kind(render("trainer"), "TrainingRuntime").values()
+    assert models.TrainerV1alpha1TrainingRuntime.from_dict(runtime).to_dict() == runtime
+    broken = {**runtime, "spec": {**runtime["spec"], "mlPolcy": {}}}
+    assert models.TrainerV1alpha1TrainingRuntime.from_dict(broken).to_dict() != broken

@@ -130,6 +130,16 @@ def test_more_objects_than_one_page_lists(
     assert len(s3.download_tree(f"s3://{bucket}/many", tmp_path)) == 7
 
 
+def test_a_tree_is_removed_and_nothing_beside_it(bucket: str, tree: Path) -> None:
+    s3.upload_tree(tree, f"s3://{bucket}/kept")
+    s3.upload_tree(tree, f"s3://{bucket}/kept-too")
+    before = s3.names(f"s3://{bucket}/kept-too")
+    s3.delete_tree(f"s3://{bucket}/kept/")
+    s3.delete_tree(f"s3://{bucket}/kept")
+    assert s3.names(f"s3://{bucket}/kept") == []
+    assert s3.names(f"s3://{bucket}/kept-too") == before != []
+
+
 def test_bytes_there_and_back(bucket: str) -> None:
     url = f"s3://{bucket}/checkpoints/last"
     assert not s3.exists(url)

@@ -13,6 +13,8 @@ from components import readme
 from netslim.errors import ConfigError
 from netslim.places import CHECKPOINTS
 from netslim.steps.accelerator import EXPECTED
+from netslim.steps.nodes import NAMESPACE, NODES, POD
+from netslim.steps.trainjob import Nodes
 from pipelines import sweeps
 from pipelines.compiling import compile_pipeline
 from pipelines.platform import on
@@ -126,6 +128,27 @@ def test_checkpoints_go_to_the_bucket_of_trainings_that_may_use_it(tmp_path: Pat
         load(checkpoints="/mnt/kept")
 
 
+def test_a_training_on_several_nodes_waits_for_them_in_a_small_pod(tmp_path: Path) -> None:
+    """What a node gets is the profile's; the pod that asks for the nodes says so of itself."""
+    executors, settings = compiled(tmp_path, nodes=3, gpus=8, checkpoints="s3://bucket/kept")
+    for label, step in steps(executors):
+        paths = {env["name"]: env["fieldPath"] for env in settings[label]["fieldPathAsEnv"]}
+        if KIND_OF_STEP[step] != "train":
+            assert NODES not in paths
+            continue
+        assert paths[NODES] == "metadata.annotations['netslim/nodes']"
+        assert (paths[POD], paths[NAMESPACE]) == ("metadata.name", "metadata.namespace")
+        wish = Nodes.from_json(settings[label]["podMetadata"]["annotations"]["netslim/nodes"])
+        assert wish == Nodes(3, 8, {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": "8"})
+        assert EXPECTED not in paths
+        resources = executors[label]["container"]["resources"]
+        assert "accelerator" not in resources
+        assert (resources["resourceCpuLimit"], resources["resourceMemoryLimit"]) == ("1", "2Gi")
+        assert [each["key"] for each in settings[label]["tolerations"]] == ["nvidia.com/gpu"]
+    one = compiled(tmp_path, nodes=1, checkpoints="s3://bucket/kept")
+    assert one == compiled(tmp_path, checkpoints="s3://bucket/kept")
+
+
 def test_without_gpus_nothing_of_them_is_left(tmp_path: Path) -> None:
     executors, settings = compiled(tmp_path, gpus=0)
     assert "nvidia" not in str(executors) + str(settings)
@@ -170,6 +193,9 @@ def test_tasks_that_may_be_retried_wait_ever_longer(tmp_path: Path) -> None:
         ("training: {gpus: 1}\n", r"training: no such setting\. Did you mean train"),
         ("train: {gpu: 1}\n", r"train = gpu: no such setting\. Did you mean gpus"),
         ("train: {gpus: -1}\n", r"gpus = -1: must be a whole number of at least 0"),
+        ("train: {nodes: 0}\n", r"nodes = 0: must be at least 1"),
+        ("train: {nodes: 2}\n", r"nodes = 2: needs checkpoints\. Name an s3:// folder"),
+        ("all: {nodes: 2, checkpoints: s3://b}\n", r"nodes = 2: only trainings.*below train"),
         ("train: {gpus: true}\n", r"gpus = True: must be a whole number"),
         ("train: {memory: 16 GB}\n", r"memory = 16 GB: .*Write 8Gi"),
         ("train: {memory: 16}\n", r"memory = 16: must be text"),

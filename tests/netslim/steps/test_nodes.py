@@ -1,0 +1,173 @@
+"""A training step on two nodes: real processes, torchrun and a real S3 API, started by a TrainJob."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from kubernetes_server import NAMESPACE, Kubernetes
+
+from netslim import data, s3, store
+from netslim.errors import DataError
+from netslim.places import CHECKPOINTS
+from netslim.steps import nodes
+from netslim.steps.cluster import Cluster, FailedError
+from netslim.steps.evidence import read_evidence
+from netslim.steps.nodes import NODES, POD
+from netslim.steps.train import train_step
+from netslim.steps.trainjob import Nodes
+from netslim.tracking.place import KEY
+
+SCRIPT = """
+import json, sys
+from kubernetes import config
+config.KUBE_CONFIG_DEFAULT_LOCATION = config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION = sys.argv[1]
+from netslim.steps.train import train_step
+train_step(**json.loads(sys.argv[2]))
+"""
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("digits")
+    data.prepare("digits", folder)
+    return folder
+
+
+@pytest.fixture
+def place(bucket: str, cluster: Kubernetes, pod: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> str:
+    """The bucket's folder for checkpoints, in the environment of a step's pod that shall have two nodes."""
+    own = {"id": os.environ["AWS_ACCESS_KEY_ID"], "secret": os.environ["AWS_SECRET_ACCESS_KEY"]}
+    cluster.settings.update(settings={"endpoint": os.environ["AWS_ENDPOINT_URL"]}, keys=own)
+    monkeypatch.setattr(nodes, "Cluster", lambda namespace: Cluster(namespace, every=0.2))
+    monkeypatch.setenv(NODES, Nodes(2, 0, {"cpu": "1", "memory": "2Gi"}).to_json())
+    monkeypatch.setenv(POD, pod["metadata"]["name"])
+    monkeypatch.setenv(nodes.NAMESPACE, NAMESPACE)
+    monkeypatch.setenv(CHECKPOINTS, f"s3://{bucket}/kept")
+    monkeypatch.delenv(KEY, raising=False)
+    monkeypatch.setenv("KFP_RUN_ID", "run-1")
+    return f"s3://{bucket}/kept"
+
+
+def arguments(dataset: Path, model: Path, **recipe: Any) -> dict[str, Any]:
+    return {
+        "stage": "base",
+        "dataset": str(dataset),
+        "model": str(model),
+        "architecture": "vgg-digits",
+        "architecture_args": {},
+        "preset": "digits",
+        "overrides": {"threads": 1, "precision": "fp32", "lr": 1e-3, **recipe},
+        "seed": 3,
+        "pass_index": 0,
+    }
+
+
+def training(progress: Path) -> bool:
+    """Whether it has done some steps; before, the node has its inputs to fetch."""
+    events = map(json.loads, progress.read_text().splitlines()) if progress.exists() else ()
+    return any(event["title"] == "training" and event["done"] > 2 for event in events)
+
+
+def until(true: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + 120
+    while not true():
+        assert time.monotonic() < end, what
+        time.sleep(0.05)
+
+
+def test_two_nodes_make_what_one_process_makes_though_one_is_lost(
+    dataset: Path, place: str, cluster: Kubernetes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second node is killed in the middle; the cluster starts both again, from the last checkpoint."""
+    asked = arguments(dataset, tmp_path / "two" / "model", epochs=12)
+    told = tmp_path / "step.log"
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(cluster.kubeconfig), json.dumps(asked)],
+        stdout=told.open("wb"),
+        stderr=subprocess.STDOUT,
+    ) as step:
+        until(lambda: bool(cluster.jobs), "no TrainJob was asked for")
+        (job,) = cluster.jobs.values()
+        until(lambda: training(tmp_path / "progress-0"), "training did not begin")
+        job.nodes[1].send_signal(signal.SIGTERM)
+        assert step.wait(120) == 0, told.read_text()
+    assert job.starts == 2
+    assert "complete" in told.read_text()
+    for variable in (NODES, CHECKPOINTS):
+        monkeypatch.delenv(variable)
+    one = train_step(**{**asked, "model": tmp_path / "one" / "model"})
+    ours, theirs = (read_evidence(tmp_path / name / "model")["train"] for name in ("two", "one"))
+    assert ours.facts["resumed_at"] > 0
+    assert ours.numbers().keys() == one.keys()
+    losses = [[row["train/loss"] for row in each.history] for each in (ours, theirs)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+    weights = [store.load_model(tmp_path / name / "model").model.state_dict() for name in ("two", "one")]
+    for name, tensor in weights[1].items():
+        torch.testing.assert_close(weights[0][name], tensor, rtol=5e-2, atol=5e-3)
+    left = s3.names(place)
+    assert left, "checkpoints stay"
+    assert not any(name.startswith("nodes/") for name in left), "what was handed over does not"
+
+
+def test_a_users_mistake_is_raised_here_and_not_tried_again(
+    dataset: Path, place: str, cluster: Kubernetes, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in dataset.iterdir():
+        (broken / file.name).write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(DataError) as there:
+        train_step(**arguments(broken, tmp_path / "model"))
+    assert "dataset" in str(there.value)
+    (job,) = cluster.jobs.values()
+    assert job.starts == 1
+    assert not (tmp_path / "model").exists()
+
+
+def test_nodes_that_end_without_a_word_are_told(
+    dataset: Path, place: str, cluster: Kubernetes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nodes, "trainjob", lambda *given: killed(nodes_trainjob(*given)))
+    nodes_trainjob = sys.modules["netslim.steps.trainjob"].trainjob
+
+    def killed(job: dict[str, Any]) -> dict[str, Any]:
+        job["spec"]["trainer"]["command"] = ["python3", "-c", "import os; os.abort()"]
+        return job
+
+    with pytest.raises(FailedError, match=r"exit codes \[-6"):
+        train_step(**arguments(dataset, tmp_path / "model"))
+
+
+def test_sigterm_ends_the_nodes_and_leaves_a_checkpoint(
+    dataset: Path, place: str, cluster: Kubernetes, tmp_path: Path
+) -> None:
+    asked = arguments(dataset, tmp_path / "model", epochs=400)
+    command = [sys.executable, "-c", SCRIPT, str(cluster.kubeconfig), json.dumps(asked)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as step:
+        until(lambda: bool(cluster.jobs), "no TrainJob was asked for")
+        until(lambda: training(tmp_path / "progress-0"), "training did not begin")
+        step.send_signal(signal.SIGTERM)
+        assert step.wait(120) == 128 + signal.SIGTERM
+    assert len(cluster.deleted) == 1
+    assert any("step-" in name for name in s3.names(place))
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_step_keeps_its_name_and_shares_it_with_no_other(dataset: Path, tmp_path: Path) -> None:
+    def name(**changes: Any) -> str:
+        return nodes._name({**arguments(dataset, tmp_path), **changes})
+
+    assert name() == name(model="another try")
+    names = {name(), name(stage="fine_tune"), name(seed=4), name(pass_index=1), name(overrides={"lam": 1e-3})}
+    assert len(names) == 5
+    assert all(len(each) < 50 and each == each.lower() and "_" not in each for each in names)

@@ -143,8 +143,9 @@ class Plan:
             ModelError: the plan is for another network; the message has the layer and both widths.
         """
         from netslim.surgery import operate
+        from netslim.twin import Tree
 
-        return operate(model, self).model
+        return operate(Tree.of(model), self).model
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON data; `Plan.from_json` reads it back."""

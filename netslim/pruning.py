@@ -25,7 +25,7 @@ from netslim.momentum import carried
 from netslim.plan import Plan
 from netslim.surgery import operate
 from netslim.threshold import Choice, Percent, Scope, choose
-from netslim.twin import HOOKS, twin
+from netslim.twin import Tree, twin
 
 __all__ = ["PruneResult", "preflight", "prune"]
 
@@ -97,7 +97,7 @@ def prune(
     gone = study.structure.gone(removed)
     plan = cut(study.structure, removed, gone)
     folded = fold(study.structure, removed, gone, plan, biases=compensate)
-    operation = operate(study.model, folded.plan, folded.values)
+    operation = operate(study.tree, folded.plan, folded.values)
     return PruneResult(
         operation.model,
         folded.plan,
@@ -142,7 +142,7 @@ class _Limits:
 class _Study:
     """A network understood, before anything is chosen."""
 
-    model: nn.Module
+    tree: Tree
     example_input: Any
     structure: Structure
     coupling: Coupling
@@ -152,19 +152,18 @@ class _Study:
     def of(cls, model: nn.Module, example_input: Any, policy: Policy) -> _Study:
         bare, notes = _unwrapped(model)
         _must_have_factors(bare)
-        structure = Structure(observe(bare, example_input))
-        modules = structure.facts.modules
+        tree = Tree.of(bare)
+        structure = Structure(observe(tree, example_input))
         if not structure.norms:
             remedy = "Nothing can be ranked: check that forward() uses them"
             raise ModelError("its BatchNorm layers do not run", field="model", remedy=remedy)
         coupling = couple(structure, policy)
-        return cls(
-            bare, example_input, structure, coupling, (*notes, *_hooked(modules), *_idle(modules, structure))
-        )
+        notes += [*_hooked(tree), *_idle(tree, structure)]
+        return cls(tree, example_input, structure, coupling, tuple(notes))
 
     @cached_property
     def cost(self) -> Cost:
-        return count(self.model, self.example_input)
+        return count(self.tree.model, self.example_input)
 
     def choose(
         self, percent: Percent | None, target: str | Mapping[str, float] | None, limits: _Limits
@@ -181,10 +180,10 @@ class _Study:
     def _within(self, target: Target, limits: _Limits) -> Fraction:
         """The percent that meets a budget, found on a copy without data."""
         empty: dict[int, Any] = {}
-        for tensor in self.structure.facts.values.values():
+        for tensor in self.tree.tensors.values():
             shape = torch.empty_like(tensor, device="meta")
             empty[id(tensor)] = nn.Parameter(shape) if isinstance(tensor, nn.Parameter) else shape
-        shapes = twin(self.model, self.structure.facts.modules.values(), empty)
+        shapes = Tree.of(twin(self.tree, empty))
 
         def cost_at(percent: Fraction) -> Cost:
             choice = choose(self.coupling.units, percent=percent, **asdict(limits))
@@ -210,6 +209,9 @@ def _unwrapped(model: nn.Module) -> tuple[nn.Module, list[str]]:
 
 
 def _must_have_factors(model: nn.Module) -> None:
+    if isinstance(model, torch.jit.ScriptModule):
+        remedy = "Give the Python module it was made from"
+        raise ModelError("a TorchScript module cannot be slimmed", field="model", remedy=remedy)
     norms = []
     for module in model.modules():
         if isinstance(module, _BatchNorm):
@@ -226,16 +228,16 @@ def _must_have_factors(model: nn.Module) -> None:
     raise ModelError(problem, field="model", value=type(model).__name__, remedy=remedy)
 
 
-def _hooked(modules: Mapping[str, nn.Module]) -> list[str]:
-    hooks = sum(len(vars(module).get(name, ())) for module in modules.values() for name in HOOKS)
+def _hooked(tree: Tree) -> list[str]:
+    hooks = tree.hooks()
     return [f"the model has {hooks} hooks; the slim one has none: register them again"] if hooks else []
 
 
-def _idle(modules: Mapping[str, nn.Module], structure: Structure) -> list[str]:
+def _idle(tree: Tree, structure: Structure) -> list[str]:
     ranked = {norm.weight for norm in structure.norms}
     idle = [
         name
-        for name, module in modules.items()
+        for name, module in tree.modules.items()
         if isinstance(module, _BatchNorm) and module.affine and f"{name}.weight".lstrip(".") not in ranked
     ]
     return [f"never run, so never pruned: {', '.join(idle)}"] if idle else []

@@ -16,7 +16,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from netslim.errors import ModelError
 from netslim.plan import Edit, Keep, Plan
 from netslim.selection import Narrowed
-from netslim.twin import tensors_of, twin
+from netslim.twin import Tree, twin
 
 __all__ = ["Operation", "operate"]
 
@@ -42,8 +42,8 @@ class Operation:
     added: tuple[tuple[nn.Parameter, nn.Parameter], ...]
 
 
-def operate(model: nn.Module, plan: Plan, values: Mapping[str, Tensor] | None = None) -> Operation:
-    """Make a slim copy of `model`; dtype, device, memory format, mode and `requires_grad` stay, hooks go.
+def operate(tree: Tree, plan: Plan, values: Mapping[str, Tensor] | None = None) -> Operation:
+    """Make a slim copy of a network; dtype, device, memory format, mode and `requires_grad` stay, hooks go.
 
     Args:
         values: tensors to use in place of the network's own, by path, as wide as those are; and for the
@@ -53,8 +53,7 @@ def operate(model: nn.Module, plan: Plan, values: Mapping[str, Tensor] | None = 
         ModelError: the plan is for another network.
     """
     values = values or {}
-    modules = dict(model.named_modules())
-    tensors = tensors_of(modules)
+    modules, tensors = tree.modules, tree.tensors
     cuts: dict[str, Cut] = {}
     for path, edit in plan.layers.items():
         cuts |= _cuts(path, edit, modules, tensors)
@@ -67,7 +66,7 @@ def operate(model: nn.Module, plan: Plan, values: Mapping[str, Tensor] | None = 
             narrow = nn.Parameter(narrow, tensor.requires_grad)
             parameters[id(tensor)] = narrow, cut
         copies[id(tensor)] = narrow
-    slim = twin(model, modules.values(), copies)
+    slim = twin(tree, copies)
     added: list[tuple[nn.Parameter, nn.Parameter]] = []
     replaced: dict[nn.Module, nn.Module] = {}
     for path, edit in plan.layers.items():

@@ -5,19 +5,20 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from types import BuiltinFunctionType, FunctionType, NoneType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["HOOKS", "tensors_of", "twin"]
+__all__ = ["Tree", "twin"]
 
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 """Hooks belong to what the original is used for, so a copy has none. (Those of the state dict are kept.)"""
 
 _EMPTIED = (
-    *HOOKS,
+    *_HOOKS,
     *("_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs", "_forward_hooks_always_called"),
 )
 _STANDARD = {"training", "_is_full_backward_hook", "_parameters", "_buffers", "_modules", *_EMPTIED}
@@ -28,28 +29,46 @@ _SHARED = {int, float, bool, str, complex, bytes, NoneType, type, FunctionType, 
 _SHARED |= {torch.dtype, torch.device, torch.Size}
 
 
-def tensors_of(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
-    """The parameters and buffers of named modules by path, shared ones once, parameters first."""
-    seen: set[int] = set()
-    found: dict[str, Tensor] = {}
-    for kind in ("_parameters", "_buffers"):
-        for path, module in modules.items():
-            for name, tensor in vars(module)[kind].items():
-                if tensor is not None and id(tensor) not in seen:
-                    seen.add(id(tensor))
-                    found[f"{path}.{name}" if path else name] = tensor
-    return found
-
-
-def twin(model: nn.Module, modules: Iterable[nn.Module], copies: dict[int, Any]) -> nn.Module:
-    """A copy of `model` without hooks.
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """A network and what it is made of, found in one walk.
 
     Args:
-        modules: all its modules, itself among them.
+        modules: all modules by path, itself first.
+        tensors: the parameters and buffers by path, shared ones once, parameters first.
+    """
+
+    model: nn.Module
+    modules: Mapping[str, nn.Module]
+    tensors: Mapping[str, Tensor]
+
+    @classmethod
+    def of(cls, model: nn.Module) -> Tree:
+        modules = dict(model.named_modules())
+        seen: set[int] = set()
+        tensors: dict[str, Tensor] = {}
+        for kind in ("_parameters", "_buffers"):
+            for path, module in modules.items():
+                for name, tensor in vars(module)[kind].items():
+                    if tensor is not None and id(tensor) not in seen:
+                        seen.add(id(tensor))
+                        tensors[f"{path}.{name}" if path else name] = tensor
+        return cls(model, modules, tensors)
+
+    def hooks(self) -> int:
+        """How many hooks its modules have."""
+        owns = [vars(module) for module in self.modules.values()]
+        return sum(len(own.get(name, ())) for name in _HOOKS for own in owns)
+
+
+def twin(tree: Tree, copies: dict[int, Any]) -> nn.Module:
+    """A copy of a network without hooks.
+
+    Args:
         copies: by id of each of its parameters and buffers, what takes its place. Tensors that it keeps
             elsewhere are copied. The modules' copies are put in as well.
     """
-    return _Twin(modules, copies).of(model)
+    return _Twin(tree.modules.values(), copies).of(tree.model)
 
 
 class _Twin:

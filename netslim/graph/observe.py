@@ -16,7 +16,7 @@ from netslim.errors import ModelError, NetslimError
 from netslim.graph import joining, layers, moving, pointwise, pooling, selecting
 from netslim.graph.facts import Facts
 from netslim.graph.traced import Mode, Traced
-from netslim.twin import tensors_of, twin
+from netslim.twin import Tree, twin
 
 __all__ = ["observe"]
 
@@ -26,8 +26,8 @@ _OBLIVIOUS = ("torch.nn.", "torchvision.ops.")
 """Where a module's mode changes no dependency: dropout and its kind, BatchNorm, stochastic depth."""
 
 
-def observe(model: nn.Module, example_input: Any) -> Facts:
-    """Learn the dependencies of `model`, which stays as it is; its weights are read, not copied.
+def observe(tree: Tree, example_input: Any) -> Facts:
+    """Learn the dependencies of a network, which stays as it is; its weights are read, not copied.
 
     Args:
         example_input: what the model takes: a tensor, batch first, or a tuple of arguments. Only its shape
@@ -36,12 +36,8 @@ def observe(model: nn.Module, example_input: Any) -> Facts:
     Raises:
         ModelError: the model cannot be run without data; the message names the line.
     """
-    if isinstance(model, torch.jit.ScriptModule):
-        remedy = "Give the Python module it was made from"
-        raise ModelError("a TorchScript module cannot be slimmed", field="model", remedy=remedy)
-    modules = dict(model.named_modules())
-    facts = Facts(tensors_of(modules), modules)
-    skeleton = _skeleton(model, facts)
+    facts = Facts(tree.tensors, tree.modules)
+    skeleton = _skeleton(tree, facts)
     inputs = example_input if isinstance(example_input, tuple) else (example_input,)
     _run(skeleton, inputs, facts, training=False)
     if facts.branches:
@@ -50,17 +46,17 @@ def observe(model: nn.Module, example_input: Any) -> Facts:
     return facts
 
 
-def _skeleton(model: nn.Module, facts: Facts) -> nn.Module:
+def _skeleton(tree: Tree, facts: Facts) -> nn.Module:
     """A copy of the modules whose parameters and buffers are traced tensors."""
     copies: dict[int, Any] = {}
-    for path, tensor in facts.values.items():
+    for path, tensor in tree.tensors.items():
         if path.endswith("num_batches_tracked"):  # counted up in train mode, which teaches nothing
             copies[id(tensor)] = torch.empty_like(tensor, device="meta")
         else:
             copies[id(tensor)] = Traced(tensor.shape, tensor.dtype, facts, source=path)
-    skeleton = twin(model, facts.modules.values(), copies)
+    skeleton = twin(tree, copies)
     facts.paths = {
-        id(copies[id(module)]): path for path, module in facts.modules.items() if id(module) in copies
+        id(copies[id(module)]): path for path, module in tree.modules.items() if id(module) in copies
     }
     return skeleton
 

@@ -190,6 +190,12 @@ def test_wrong_options_are_refused_by_name_and_value(options: dict[str, Any], to
         netslim.prune(network(), IMAGES, **options)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+def test_a_torchscript_module_is_refused() -> None:
+    with pytest.raises(ModelError, match="TorchScript module cannot be slimmed"):
+        netslim.prune(torch.jit.trace(network().eval(), IMAGES), IMAGES, percent=0.5)
+
+
 def test_a_model_with_nan_is_refused() -> None:
     model = network()
     model.b[1].weight.data[3] = torch.nan

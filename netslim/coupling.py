@@ -75,14 +75,21 @@ class _Search:
         self.touched = np.concatenate([structure.read, structure.fed])
         self.touching = np.tile(positions, 2)
         self.fixed = ~np.array([norm.standard for norm in structure.norms])[structure.owner]
-        joint = self._joint() & (structure.reasons == 0)
-        order = np.argsort(self.touched, kind="stable")
-        near = (self.touched[order[1:]] == self.touched[order[:-1]]) & joint[self.touched[order[1:]]]
-        pairs = (self.touching[order[:-1][near]], self.touching[order[1:][near]])
-        self.element = classes(positions.size, [pairs])
-        self.count = int(self.element.max(initial=-1)) + 1
+        joint = (self._joint() & (structure.reasons == 0))[self.touched]
+        touched, touching = self.touched[joint], self.touching[joint]
+        one = np.zeros(structure.count, dtype=np.int64)
+        one[touched] = touching  # any of those that touch a class stands for all
+        self.element = classes(positions.size, [(one[touched], touching)])
+        self.sizes = np.bincount(self.element)
+        self.count = self.sizes.size
+        self.begin = np.cumsum(self.sizes) - self.sizes
+        # The positions element by element, and within one in the order of the network, as they are numbered.
+        self.members = np.argsort(self.element, kind="stable")
+        self.owners = structure.owner[self.members]
         self.reason = np.zeros(self.count, dtype=np.int64)
-        np.maximum.at(self.reason, self.element, self._frozen_positions())
+        reasons = self._frozen_positions()
+        held = np.flatnonzero(reasons)
+        np.maximum.at(self.reason, self.element[held], reasons[held])
 
     def _joint(self) -> Bools:
         """The classes that all BatchNorms that touch them remove together."""
@@ -119,29 +126,25 @@ class _Search:
         broken = [blocks for blocks, rows in found if rows is None]
         held = [(blocks, rows) for blocks, rows in found if rows is not None and rows.size]
         # Elements are in one unit when nothing tells them apart, in one cell of it when no block does either.
-        self.unit = self._signatures()
+        units = self._signatures()
         for _, rows in held:
-            _tell_apart(self.unit, rows.ravel(), np.zeros(rows.size, dtype=np.int64))
-        self.cell = self.unit.copy()
+            units.tell_apart(rows.ravel(), np.zeros(rows.size, dtype=np.int64))
+        cells = _Parts(units.numbers.copy())
         for _, rows in held:
-            _tell_apart(self.cell, rows.ravel(), np.repeat(np.arange(len(rows)), rows.shape[1]))
+            cells.tell_apart(rows.ravel(), np.repeat(np.arange(len(rows)), rows.shape[1]))
+        self.unit, self.cell = units.numbers, cells.numbers
         sizes = np.bincount(self.cell)
-        for blocks, rows in held:
-            members = np.flatnonzero(self.unit == self.unit[rows[0, 0]])
-            alone = np.isin(rows, members).all()
-            if not alone or np.ptp(sizes[self.cell[members]]):
-                broken.append(blocks)
+        broken += [
+            blocks for blocks, rows in held if np.ptp(self.unit[rows]) or np.ptp(sizes[self.cell[rows]])
+        ]
         return broken
 
-    def _signatures(self) -> Ints:
-        """A number for each element: the same where the same BatchNorms have as many positions in it."""
-        owner = self.structure.owner[np.lexsort((self.structure.owner, self.element))]
-        sizes = np.bincount(self.element, minlength=self.count)
-        starts = np.cumsum(sizes) - sizes
-        signatures = self.reason.copy()
-        for place in range(int(sizes.max(initial=0))):
-            own = np.flatnonzero(sizes > place)
-            _tell_apart(signatures, own, owner[starts[own] + place])
+    def _signatures(self) -> _Parts:
+        """A part for each kind of element: the same BatchNorms have as many positions in it."""
+        signatures = _Parts(self.reason.copy())
+        for place in range(int(self.sizes.max(initial=0))):
+            own = np.flatnonzero(self.sizes > place)
+            signatures.tell_apart(own, self.owners[self.begin[own] + place])
         return signatures
 
     def _rows(self, blocks: Ints, chooser: Ints) -> Ints | None:
@@ -168,9 +171,8 @@ class _Search:
     def coupling(self) -> Coupling:
         """The units as `threshold.choose` takes them, the BatchNorms in the order of the network."""
         structure = self.structure
-        sizes = np.bincount(self.element, minlength=self.count)
-        importance = np.bincount(self.element, structure.importance, self.count) / sizes
-        first = np.unique(self.element, return_index=True)[1]
+        importance = np.bincount(self.element, structure.importance, self.count) / self.sizes
+        first = self.members[self.begin]
         order = np.lexsort((first, self.cell, self.unit))
         bounds = np.flatnonzero(np.diff(self.unit[order])) + 1
         units: list[Unit] = []
@@ -178,17 +180,18 @@ class _Search:
         for elements in sorted(np.split(order, bounds), key=lambda own: int(first[own].min())):
             name = self._name(elements, first, members)
             members[name] = elements
-            reason, groups = int(self.reason[elements[0]]), np.unique(self.cell[elements]).size
+            reason, groups = int(self.reason[elements[0]]), _starts(self.cell[elements]).size
             why = structure.why(reason) if reason else ""
-            units.append(Unit(name, importance[elements], int(sizes[elements[0]]), groups, why))
+            units.append(Unit(name, importance[elements], int(self.sizes[elements[0]]), groups, why))
         return Coupling(tuple(units), self.element, members)
 
     def _name(self, elements: Ints, first: Ints, taken: Container[str]) -> str:
         """The first BatchNorm, how many share its choice, and which of its channels if there are others."""
         structure = self.structure
-        owners = structure.owner[self.element == elements[0]]
+        start = self.begin[elements[0]]
+        owners = self.owners[start : start + self.sizes[elements[0]]]
         name: str = structure.norms[owners[0]].path
-        others = np.unique(owners).size - 1
+        others = _starts(owners).size - 1
         name += f" (+{others})" if others else ""
         if name not in taken:
             return name
@@ -196,7 +199,28 @@ class _Search:
         return f"{name} [{channels.min()}-{channels.max()}]"
 
 
-def _tell_apart(part: Ints, members: Ints, mark: Ints) -> None:
-    """Take `members` out of their parts; those of one part with one mark stay together. In place."""
-    keys = part[members] * (int(mark.max(initial=0)) + 1) + mark
-    part[members] = int(part.max(initial=-1)) + 1 + np.unique(keys, return_inverse=True)[1]
+class _Parts:
+    """A set taken apart, step by step.
+
+    Args:
+        numbers: the part of each thing; changed in place.
+    """
+
+    def __init__(self, numbers: Ints) -> None:
+        self.numbers = numbers
+        self.next = int(numbers.max(initial=-1)) + 1
+
+    def tell_apart(self, members: Ints, mark: Ints) -> None:
+        """Take `members` out of their parts; those of one part with one mark stay together."""
+        keys = self.numbers[members] * (int(mark.max(initial=0)) + 1) + mark
+        starts = _starts(keys)  # neighbours are alike for the most part, and sorting takes long
+        kinds, kind = np.unique(keys[starts], return_inverse=True)
+        self.numbers[members] = self.next + np.repeat(kind, np.diff(starts, append=keys.size))
+        self.next += kinds.size
+
+
+def _starts(values: Ints) -> Ints:
+    """Where each run of equal values begins."""
+    apart = np.ones(values.size, dtype=bool)
+    np.not_equal(values[1:], values[:-1], out=apart[1:])
+    return np.flatnonzero(apart)

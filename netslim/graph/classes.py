@@ -26,14 +26,12 @@ def classes(size: int, pairs: Sequence[tuple[Ints, Ints]]) -> Ints:
     if pairs:
         left = np.concatenate([np.ravel(a) for a, _ in pairs])
         right = np.concatenate([np.ravel(b) for _, b in pairs])
-        while True:  # hook the greater root under the lesser, then flatten; the rounds are logarithmic
-            low, high = np.minimum(least[left], least[right]), np.maximum(least[left], least[right])
-            apart = low != high
-            if not apart.any():
-                break
-            left, right, low, high = left[apart], right[apart], low[apart], high[apart]
-            np.minimum.at(least, high, low)
+        while (apart := left != right).any():
+            left, right = left[apart], right[apart]
+            # Hook the greater root under the lesser, then flatten; the rounds are logarithmic.
+            np.minimum.at(least, np.maximum(left, right), np.minimum(left, right))
             while not np.array_equal(least, nearer := least[least]):
                 least = nearer
+            left, right = least[left], least[right]
     number = np.cumsum(least == np.arange(size)) - 1  # a root is its own least member
     return number[least]

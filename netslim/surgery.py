@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from netslim.errors import ModelError
-from netslim.plan import Edit, Keep, Plan
+from netslim.plan import Edit, Ints, Keep, Plan
 from netslim.selection import Narrowed
 from netslim.twin import Tree, twin
 
@@ -22,9 +22,8 @@ __all__ = ["Operation", "operate"]
 
 Cut = Callable[[Tensor], Tensor]
 
-_LARGE, _HUGE = 1 << 18, 1 << 21
-"""Weights of more values are not narrowed axis after axis: what lies between would leave the cache."""
 _PART = 1 << 17
+"""Bytes of a weight that are narrowed at once: what lies between its two axes stays in the cache."""
 
 
 @dataclass(frozen=True)
@@ -143,25 +142,23 @@ def _whole(tensor: Tensor) -> Tensor:
 
 def _narrow(tensor: Tensor, indices: tuple[Keep | None, ...]) -> Tensor:
     """A narrower copy; `indices` for the first axes, None for all."""
-    chosen = [(axis, _index(keep, tensor)) for axis, keep in enumerate(indices) if keep is not None]
-    if len(chosen) == 2 and tensor.numel() > _LARGE:
-        both, kernel = [index for _, index in chosen], tensor[0, 0].numel()
-        if kernel > 1:
-            return _laid_out_like(tensor, _narrow_kernels(tensor, *both))
-        if tensor.numel() > _HUGE:
-            return _laid_out_like(tensor, _narrow_parts(tensor, *both))
+    chosen = [(axis, keep) for axis, keep in enumerate(indices) if keep is not None]
+    if len(chosen) == 2 and tensor.is_cpu and tensor.is_contiguous():
+        return _narrow_parts(tensor, *(keep.index for _, keep in chosen))
     narrow = tensor
-    for axis, index in chosen:
-        narrow = narrow.index_select(axis, index)
+    for axis, keep in chosen:
+        narrow = narrow.index_select(axis, _index(keep, tensor))
     return _laid_out_like(tensor, narrow) if chosen else _whole(tensor)
 
 
-def _narrow_parts(tensor: Tensor, out: Tensor, into: Tensor) -> Tensor:
-    """Both axes at once, some rows at a time: what lies between them stays in the cache."""
+def _narrow_parts(tensor: Tensor, out: Ints, into: Ints) -> Tensor:
+    """Both axes at once, some rows at a time; as bytes, for numpy does not know every type."""
     narrow = tensor.new_empty((len(out), len(into), *tensor.shape[2:]))
-    rows = max(1, _PART * len(tensor) // tensor.numel())
-    for some, part in zip(torch.split(out, rows), torch.split(narrow, rows), strict=True):
-        torch.index_select(tensor.index_select(0, some), 1, into, out=part)
+    wide, slim = (t.view(torch.uint8).numpy().reshape(*t.shape[:2], -1) for t in (tensor, narrow))
+    rows = max(1, _PART // wide[0].size)
+    for start in range(0, len(out), rows):
+        part = wide.take(out[start : start + rows], axis=0)
+        part.take(into, axis=1, out=slim[start : start + rows], mode="clip")  # unlike "raise", not buffered
     return narrow
 
 

@@ -1,83 +1,26 @@
-"""The loop against a plain one written out here, and training that is killed against training that is not."""
+"""The loop against a plain one written out here."""
 
 from __future__ import annotations
 
 import copy
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from corners import SIDE, corners, network, recipe, same
 from torch import nn
 
 from netslim.batches import InMemory
-from netslim.data import DatasetInfo, Split, open_dataset
-from netslim.data.packed import write_info, write_split
 from netslim.errors import ConfigError, ModelError, TrainingError
-from netslim.recipe import Recipe
 from netslim.train import evaluate, train
-
-SIDE = 6
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    """Bright squares in one of four corners; 60 to train, 20 to validate, 40 to test."""
-    random = np.random.default_rng(0)
-    directory = tmp_path_factory.mktemp("corners")
-    splits = {}
-    for name, n in {"train": 60, "val": 20, "test": 40}.items():
-        labels = random.integers(0, 4, n)
-        images = random.integers(0, 120, (n, SIDE, SIDE, 1), dtype=np.uint8)
-        for image, label in zip(images, labels, strict=True):
-            image[3 * (label // 2) :][:3, 3 * (label % 2) :][:, :3] += 60
-        splits[name] = Split(images, labels)
-    write_info(
-        directory,
-        DatasetInfo(
-            name="corners",
-            title="corners",
-            classes=("a", "b", "c", "d"),
-            image_size=(SIDE, SIDE),
-            channels=1,
-            mean=(0.3,),
-            std=(0.2,),
-            sizes={name: len(split) for name, split in splits.items()},
-            augment="shift1",
-            sha256={name: write_split(directory, name, split) for name, split in splits.items()},
-        ),
-    )
-    return open_dataset(directory)
-
-
-def network(seed: int = 0, *, dropout: float = 0.0) -> nn.Sequential:
-    torch.manual_seed(seed)
-    return nn.Sequential(
-        nn.Conv2d(1, 8, 3, padding=1, bias=False),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.Conv2d(8, 8, 3, padding=1, bias=False),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.Dropout(dropout),
-        nn.Flatten(),
-        nn.Linear(8 * SIDE * SIDE, 4),
-    )
-
-
-def recipe(**changes) -> Recipe:
-    return Recipe(**({"epochs": 3, "batch_size": 10, "threads": 1, "precision": "fp32"} | changes))
-
-
-def same(a: nn.Module, b: nn.Module) -> bool:
-    ours, theirs = a.state_dict(), b.state_dict()
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    return corners(tmp_path_factory.mktemp("corners"))
 
 
 def plain_loop(model, dataset, recipe, seed, teacher=None):
@@ -272,84 +215,6 @@ def test_auxiliary_classifiers_are_trained_too(dataset):
     assert result.error < 40
 
 
-class KilledError(Exception):
-    pass
-
-
-def kill_at(model: nn.Module, batch: int) -> nn.Module:
-    """Have a model raise at its n-th training batch: an exception in the middle of an epoch."""
-    left = [batch]
-
-    def blow(module, inputs):
-        if module.training:
-            left[0] -= 1
-            if left[0] < 0:
-                raise KilledError
-
-    model.register_forward_pre_hook(blow)
-    return model
-
-
-@pytest.mark.parametrize("at", [0, 1, 5, 6, 7, 11, 12, 17])
-@pytest.mark.parametrize("select", ["last", "val"])
-def test_killed_anywhere_and_resumed_equals_unbroken(dataset, tmp_path, at, select):
-    """Six batches an epoch, three epochs; dropout, momentum, exact zeros and the best weights all go on."""
-    how = recipe(lam=0.02, penalty="proximal", select=select)
-    unbroken = network(dropout=0.4)
-    expected = train(unbroken, dataset, how, seed=7)
-
-    def attempt(model: nn.Module):
-        return train(
-            model, dataset, how, seed=7, checkpoint_dir=tmp_path / "kept", checkpoint_every=0,
-            history_path=tmp_path / "history.jsonl",
-        )  # fmt: skip
-
-    with pytest.raises(KilledError):
-        attempt(kill_at(network(dropout=0.4), at))
-    again = network(dropout=0.4)
-    result = attempt(again)
-    assert result.resumed_at == at
-    assert same(again, unbroken)
-    assert (result.error, result.lam) == (expected.error, expected.lam)
-    rows = [{**row, "ts": 0} for row in result.history]
-    assert rows == [{**row, "ts": 0} for row in expected.history]
-    assert [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()] == list(
-        result.history
-    )
-
-
-def test_a_finished_training_is_taken_up_whole(dataset, tmp_path):
-    first, second = network(), network()
-    one = train(first, dataset, recipe(select="val"), seed=0, checkpoint_dir=tmp_path)
-    two = train(second, dataset, recipe(select="val"), seed=0, checkpoint_dir=tmp_path)
-    assert two.resumed_at == 18
-    assert same(first, second)
-    assert one.history == two.history
-
-
-def test_a_damaged_checkpoint_costs_a_step_and_not_the_result(dataset, tmp_path):
-    unbroken, broken, again = network(), network(), network()
-    train(unbroken, dataset, recipe(), seed=0)
-    train(broken, dataset, recipe(), seed=0, checkpoint_dir=tmp_path, checkpoint_every=0)
-    newest = max(tmp_path.iterdir())
-    newest.write_bytes(newest.read_bytes()[:-100])
-    result = train(again, dataset, recipe(), seed=0, checkpoint_dir=tmp_path, checkpoint_every=0)
-    assert result.resumed_at == 17
-    assert len(result.refused) == 1
-    assert "checksum" in result.refused[0]
-    assert same(again, unbroken)
-
-
-@pytest.mark.parametrize("change", ["recipe", "seed", "starting weights"])
-def test_another_trainings_checkpoint_is_not_taken_up(dataset, tmp_path, change):
-    train(network(), dataset, recipe(), seed=0, checkpoint_dir=tmp_path)
-    fresh = network(1 if change == "starting weights" else 0)
-    how, seed = recipe(lr=0.05) if change == "recipe" else recipe(), 1 if change == "seed" else 0
-    result = train(fresh, dataset, how, seed=seed, checkpoint_dir=tmp_path)
-    assert result.resumed_at == 0
-    assert f"another training: {change} differ" in result.refused[0]
-
-
 def test_divergence_stops_the_run_and_says_where(dataset, tmp_path):
     with pytest.raises(TrainingError) as caught:
         train(network(), dataset, recipe(epochs=4, lr=1e20), seed=0, checkpoint_dir=tmp_path)
@@ -400,49 +265,3 @@ def test_sparsity_needs_batchnorm_and_plain_training_does_not(dataset):
     result = train(plain, dataset, recipe(), seed=0)
     assert result.sparsity is None
     assert "sparsity/zero_share" not in result.history[0]
-
-
-SCRIPT = """
-import pathlib, sys, time, torch
-from netslim.data import open_dataset
-from netslim.recipe import Recipe
-from netslim.train import train
-
-data, kept, slow = sys.argv[1], pathlib.Path(sys.argv[2]), float(sys.argv[3])
-torch.manual_seed(0)
-model = torch.nn.Sequential(
-    torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.Flatten(),
-    torch.nn.Linear(64, 4),
-)
-steps = []
-
-def hook(module, inputs):
-    time.sleep(slow)
-    steps.append(0)
-    if len(steps) == 5:
-        print("under way", flush=True)
-
-model.register_forward_pre_hook(hook)
-recipe = Recipe(epochs=40, batch_size=10, threads=1, precision="fp32")
-result = train(model, open_dataset(data), recipe, seed=0, checkpoint_dir=kept, checkpoint_every=3600)
-print(result.resumed_at, [value.double().sum().item() for value in model.state_dict().values()], result.error)
-"""
-
-
-def start(dataset, kept, slow):
-    command = [sys.executable, "-c", SCRIPT, str(dataset.directory), str(kept), str(slow)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
-
-
-def test_sigterm_leaves_a_checkpoint_that_goes_on_to_the_same_weights(dataset, tmp_path):
-    process = start(dataset, tmp_path / "a", 0.02)
-    assert process.stdout.readline() == "under way\n"
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 128 + signal.SIGTERM
-    assert len(list((tmp_path / "a").iterdir())) == 1
-    resumed, _ = start(dataset, tmp_path / "a", 0).communicate(timeout=120)
-    unbroken, _ = start(dataset, tmp_path / "b", 0).communicate(timeout=120)
-    where, _, weights = resumed.removeprefix("under way\n").partition(" ")
-    assert 0 < int(where) < 240
-    assert f"0 {weights}" == unbroken.removeprefix("under way\n")

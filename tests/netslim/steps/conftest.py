@@ -12,6 +12,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from kubernetes_server import NAMESPACE, Kubernetes, serving
 
+from netslim import data
+
 
 def variable(name: str, kind: str, **reference: str) -> dict[str, Any]:
     where = {part.rstrip("_"): value for part, value in reference.items()}
@@ -67,6 +69,13 @@ POD = {
         ],
     },
 }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("digits")
+    data.prepare("digits", folder)
+    return folder
 
 
 @pytest.fixture

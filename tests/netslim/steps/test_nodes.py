@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import torch
 from kubernetes_server import NAMESPACE, Kubernetes
+from training_step import arguments
 
-from netslim import data, s3, store
+from netslim import s3, store
 from netslim.errors import DataError
 from netslim.places import CHECKPOINTS
 from netslim.steps import nodes
@@ -36,13 +37,6 @@ train_step(**json.loads(sys.argv[2]))
 """
 
 
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("digits")
-    data.prepare("digits", folder)
-    return folder
-
-
 @pytest.fixture
 def place(bucket: str, cluster: Kubernetes, pod: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> str:
     """The bucket's folder for checkpoints, in the environment of a step's pod that shall have two nodes."""
@@ -56,20 +50,6 @@ def place(bucket: str, cluster: Kubernetes, pod: dict[str, Any], monkeypatch: py
     monkeypatch.delenv(KEY, raising=False)
     monkeypatch.setenv("KFP_RUN_ID", "run-1")
     return f"s3://{bucket}/kept"
-
-
-def arguments(dataset: Path, model: Path, **recipe: Any) -> dict[str, Any]:
-    return {
-        "stage": "base",
-        "dataset": str(dataset),
-        "model": str(model),
-        "architecture": "vgg-digits",
-        "architecture_args": {},
-        "preset": "digits",
-        "overrides": {"threads": 1, "precision": "fp32", "lr": 1e-3, **recipe},
-        "seed": 3,
-        "pass_index": 0,
-    }
 
 
 def training(progress: Path) -> bool:

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 import torch
+from training_step import arguments
 
-from netslim import data, store
+from netslim import store
 from netslim.errors import DataError, PipelineError
 from netslim.steps import train as step
 from netslim.steps.accelerator import EXPECTED
@@ -29,29 +30,8 @@ print(in_processes(2, json.loads(sys.argv[1])))
 """
 
 
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("digits")
-    data.prepare("digits", folder)
-    return folder
-
-
-def arguments(dataset: Path, model: Path, **recipe: Any) -> dict[str, Any]:
-    return {
-        "stage": "base",
-        "dataset": str(dataset),
-        "model": str(model),
-        "architecture": "vgg-digits",
-        "architecture_args": {},
-        "preset": "digits",
-        "overrides": {"threads": 1, "precision": "fp32", **recipe},
-        "seed": 3,
-        "pass_index": 0,
-    }
-
-
 def test_one_artifact_as_one_process_makes_it(dataset: Path, tmp_path: Path) -> None:
-    asked = arguments(dataset, tmp_path / "two" / "model", epochs=1, lr=1e-3)
+    asked = arguments(dataset, tmp_path / "two" / "model", epochs=1)
     two = in_processes(2, asked)
     one = step.train_step(**{**asked, "model": tmp_path / "one" / "model"})
     assert two.keys() == one.keys()

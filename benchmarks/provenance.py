@@ -14,12 +14,12 @@ from pathlib import Path
 __all__ = ["facts", "markdown"]
 
 
-def facts(*packages: str) -> dict[str, str]:
+def facts(*packages: str, threads: str = "1 thread") -> dict[str, str]:
     """The machine in words, versions, the date and the command."""
     info = Path("/proc/cpuinfo").read_text().splitlines()
     cpu = next((line.split(":")[1].strip() for line in info if "model name" in line), platform.machine())
     return {
-        "machine": f"{cpu}, {len(os.sched_getaffinity(0))} cores, 1 thread used",
+        "machine": f"{cpu}, {len(os.sched_getaffinity(0))} cores, {threads} used",
         "versions": ", ".join(
             [
                 f"Python {platform.python_version()}",

@@ -33,7 +33,8 @@ class Nodes:
     limits: Mapping[str, str]
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), separators=(",", ":"))
+        """Short, and without a }} that Argo could take for the end of a template."""
+        return json.dumps(asdict(self), separators=(",", ":"), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Nodes:

@@ -85,3 +85,4 @@ def test_what_a_pod_lacks_is_left_out(pod: dict[str, Any]) -> None:
 
 def test_a_wish_survives_its_annotation() -> None:
     assert Nodes.from_json(WISH.to_json()) == WISH
+    assert "}}" not in WISH.to_json()

@@ -173,10 +173,10 @@ def _fill(
     edit = layers.get(norm.path)
     if edit is None or edit.places is None or not norm.bias:
         return
-    bias = _numbers(structure.facts.values[norm.bias])
+    bias = structure.facts.numbers(norm.bias)
     fill = np.zeros(norm.fed.size)
     if norm.fill:
-        fill += _numbers(structure.facts.values[norm.fill])
+        fill += structure.facts.numbers(norm.fill)
     fill[norm.places[removed]] += bias[removed]
     fill = fill[~gone[norm.fed]]
     if fill.any():

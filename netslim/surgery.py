@@ -162,11 +162,14 @@ def _narrow_parts(tensor: Tensor, out: Ints, into: Ints) -> Tensor:
     return narrow
 
 
-def _narrow_kernels(tensor: Tensor, out: Tensor, into: Tensor) -> Tensor:
-    """Whole kernels at once, those of the inputs `into`: int64[k], or int64[rows, k] for each row its own."""
-    places = (out[:, None] * tensor.shape[1] + into).flatten()
-    kernels = tensor.reshape(-1, *tensor.shape[2:]).index_select(0, places)
-    return kernels.reshape(len(out), into.shape[-1], *tensor.shape[2:])
+def _select(tensor: Tensor, index: Ints) -> Tensor:
+    """Some entries of axis 0."""
+    if not (tensor.is_cpu and tensor.is_contiguous()):
+        return tensor.index_select(0, torch.from_numpy(index).to(tensor.device))
+    narrow = tensor.new_empty((len(index), *tensor.shape[1:]))
+    wide, slim = (t.view(torch.uint8).numpy().reshape(len(t), -1) for t in (tensor, narrow))
+    wide.take(index, axis=0, out=slim, mode="clip")
+    return narrow
 
 
 def _index(keep: Keep, like: Tensor) -> Tensor:
@@ -193,13 +196,13 @@ def _narrow_grouped(tensor: Tensor, conv: _ConvNd, edit: Edit) -> Tensor:
     first, second = edit.out or all_out, edit.into or all_into
     if isinstance(conv, _ConvTransposeNd):
         first, second = second, first
-    outer = _index(first, tensor)
+    outer, (_, wide, *kernel) = first.index, tensor.shape
     if conv.groups == conv.in_channels or second.index.size == second.of:  # depthwise: whole groups go
-        return _laid_out_like(tensor, tensor.index_select(0, outer))
-    size = second.of // conv.groups
-    within = _index(second, tensor).reshape(conv.groups, -1) % size
+        return _laid_out_like(tensor, _select(tensor, outer))
+    within = second.index.reshape(conv.groups, -1) % wide
     rows = within[outer // (first.of // conv.groups)]
-    return _laid_out_like(tensor, _narrow_kernels(tensor, outer, rows))
+    kernels = _select(tensor.reshape(-1, *kernel), (outer[:, None] * wide + rows).ravel())
+    return _laid_out_like(tensor, kernels.reshape(len(outer), -1, *kernel))
 
 
 def _refit(layer: nn.Module, edit: Edit) -> None:

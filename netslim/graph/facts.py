@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from netslim.graph.channels import Channels
+from netslim.graph.channels import Channels, Floats
 from netslim.graph.classes import Ints
 
 __all__ = ["IN", "OUT", "Facts", "Frozen", "Norm", "Read", "Taps"]
@@ -140,6 +140,11 @@ class Facts:
     """Set when the model's own code decides by `self.training`: its other mode has to be run too."""
     again: bool = False
     """The network runs a second time, in its other mode: constants are those of the first."""
+
+    def numbers(self, path: str) -> Floats:
+        """The numbers in a parameter or buffer, of its shape."""
+        numbers: Floats = self.values[path].detach().to("cpu", torch.float64).numpy()
+        return numbers
 
     def new(self, count: int) -> Ints:
         """Labels for `count` channels that are like no other yet."""

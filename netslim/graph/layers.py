@@ -11,12 +11,12 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from netslim.graph.channels import Channels, Floats
+from netslim.graph.channels import Channels
 from netslim.graph.facts import IN, OUT, Facts, Norm, Read, Taps
 from netslim.graph.traced import Traced, channels_of, made, rule, shape_of, unknown
 from netslim.selection import Narrowed
 
-__all__ = ["inputs_along", "outputs_along", "values_of"]
+__all__ = ["inputs_along", "outputs_along"]
 
 
 @rule("conv1d", "conv2d", "conv3d")
@@ -93,7 +93,7 @@ def _batch_norm(
         facts.leaked.extend(inputs.terms)
         return outputs_along(input, input.shape, 1, inputs.unknown(), None)
     norm = _norm(facts, input, inputs, vectors)
-    sent = values_of(facts, bias.source) if bias is not None else np.zeros(width)
+    sent = facts.numbers(bias.source) if bias is not None else np.zeros(width)
     kept = Channels(norm.fed[norm.places], np.zeros(width), sent)
     result = outputs_along(input, input.shape, 1, kept, None)
     result.made_by = norm
@@ -104,7 +104,7 @@ def _batch_norm(
 def _prelu(func: Any, input: Any, weight: Any) -> Any:
     if not isinstance(input, Traced) or not _own(weight):
         return unknown(func, (input, weight), {})
-    slopes = values_of(input.facts, weight.source)
+    slopes = input.facts.numbers(weight.source)
     kept = channels_of(input)
     if kept is None:
         return made(input, None)
@@ -184,14 +184,14 @@ def _filtered(facts: Facts, read: Read) -> Channels:
     masked, constant = (np.repeat(sent, times) for sent in (read.inputs.masked, read.inputs.constant))
     exact = read.inputs.exact
     if (masked != 0).any() or (constant != 0).any():
-        kernel = values_of(facts, read.weight)
+        kernel = facts.numbers(read.weight)
         gain = kernel.reshape(read.outputs.size, -1).sum(axis=1)
         if read.bordered:
             masked = np.where(masked == 0, 0.0, np.nan)
             exact = exact and not (constant != 0).any()
         masked, constant = masked * gain, constant * gain
     if read.bias:
-        bias = values_of(facts, read.bias)
+        bias = facts.numbers(read.bias)
         masked, constant = masked + bias, constant + bias
     return Channels(read.outputs, masked, constant, exact)
 
@@ -235,11 +235,6 @@ def _own(*parameters: Any) -> bool:
 
 def _source(parameter: Any) -> str:
     return "" if parameter is None else str(parameter.source)
-
-
-def values_of(facts: Facts, path: str) -> Floats:
-    values: Floats = facts.values[path].detach().double().cpu().numpy()
-    return values
 
 
 def inputs_along(input: Traced, axis: int) -> Channels:

@@ -62,9 +62,10 @@ def _skeleton(tree: Tree, facts: Facts) -> nn.Module:
 
 
 def _run(skeleton: nn.Module, inputs: tuple[Any, ...], facts: Facts, *, training: bool) -> None:
+    noticed = Mode(training, facts)
     for module in skeleton.modules():
         oblivious = type(module).__module__.startswith(_OBLIVIOUS)
-        vars(module)["training"] = training if oblivious else Mode(training, facts)
+        vars(module)["training"] = training if oblivious else noticed
 
     def traced(value: Tensor) -> Traced:
         return Traced(value.shape, value.dtype, facts, why="they are the network's input")

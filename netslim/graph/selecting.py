@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from netslim.graph.channels import Channels
-from netslim.graph.layers import inputs_along, outputs_along, values_of
+from netslim.graph.layers import inputs_along, outputs_along
 from netslim.graph.traced import Traced, rule, unknown
 from netslim.selection import place, select
 
@@ -18,7 +18,7 @@ __all__: list[str] = []
 def _select(func: Any, x: Any, reads: Any) -> Any:
     if not isinstance(reads, Traced) or not reads.source:
         return unknown(func, (x, reads), {})
-    index = values_of(x.facts, reads.source).astype(np.int64)
+    index = x.facts.numbers(reads.source).astype(np.int64)
     stream = inputs_along(x, 1)
     shape = (x.shape[0], index.size, *x.shape[2:])
     result = outputs_along(x, shape, 1, stream.moved(lambda vector: vector[index]), None)
@@ -31,16 +31,16 @@ def _place(func: Any, x: Any, sources: Any, fill: Any) -> Any:
     norm, facts = x.made_by, x.facts
     if norm is None or not sources.source:
         return unknown(func, (x, sources, fill), {})
-    index = values_of(facts, sources.source).astype(np.int64)
+    index = facts.numbers(sources.source).astype(np.int64)
     width, inside = index.size, index < norm.width
     if norm.fed.size == norm.width:  # the first call: widen what the BatchNorm feeds
         fed = facts.new(width)
         fed[inside] = norm.fed[index[inside]]
         norm.fill = "" if fill is None else fill.source
         norm.fed, norm.places = fed, np.flatnonzero(inside)[np.argsort(index[inside])]
-    sent = [np.zeros(width) if fill is None else values_of(facts, fill.source) for _ in range(2)]
+    sent = [np.zeros(width) if fill is None else facts.numbers(fill.source) for _ in range(2)]
     if norm.bias:
         sent[1] = sent[1].copy()
-        sent[1][norm.places] += values_of(facts, norm.bias)
+        sent[1][norm.places] += facts.numbers(norm.bias)
     shape = (x.shape[0], width, *x.shape[2:])
     return outputs_along(x, shape, 1, Channels(norm.fed, sent[0], sent[1]), None)

@@ -33,11 +33,11 @@ class Structure:
         return list(self.facts.norms.values())
 
     def __post_init__(self) -> None:
-        sizes = np.bincount(self.of_label)
-        for norm in self.norms:
-            factors = self.facts.axes[norm.weight, 0]
-            shared = factors[sizes[self.of_label[factors]] > 1]
-            self.facts.freeze(shared, f"the factors of {norm.path} are used elsewhere as well")
+        shared = np.bincount(self.of_label)[self.factors] > 1
+        for number in np.unique(self.owner[shared]):
+            norm, own = self.norms[number], shared[slice(*self.starts[number : number + 2])]
+            told = f"the factors of {norm.path} are used elsewhere as well"
+            self.facts.freeze(self.facts.axes[norm.weight, 0][own], told)
 
     @cached_property
     def of_label(self) -> Ints:
@@ -103,7 +103,7 @@ class Structure:
         """
         found = []
         for norm in self.norms:
-            factors = self.facts.values[norm.weight].detach().double().cpu().abs().numpy()
+            factors = np.abs(self.facts.numbers(norm.weight))
             if not np.isfinite(factors).all():
                 remedy = "Its training diverged; prune an earlier checkpoint, or train with a lower rate"
                 raise ModelError("a scaling factor is NaN or infinite", field=norm.path, remedy=remedy)

@@ -184,7 +184,7 @@ def channels_of(tensor: Traced) -> Channels | None:
     facts, path = tensor.facts, tensor.source
     if tensor.channels is None and path and tensor.dim() and max(tensor.shape) == tensor.numel() > 1:
         axis = int(np.argmax(tensor.shape))
-        values = facts.values[path].detach().double().cpu().numpy()
+        values = facts.numbers(path)
         return Channels(facts.axis(path, axis, tensor.numel()).reshape(values.shape), values, values)
     return tensor.channels
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -147,14 +148,14 @@ def _narrow(tensor: Tensor, indices: tuple[Keep | None, ...]) -> Tensor:
         return _narrow_parts(tensor, *(keep.index for _, keep in chosen))
     narrow = tensor
     for axis, keep in chosen:
-        narrow = narrow.index_select(axis, _index(keep, tensor))
+        narrow = narrow.index_select(axis, _index(keep.index, tensor))
     return _laid_out_like(tensor, narrow) if chosen else _whole(tensor)
 
 
 def _narrow_parts(tensor: Tensor, out: Ints, into: Ints) -> Tensor:
-    """Both axes at once, some rows at a time; as bytes, for numpy does not know every type."""
+    """Both axes at once, some rows at a time."""
     narrow = tensor.new_empty((len(out), len(into), *tensor.shape[2:]))
-    wide, slim = (t.view(torch.uint8).numpy().reshape(*t.shape[:2], -1) for t in (tensor, narrow))
+    wide, slim = _bytes(tensor, 2), _bytes(narrow, 2)
     rows = max(1, _PART // wide[0].size)
     for start in range(0, len(out), rows):
         part = wide.take(out[start : start + rows], axis=0)
@@ -165,16 +166,20 @@ def _narrow_parts(tensor: Tensor, out: Ints, into: Ints) -> Tensor:
 def _select(tensor: Tensor, index: Ints) -> Tensor:
     """Some entries of axis 0."""
     if not (tensor.is_cpu and tensor.is_contiguous()):
-        return tensor.index_select(0, torch.from_numpy(index).to(tensor.device))
+        return tensor.index_select(0, _index(index, tensor))
     narrow = tensor.new_empty((len(index), *tensor.shape[1:]))
-    wide, slim = (t.view(torch.uint8).numpy().reshape(len(t), -1) for t in (tensor, narrow))
-    wide.take(index, axis=0, out=slim, mode="clip")
+    _bytes(tensor, 1).take(index, axis=0, out=_bytes(narrow, 1), mode="clip")
     return narrow
 
 
-def _index(keep: Keep, like: Tensor) -> Tensor:
-    index = torch.from_numpy(keep.index)
-    return index if like.is_cpu else index.to(like.device)
+def _bytes(tensor: Tensor, axes: int) -> npt.NDArray[np.uint8]:
+    """A contiguous tensor's own memory: its first axes, then bytes, for numpy does not know every type."""
+    own: npt.NDArray[np.uint8] = tensor.flatten().view(torch.uint8).numpy()
+    return own.reshape(*tensor.shape[:axes], -1)
+
+
+def _index(index: Ints, like: Tensor) -> Tensor:
+    return torch.from_numpy(index).to(like.device)
 
 
 def _laid_out_like(tensor: Tensor, narrow: Tensor) -> Tensor:

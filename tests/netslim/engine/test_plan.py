@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from networks import NETWORKS, Chain, Dense, PostActivation
@@ -15,7 +16,7 @@ from torch import nn
 
 import netslim
 from netslim.errors import ModelError
-from netslim.plan import Plan
+from netslim.plan import Edit, Keep, Plan
 
 IMAGES = torch.randn(3, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
@@ -39,6 +40,43 @@ def test_two_plans_in_one_do_what_they_do_one_after_the_other(name: str, policy:
     rebuilt.load_state_dict(second.model.state_dict())
     assert torch.equal(outputs(rebuilt, IMAGES), outputs(second.model, IMAGES))
     assert Plan.empty().then(both) == both
+
+
+LAYERS: dict[str, Callable[[], nn.Module]] = {
+    "1 x 1": lambda: nn.Conv2d(640, 200, 1),
+    "3 x 3": lambda: nn.Conv2d(96, 200, 3),  # taller than what is narrowed at once
+    "3d": lambda: nn.Conv3d(20, 30, 3),
+    "linear": lambda: nn.Linear(640, 200),
+    "transposed": lambda: nn.ConvTranspose2d(40, 30, 2),
+    "grouped": lambda: nn.Conv2d(96, 48, 3, groups=4),
+}
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_weight_is_narrowed_along_both_axes(name: str, dtype: torch.dtype, layout: Any) -> None:
+    torch.manual_seed(0)
+    layer = LAYERS[name]().to(dtype)
+    if layer.weight.dim() == 4:
+        layer = layer.to(memory_format=layout)
+    turned, groups = isinstance(layer, nn.ConvTranspose2d), getattr(layer, "groups", 1)
+    weight = layer.weight.transpose(0, 1) if turned else layer.weight
+    out, into = len(weight), weight.shape[1] * groups
+    kept = np.arange(0, out, 2), np.sort(np.arange(into).reshape(groups, -1)[:, 1::3].ravel())
+    slim = Plan({"0": Edit(out=Keep(out, kept[0]), into=Keep(into, kept[1]))}).apply(nn.Sequential(layer))[0]
+    rows = []
+    for channel in kept[0]:
+        group = channel // (out // groups)
+        rows.append(
+            weight[channel][[i - group * weight.shape[1] for i in kept[1] if i // weight.shape[1] == group]]
+        )
+    truth = torch.stack(rows)
+    found = slim.weight.transpose(0, 1) if turned else slim.weight
+    assert found.dtype is dtype
+    assert torch.equal(found, truth)
+    if layer.weight.dim() == 4:
+        assert slim.weight.is_contiguous(memory_format=layout)
 
 
 def test_plans_in_the_wrong_order_are_refused(chain: tuple[nn.Module, netslim.PruneResult]) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_left
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import nn
@@ -41,23 +40,30 @@ def filter_pruned(
     *,
     teacher: Net | None = None,
     percent: float | None = None,
-    target: Mapping[str, float] | None = None,
+    params: int = 0,
 ) -> Net:
     """The wide network, trained without sparsity, pruned by the L1 norm of its filters and fine-tuned.
 
     The method of Li et al. (2017): every layer loses the same share of its filters, those with the smallest
-    sum of absolute weights. The share is given, or found to meet a budget such as {"params": 0.3}.
+    sum of absolute weights. The share is given, or the least whole percent that leaves at most `params`.
     """
     label = wide.facts["title"].removesuffix(": baseline")
-    made_of = {"kind": "L1 norm", "start": wide.key, "percent": percent, "target": target}
+    made_of = {"kind": "L1 norm", "start": wide.key, "percent": percent, "params": params}
 
     def make(scratch: object) -> Made:
         stored = wide.load()
         ranked = stored.model
         by_norm = wide.load().model
         _norms_for_factors(by_norm)
-        options: dict[str, Any] = {"percent": percent, "target": target, "scope": "layer"}
-        plan = netslim.prune(by_norm, example(data), compensate=False, **options).plan
+
+        def pruned(share: float) -> netslim.PruneResult:
+            return netslim.prune(by_norm, example(data), percent=share, scope="layer", compensate=False)
+
+        def fewer(whole: int) -> int:
+            return -pruned(whole / 100).after.params
+
+        share = bisect_left(range(100), -params, key=fewer) / 100 if percent is None else percent
+        plan = pruned(share).plan
         slim = plan.apply(ranked)
         error = evaluate(slim, data.split("test"), data.info)
         return slim, stored.architecture, stored.plan.then(plan), {"error": error}

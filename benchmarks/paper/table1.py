@@ -124,9 +124,8 @@ def _rows(
 
 
 def _by_norm(study: Study, percent: float) -> Net:
-    target = {"params": study.cut(percent).facts["params"] / study.base().facts["params"]}
-    recipe = study.recipe("fine_tune")
-    return filter_pruned(study.bench.shop, study.data, study.base(), recipe, study.seed, target=target)
+    params, recipe = study.cut(percent).facts["params"], study.recipe("fine_tune")
+    return filter_pruned(study.bench.shop, study.data, study.base(), recipe, study.seed, params=params)
 
 
 def _row(name: str, nets: Sequence[Net], wide: Net, paper: Sequence[float | None] = ()) -> Row:

@@ -142,9 +142,12 @@ class _Search:
     def _signatures(self) -> _Parts:
         """A part for each kind of element: the same BatchNorms have as many positions in it."""
         signatures = _Parts(self.reason.copy())
-        for place in range(int(self.sizes.max(initial=0))):
-            own = np.flatnonzero(self.sizes > place)
-            signatures.tell_apart(own, self.owners[self.begin[own] + place])
+        for size in np.unique(self.sizes):
+            own = np.flatnonzero(self.sizes == size)
+            owners = self.owners[self.begin[own] + np.arange(size)[:, None]]  # of each element, a column
+            starts = _starts(owners)
+            kind = np.unique(owners[:, starts], axis=1, return_inverse=True)[1].ravel()
+            signatures.tell_apart(own, np.repeat(kind, np.diff(starts, append=own.size)))
         return signatures
 
     def _rows(self, blocks: Ints, chooser: Ints) -> Ints | None:
@@ -220,7 +223,8 @@ class _Parts:
 
 
 def _starts(values: Ints) -> Ints:
-    """Where each run of equal values begins."""
-    apart = np.ones(values.size, dtype=bool)
-    np.not_equal(values[1:], values[:-1], out=apart[1:])
+    """Where each run of equal values begins, or of equal columns."""
+    differ = values[..., 1:] != values[..., :-1]
+    apart = np.ones(values.shape[-1], dtype=bool)
+    apart[1:] = differ if values.ndim == 1 else differ.any(axis=0)
     return np.flatnonzero(apart)

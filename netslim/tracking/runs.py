@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Family", "find_family"]
 
 IDENTITY, FAMILY, PARENT = "netslim.key", "netslim.run", "mlflow.parentRunId"
-SETTLE = 0.5  # seconds in which two clients of one server that made the same run see each other's
+SETTLE = 0.5  # seconds in which two clients of one server that made the same run see each other's; or
+SLOWNESS = 4  # times what it took to make one, when that is longer
 
 
 class Family:
@@ -78,18 +79,19 @@ class Family:
         key = self.place.key + suffix
         if key not in self.runs:
             with alone(self.place.uri):
+                begun = time.monotonic()
                 self._look_again()  # another process may have been here meanwhile
                 if key not in self.runs:
                     own = {IDENTITY: key, FAMILY: self.place.key, "netslim.version": netslim.__version__}
                     made = self.client.create_run(self.experiment_id, run_name=name, tags=own | tags)
                     self.runs[key] = made
                     if not self.place.uri.startswith("sqlite"):
-                        self._elect(key, made)
+                        self._elect(key, made, after=SLOWNESS * (time.monotonic() - begun))
         return self.runs[key]
 
-    def _elect(self, key: str, made: Run) -> None:
+    def _elect(self, key: str, made: Run, *, after: float) -> None:
         """A server has no lock to ask for: look again a moment later, and let the earlier run stand."""
-        time.sleep(SETTLE)
+        time.sleep(max(SETTLE, after))
         self._look_again()
         if self.runs[key].info.run_id != made.info.run_id:
             self.client.delete_run(made.info.run_id)

@@ -43,6 +43,8 @@ def on(profiles: Mapping[str, Profile]) -> Place:
 
     def place(task: Any) -> Any:
         profile = profiles[KIND_OF_STEP[task.component_spec.name.replace("-", "_")]]
+        if profile.gpus:  # on nodes, too, which get it from their step's pod
+            kubernetes.add_toleration(task, key=profile.gpu_type, operator="Exists", effect="NoSchedule")
         if profile.nodes > 1:
             profile = _left_to_nodes(task, profile)
         _compute(task, profile)
@@ -62,8 +64,6 @@ def _left_to_nodes(task: Any, profile: Profile) -> Profile:
     kubernetes.use_field_path_as_env(task, NODES, f"metadata.annotations['{NODES_NOTE}']")
     kubernetes.use_field_path_as_env(task, POD, "metadata.name")
     kubernetes.use_field_path_as_env(task, NAMESPACE, "metadata.namespace")
-    if profile.gpus:  # which the nodes get from their step's pod
-        kubernetes.add_toleration(task, key=profile.gpu_type, operator="Exists", effect="NoSchedule")
     return dataclasses.replace(profile, gpus=0, cpu=WAITING_CPU, memory=WAITING_MEMORY)
 
 
@@ -74,7 +74,6 @@ def _compute(task: Any, profile: Profile) -> None:
         task.set_accelerator_type(profile.gpu_type).set_accelerator_limit(profile.gpus)
         kubernetes.add_pod_label(task, GPU_LABEL, str(profile.gpus))
         kubernetes.use_field_path_as_env(task, EXPECTED, f"metadata.labels['{GPU_LABEL}']")
-        kubernetes.add_toleration(task, key=profile.gpu_type, operator="Exists", effect="NoSchedule")
     kubernetes.set_timeout(task, seconds(profile.timeout))
     if profile.retries:
         task.set_retry(

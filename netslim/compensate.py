@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from netslim.errors import DataError
 from netslim.graph.channels import Floats
-from netslim.graph.facts import Norm, Read, Taps
+from netslim.graph.facts import Norm, Read, Taps, numbers_of
 from netslim.graph.structure import Bools, Structure
 from netslim.plan import Edit, Plan
 
@@ -138,13 +138,13 @@ def _response(weight: Tensor, read: Read, sent: Floats) -> Floats:
     kernel = weight.detach().to(kind)
     inputs = torch.from_numpy(sent).to(kernel)
     if read.taps is None or (read.groups == 1 and not read.bordered and kernel[0, 0].numel() == 1):
-        return _numbers(kernel.flatten(1) @ inputs)
+        return numbers_of(kernel.flatten(1) @ inputs)
     shares = torch.tensor(_shares(read.taps, tuple(kernel.shape[2:]), read.transposed)).to(kernel).reshape(-1)
     if read.transposed:  # (inputs, outputs of a group, taps)
         taps = (kernel.flatten(2) @ shares).reshape(read.groups, -1, kernel.shape[1]).transpose(1, 2)
-        return _numbers((taps @ inputs.reshape(read.groups, -1, 1)).flatten())
+        return numbers_of((taps @ inputs.reshape(read.groups, -1, 1)).flatten())
     wave = (inputs.reshape(read.groups, -1, 1) * shares).reshape(read.groups, -1, 1)
-    return _numbers((kernel.reshape(read.groups, -1, wave.shape[1]) @ wave).flatten())
+    return numbers_of((kernel.reshape(read.groups, -1, wave.shape[1]) @ wave).flatten())
 
 
 @lru_cache(maxsize=256)
@@ -186,11 +186,6 @@ def _fill(
 
 def _plus(tensor: Tensor, change: Floats) -> Tensor:
     return (tensor.detach().double() + torch.from_numpy(change).to(tensor.device)).to(tensor.dtype)
-
-
-def _numbers(tensor: Tensor) -> Floats:
-    numbers: Floats = tensor.detach().double().cpu().numpy()
-    return numbers
 
 
 def _listed(layers: list[str]) -> str:

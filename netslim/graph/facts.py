@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from netslim.graph.channels import Channels, Floats
 from netslim.graph.classes import Ints
 
-__all__ = ["IN", "OUT", "Facts", "Frozen", "Norm", "Read", "Taps"]
+__all__ = ["IN", "OUT", "Facts", "Frozen", "Norm", "Read", "Taps", "numbers_of"]
 
 IN, OUT = -2, -1
 """The input and output channels of a convolution or linear weight, in whichever axes they lie."""
@@ -143,8 +143,7 @@ class Facts:
 
     def numbers(self, path: str) -> Floats:
         """The numbers in a parameter or buffer, of its shape."""
-        numbers: Floats = self.values[path].detach().to("cpu", torch.float64).numpy()
-        return numbers
+        return numbers_of(self.values[path])
 
     def new(self, count: int) -> Ints:
         """Labels for `count` channels that are like no other yet."""
@@ -207,3 +206,9 @@ class Facts:
                 line = f"{Path(file).name}:{frame.f_lineno}"
                 return f"{line} ({module})" if module else line
         return module or "the model"
+
+
+def numbers_of(tensor: Tensor) -> Floats:
+    """The numbers in a tensor, of its shape."""
+    numbers: Floats = tensor.detach().to("cpu", torch.float64).numpy()
+    return numbers

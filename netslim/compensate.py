@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -19,26 +20,96 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from netslim.errors import DataError
-from netslim.graph.channels import Floats
-from netslim.graph.facts import Norm, Read, Taps, numbers_of
+from netslim.graph.channels import Array, Floats
+from netslim.graph.facts import Facts, Norm, Read, Taps
 from netslim.graph.structure import Bools, Structure
 from netslim.plan import Edit, Plan
 
-__all__ = ["Folded", "fold", "recalibrate"]
+__all__ = ["Folded", "Loss", "fold", "recalibrate"]
 
 
 @dataclass(frozen=True)
 class Folded:
-    """A plan with the biases and fills it needs, their values, and where folding was not exact.
+    """A plan with the biases and fills it needs, what their values follow from, and where it is not exact.
 
     Args:
-        values: tensors to use in place of the network's own, by path; see `surgery.operate`.
+        losses: what the outputs of a layer lack, by the path of its weight.
+        fills: what narrow branches send for the channels they lost, by path.
         notes: sentences for the report.
     """
 
     plan: Plan
-    values: Mapping[str, Tensor]
     notes: tuple[str, ...]
+    losses: Mapping[str, Loss]
+    fills: Mapping[str, Tensor]
+    facts: Facts
+
+    @property
+    def by_rows(self) -> dict[str, Loss]:
+        """The losses that can be found while the weight is narrowed; see `narrowing.narrow`."""
+        return {path: loss for path, loss in self.losses.items() if loss.by_rows}
+
+    def values(self) -> dict[str, Tensor]:
+        """Tensors to use in place of the network's own, by path and as wide as those are.
+
+        And the ones that the plan adds: a bias as wide as its layer is before, a fill as it ends up.
+        """
+        facts, values = self.facts, dict(self.fills)
+        missing = np.zeros(facts.labels + 1)  # what each output of a layer lacks, by label; none is the last
+        for loss in self.losses.values():
+            read, lacks = loss.read, loss.lacks()
+            if read.bias:
+                values[read.bias] = _plus(facts.values[read.bias], lacks)
+            elif read.module and self.plan.layers[read.module].bias:
+                values[f"{read.module}.bias"] = torch.from_numpy(lacks)
+            else:
+                missing[read.outputs] = lacks
+        for norm in facts.norms.values():
+            for term in norm.terms:
+                offset = missing[term]
+                if offset.any():
+                    values[norm.mean] = _plus(values.get(norm.mean, facts.values[norm.mean]), -offset)
+        return values
+
+
+class Loss:
+    """What the outputs of one layer lack once inputs are gone that sent constants: the mean over positions.
+
+    Called with rows of the weight, it finds what their outputs lack.
+
+    Args:
+        weight: of the layer.
+        sent: float64[inputs], 0 for those that stay.
+        stays: bool[outputs].
+    """
+
+    def __init__(self, read: Read, weight: Tensor, sent: Floats, stays: Bools) -> None:
+        self.read, self.weight, self.stays = read, weight, stays
+        self.found: list[Array] = []
+        shares = _shares(read.taps, weight.shape[2:], read.transposed) if read.taps else np.ones(1)
+        kind = np.float64 if weight.dtype == torch.float64 else np.float32
+        self.wave = np.multiply.outer(sent, shares).astype(kind).reshape(read.groups, -1, 1)
+
+    @property
+    def by_rows(self) -> bool:
+        """The weight has one row for each output, and each reads all inputs."""
+        return self.read.groups == 1 and not self.read.transposed
+
+    def __call__(self, rows: Tensor) -> None:
+        self.found.append(_numbers(rows, self.wave).reshape(len(rows), -1) @ self.wave[0, :, 0])
+
+    def lacks(self) -> Floats:
+        """float64[outputs]; those that go may have any value."""
+        lacks = np.zeros(self.stays.size)
+        if self.found:
+            lacks[self.stays] = np.concatenate(self.found)
+            return lacks
+        groups, kernel = self.read.groups, _numbers(self.weight.detach(), self.wave)
+        if self.read.transposed:  # (inputs, outputs of a group, taps)
+            kernel = kernel.reshape(groups, -1, *kernel.shape[1:]).swapaxes(1, 2)
+        # By numpy, whose products of a matrix and a vector are fast in groups, too.
+        lacks[:] = (kernel.reshape(groups, -1, self.wave.shape[1]) @ self.wave).ravel()
+        return lacks
 
 
 def fold(structure: Structure, removed: Bools, gone: Bools, plan: Plan, *, biases: bool) -> Folded:
@@ -51,12 +122,11 @@ def fold(structure: Structure, removed: Bools, gone: Bools, plan: Plan, *, biase
             with its bias at 0 as well, which is nothing unless an activation makes something of 0.
     """
     facts = structure.facts
-    missing = np.zeros(facts.labels + 1)  # what each output of a layer lacks, by label; none is the last
     leaks = np.zeros(facts.labels + 1, dtype=bool)
     for term in facts.leaked:
         leaks[term] = True
-    values: dict[str, Tensor] = {}
     layers = dict(plan.layers)
+    losses: dict[str, Loss] = {}
     rough, lost = [], []
     for read in facts.reads.values():
         if read.depthwise:
@@ -73,29 +143,22 @@ def fold(structure: Structure, removed: Bools, gone: Bools, plan: Plan, *, biase
             continue
         if read.bordered or not read.inputs.exact:
             rough.append(layer)
-        lacks = _response(facts.values[read.weight], read, sent)
-        if read.bias:
-            values[read.bias] = _plus(facts.values[read.bias], lacks)
-        elif not leaks[read.outputs].any():
-            missing[read.outputs] = lacks
-        elif read.standard:
+        if not read.bias and leaks[read.outputs].any():
+            if not read.standard:
+                lost.append(layer)
+                continue
             layers[read.module] = replace(layers[read.module], bias=True)
-            values[f"{read.module}.bias"] = torch.from_numpy(lacks)
-        else:
-            lost.append(layer)
-    for norm, start in zip(structure.norms, structure.starts, strict=False):
-        for term in norm.terms:
-            offset = missing[term]
-            if offset.any():
-                values[norm.mean] = _plus(values.get(norm.mean, facts.values[norm.mean]), -offset)
-        if biases:
-            _fill(structure, norm, removed[start : start + norm.width], gone, layers, values)
+        losses[read.weight] = Loss(read, facts.values[read.weight], sent, ~gone[read.outputs])
+    fills: dict[str, Tensor] = {}
+    if biases:
+        for norm, (start, stop) in zip(structure.norms, pairwise(structure.starts), strict=True):
+            _fill(structure, norm, removed[start:stop], gone, layers, fills)
     notes = []
     if rough:
         notes.append(f"compensated on average, for zero padding meets the constant: {_listed(rough)}")
     if lost:
         notes.append(f"not compensated, for what was removed there is no constant: {_listed(lost)}")
-    return Folded(Plan(layers), values, tuple(notes))
+    return Folded(Plan(layers), tuple(notes), losses, fills, facts)
 
 
 def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
@@ -132,19 +195,8 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
         raise DataError("there is none", field="batches", remedy="Give at least one batch of inputs")
 
 
-def _response(weight: Tensor, read: Read, sent: Floats) -> Floats:
-    """What a layer makes of constant inputs `sent`: float64[outputs], the mean over positions."""
-    kind = weight.dtype if weight.dtype in (torch.float32, torch.float64) else torch.float32
-    kernel = weight.detach().to(kind)
-    inputs = torch.from_numpy(sent).to(kernel)
-    if read.taps is None or (read.groups == 1 and not read.bordered and kernel[0, 0].numel() == 1):
-        return numbers_of(kernel.flatten(1) @ inputs)
-    shares = torch.tensor(_shares(read.taps, tuple(kernel.shape[2:]), read.transposed)).to(kernel).reshape(-1)
-    if read.transposed:  # (inputs, outputs of a group, taps)
-        taps = (kernel.flatten(2) @ shares).reshape(read.groups, -1, kernel.shape[1]).transpose(1, 2)
-        return numbers_of((taps @ inputs.reshape(read.groups, -1, 1)).flatten())
-    wave = (inputs.reshape(read.groups, -1, 1) * shares).reshape(read.groups, -1, 1)
-    return numbers_of((kernel.reshape(read.groups, -1, wave.shape[1]) @ wave).flatten())
+def _numbers(tensor: Tensor, like: Floats) -> Array:
+    return tensor.to("cpu", torch.from_numpy(like).dtype).numpy()
 
 
 @lru_cache(maxsize=256)
@@ -167,7 +219,7 @@ def _fill(
     removed: Bools,
     gone: Bools,
     layers: dict[str, Edit],
-    values: dict[str, Tensor],
+    fills: dict[str, Tensor],
 ) -> None:
     """A narrow branch goes on sending the constants of the channels it lost."""
     edit = layers.get(norm.path)
@@ -181,7 +233,7 @@ def _fill(
     fill = fill[~gone[norm.fed]]
     if fill.any():
         layers[norm.path] = replace(edit, places=replace(edit.places, fill=True))
-        values[f"{norm.path}.fill"] = torch.from_numpy(fill)
+        fills[f"{norm.path}.fill"] = torch.from_numpy(fill)
 
 
 def _plus(tensor: Tensor, change: Floats) -> Tensor:

@@ -97,7 +97,7 @@ def prune(
     gone = study.structure.gone(removed)
     plan = cut(study.structure, removed, gone)
     folded = fold(study.structure, removed, gone, plan, biases=compensate)
-    operation = operate(study.tree, folded.plan, folded.values)
+    operation = operate(study.tree, folded.plan, folded)
     return PruneResult(
         operation.model,
         folded.plan,

@@ -5,26 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from netslim.errors import ModelError
-from netslim.plan import Edit, Ints, Keep, Plan
+from netslim.narrowing import narrow, narrow_grouped, whole
+from netslim.plan import Edit, Keep, Plan
 from netslim.selection import Narrowed
 from netslim.twin import Tree, twin
 
+if TYPE_CHECKING:
+    from netslim.compensate import Folded
+
 __all__ = ["Operation", "operate"]
 
-Cut = Callable[[Tensor], Tensor]
-
-_PART = 1 << 17
-"""Bytes of a weight that are narrowed at once: what lies between its two axes stays in the cache."""
+Cut = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -42,31 +40,34 @@ class Operation:
     added: tuple[tuple[nn.Parameter, nn.Parameter], ...]
 
 
-def operate(tree: Tree, plan: Plan, values: Mapping[str, Tensor] | None = None) -> Operation:
+def operate(tree: Tree, plan: Plan, folded: Folded | None = None) -> Operation:
     """Make a slim copy of a network; dtype, device, memory format, mode and `requires_grad` stay, hooks go.
 
     Args:
-        values: tensors to use in place of the network's own, by path, as wide as those are; and for the
-            biases and fills that the plan adds: a bias as wide as the layer is now, a fill as it ends up.
+        folded: what makes up for the removed channels; `plan` is its plan.
 
     Raises:
         ModelError: the plan is for another network.
     """
-    values = values or {}
     modules, tensors = tree.modules, tree.tensors
     cuts: dict[str, Cut] = {}
     for path, edit in plan.layers.items():
         cuts |= _cuts(path, edit, modules, tensors)
+    ready: dict[str, Tensor] = {}
+    values: Mapping[str, Tensor] = {}
+    if folded is not None:  # large weights are read once, to narrow them and to see what they lose
+        ready = {path: cuts[path](tensors[path].detach(), seen=loss) for path, loss in folded.by_rows.items()}
+        values = folded.values()
     copies: dict[int, Any] = {}
     parameters = {}
     for path, tensor in tensors.items():
-        cut = cuts.get(path, _whole)
-        narrow = cut(values.get(path, tensor).detach())
+        cut = cuts.get(path, whole)
+        slim = ready[path] if path in ready else cut(values.get(path, tensor).detach())
         if isinstance(tensor, nn.Parameter):
-            narrow = nn.Parameter(narrow, tensor.requires_grad)
-            parameters[id(tensor)] = narrow, cut
-        copies[id(tensor)] = narrow
-    slim = twin(tree, copies)
+            slim = nn.Parameter(slim, tensor.requires_grad)
+            parameters[id(tensor)] = slim, cut
+        copies[id(tensor)] = slim
+    model = twin(tree, copies)
     added: list[tuple[nn.Parameter, nn.Parameter]] = []
     replaced: dict[nn.Module, nn.Module] = {}
     for path, edit in plan.layers.items():
@@ -83,8 +84,8 @@ def operate(tree: Tree, plan: Plan, values: Mapping[str, Tensor] | None = None) 
             if wrapped is not place:
                 replaced[place] = wrapped
     if replaced:
-        _replace(slim, replaced)
-    return Operation(slim, parameters, tuple(added))
+        _replace(model, replaced)
+    return Operation(model, parameters, tuple(added))
 
 
 def _cuts(
@@ -99,18 +100,18 @@ def _cuts(
         shape = (*tensors[path].shape, 0, 0)
         _must_fit(path, "values along its first axis", shape[0], edit.out)
         _must_fit(path, "values along its second axis", shape[1], edit.into)
-        return {path: partial(_narrow, indices=(edit.out, edit.into))}
+        return {path: partial(narrow, out=edit.out, into=edit.into)}
     if isinstance(module, Narrowed):
         path, module = f"{path}.layer", module.layer
     out, into = _widths(path, module)
     _must_fit(path, "outputs", out, edit.out)
     _must_fit(path, "inputs", into, edit.into)
-    weight: Cut = partial(_narrow, indices=(edit.out, edit.into))
+    weight: Cut = partial(narrow, out=edit.out, into=edit.into)
     if isinstance(module, _ConvNd) and module.groups > 1:
-        weight = partial(_narrow_grouped, conv=module, edit=edit)
+        weight = partial(narrow_grouped, conv=module, edit=edit)
     elif isinstance(module, _ConvTransposeNd):
-        weight = partial(_narrow, indices=(edit.into, edit.out))
-    vector: Cut = partial(_narrow, indices=(edit.out,))
+        weight = partial(narrow, out=edit.into, into=edit.out)
+    vector: Cut = partial(narrow, out=edit.out)
     lead = f"{path}." if path else ""
     vectors = {f"{lead}{name}": vector for name in ("bias", "running_mean", "running_var")}
     return {f"{lead}weight": weight, **vectors}
@@ -137,79 +138,6 @@ def _must_fit(path: str, what: str, have: int, keep: Keep | None) -> None:
         raise ModelError(problem, field=path, remedy=remedy)
 
 
-def _whole(tensor: Tensor) -> Tensor:
-    return tensor.clone(memory_format=torch.preserve_format)
-
-
-def _narrow(tensor: Tensor, indices: tuple[Keep | None, ...]) -> Tensor:
-    """A narrower copy; `indices` for the first axes, None for all."""
-    chosen = [(axis, keep) for axis, keep in enumerate(indices) if keep is not None]
-    if len(chosen) == 2 and tensor.is_cpu and tensor.is_contiguous():
-        return _narrow_parts(tensor, *(keep.index for _, keep in chosen))
-    narrow = tensor
-    for axis, keep in chosen:
-        narrow = narrow.index_select(axis, _index(keep.index, tensor))
-    return _laid_out_like(tensor, narrow) if chosen else _whole(tensor)
-
-
-def _narrow_parts(tensor: Tensor, out: Ints, into: Ints) -> Tensor:
-    """Both axes at once, some rows at a time."""
-    narrow = tensor.new_empty((len(out), len(into), *tensor.shape[2:]))
-    wide, slim = _bytes(tensor, 2), _bytes(narrow, 2)
-    rows = max(1, _PART // wide[0].size)
-    for start in range(0, len(out), rows):
-        part = wide.take(out[start : start + rows], axis=0)
-        part.take(into, axis=1, out=slim[start : start + rows], mode="clip")  # unlike "raise", not buffered
-    return narrow
-
-
-def _select(tensor: Tensor, index: Ints) -> Tensor:
-    """Some entries of axis 0."""
-    if not (tensor.is_cpu and tensor.is_contiguous()):
-        return tensor.index_select(0, _index(index, tensor))
-    narrow = tensor.new_empty((len(index), *tensor.shape[1:]))
-    _bytes(tensor, 1).take(index, axis=0, out=_bytes(narrow, 1), mode="clip")
-    return narrow
-
-
-def _bytes(tensor: Tensor, axes: int) -> npt.NDArray[np.uint8]:
-    """A contiguous tensor's own memory: its first axes, then bytes, for numpy does not know every type."""
-    own: npt.NDArray[np.uint8] = tensor.flatten().view(torch.uint8).numpy()
-    return own.reshape(*tensor.shape[:axes], -1)
-
-
-def _index(index: Ints, like: Tensor) -> Tensor:
-    return torch.from_numpy(index).to(like.device)
-
-
-def _laid_out_like(tensor: Tensor, narrow: Tensor) -> Tensor:
-    if tensor.is_contiguous():
-        return narrow
-    for axes, layout in ((4, torch.channels_last), (5, torch.channels_last_3d)):
-        if tensor.dim() == axes and tensor.is_contiguous(memory_format=layout):
-            return narrow.contiguous(memory_format=layout)
-    return narrow
-
-
-def _narrow_grouped(tensor: Tensor, conv: _ConvNd, edit: Edit) -> Tensor:
-    """The weight of a grouped convolution: each group keeps equally many, of its own choice.
-
-    Axis 0 runs over all groups, axis 1 within one. In a transposed convolution axis 0 are the inputs.
-    """
-    all_out = Keep(conv.out_channels, np.arange(conv.out_channels))
-    all_into = Keep(conv.in_channels, np.arange(conv.in_channels))
-    first, second = edit.out or all_out, edit.into or all_into
-    if isinstance(conv, _ConvTransposeNd):
-        first, second = second, first
-    outer, (_, wide, *kernel) = first.index, tensor.shape
-    if conv.groups == conv.in_channels or second.index.size == second.of:  # depthwise: whole groups go
-        return _laid_out_like(tensor, _select(tensor, outer))
-    within = second.index.reshape(conv.groups, -1) % wide
-    rows = within[outer // (first.of // conv.groups)]
-    kernels = _select(tensor.reshape(-1, *kernel), (outer[:, None] * wide + rows).ravel())
-    return _laid_out_like(tensor, kernels.reshape(len(outer), -1, *kernel))
-
-
 def _refit(layer: nn.Module, edit: Edit) -> None:
     """Make a layer of the copy know its new widths."""
     out, into = (keep.index.size if keep else None for keep in (edit.out, edit.into))
@@ -232,7 +160,7 @@ def _add_bias(layer: nn.Module, edit: Edit, bias: Tensor | None) -> nn.Parameter
     weight = layer.get_parameter("weight")
     if bias is None:
         bias = weight.new_zeros(edit.out.of if edit.out else _widths("", layer)[0])
-    added = nn.Parameter(_narrow(bias.detach().to(weight), (edit.out,)), weight.requires_grad)
+    added = nn.Parameter(narrow(bias.detach().to(weight), edit.out), weight.requires_grad)
     layer.register_parameter("bias", added)
     return added
 

@@ -195,7 +195,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
         raise DataError("there is none", field="batches", remedy="Give at least one batch of inputs")
 
 
-def _numbers(tensor: Tensor, like: Floats) -> Array:
+def _numbers(tensor: Tensor, like: Array) -> Array:
     return tensor.to("cpu", torch.from_numpy(like).dtype).numpy()
 
 

@@ -127,17 +127,21 @@ class _Search:
         held = [(blocks, rows) for blocks, rows in found if rows is not None and rows.size]
         # Elements are in one unit when nothing tells them apart, in one cell of it when no block does either.
         units = self._signatures()
-        for _, rows in held:
-            units.tell_apart(rows.ravel(), np.zeros(rows.size, dtype=np.int64))
+        shapes = np.array([rows.shape for _, rows in held], dtype=np.int64).reshape(-1, 2)
+        members = np.concatenate([self.element[:0], *(rows.ravel() for _, rows in held)])
+        owner = np.repeat(np.arange(len(held)), shapes.prod(axis=1))
+        row = np.repeat(np.arange(shapes[:, 0].sum()), np.repeat(shapes[:, 1], shapes[:, 0]))
+        turns = _turns(members)  # an element may be held by several
+        for turn in turns:
+            units.tell_apart(members[turn], owner[turn])
         cells = _Parts(units.numbers.copy())
-        for _, rows in held:
-            cells.tell_apart(rows.ravel(), np.repeat(np.arange(len(rows)), rows.shape[1]))
+        for turn in turns:
+            cells.tell_apart(members[turn], row[turn])
         self.unit, self.cell = units.numbers, cells.numbers
-        sizes = np.bincount(self.cell)
-        broken += [
-            blocks for blocks, rows in held if np.ptp(self.unit[rows]) or np.ptp(sizes[self.cell[rows]])
-        ]
-        return broken
+        first = members[np.searchsorted(owner, owner)]
+        size = np.bincount(self.cell)[self.cell]
+        uneven = (self.unit[members] != self.unit[first]) | (size[members] != size[first])
+        return [*broken, *(held[number][0] for number in np.unique(owner[uneven]))]
 
     def _signatures(self) -> _Parts:
         """A part for each kind of element: the same BatchNorms have as many positions in it."""
@@ -220,6 +224,15 @@ class _Parts:
         kinds, kind = np.unique(keys[starts], return_inverse=True)
         self.numbers[members] = self.next + np.repeat(kind, np.diff(starts, append=keys.size))
         self.next += kinds.size
+
+
+def _turns(values: Ints) -> list[Ints]:
+    """Where each value stands for the first time, where for the second, and so on."""
+    order = np.argsort(values, kind="stable")
+    starts = _starts(values[order])
+    turn = np.empty_like(order)
+    turn[order] = np.arange(order.size) - np.repeat(starts, np.diff(starts, append=order.size))
+    return [np.flatnonzero(turn == number) for number in range(int(turn.max(initial=-1)) + 1)]
 
 
 def _starts(values: Ints) -> Ints:

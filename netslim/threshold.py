@@ -185,15 +185,16 @@ class _Limits:
 
 
 class _Bites:
-    """A unit's channels from the least important on, cut into the bites that may be taken, in order."""
+    """A unit's channels from the least important on, cut into the bites that may be taken, in order.
 
-    def __init__(self, unit: Unit, limits: _Limits) -> None:
-        blocks = unit.importance.reshape(unit.groups, -1)
-        ranks = np.argsort(blocks, axis=1, kind="stable")
-        starts = np.arange(0, unit.width, blocks.shape[1])[:, None]
-        self.order: Integers = (starts + ranks).T.ravel()  # the lowest of each block, the second lowest, ...
+    Args:
+        ranks: int64[groups, channels of a group], the channels of each block from the lowest on.
+    """
+
+    def __init__(self, unit: Unit, ranks: Integers, limits: _Limits) -> None:
+        self.order: Integers = ranks.T.ravel()  # the lowest of each block, the second lowest, ...
         self.ends: Integers = unit.width - limits.widths(unit)  # channels gone after 0, 1, 2, ... bites
-        levels = np.sort(blocks, axis=1).mean(axis=0)
+        levels = unit.importance[ranks].mean(axis=0)
         self.due = levels[self.ends[1:] // unit.groups - 1]
         self.cost: Integers = np.diff(self.ends) * unit.factors
         self.allowed = int(np.count_nonzero(self.ends[1:] <= unit.width - limits.capped(unit)))
@@ -206,14 +207,15 @@ class _Bites:
 
 def _choose(units: Sequence[Unit], share: Fraction | None, limits: _Limits) -> Choice:
     """`choose` within one ranking; a `share` of None stands for "dead"."""
-    bites = [_Bites(unit, limits) for unit in units]
+    lowest = _ranked(np.concatenate([unit.importance for unit in units]))
+    bites = [_Bites(*own, limits) for own in zip(units, _by_block(units, lowest), strict=True)]
     if share is None:
         want = [unit.width - int(np.count_nonzero(unit.importance < DEAD)) for unit in units]
         wanted = sum((unit.width - kept) * unit.factors for unit, kept in zip(units, want, strict=True))
         taken = [bite.dead(unit) for unit, bite in zip(units, bites, strict=True)]
     else:
         wanted = math.floor(share * sum(unit.width * unit.factors for unit in units))
-        want = _want(units, wanted)
+        want = _want(units, lowest, wanted)
         taken = _walk(bites, wanted)
     taken = [min(count, bite.allowed) for bite, count in zip(bites, taken, strict=True)]
     gone = [bite.order[: bite.ends[count]] for bite, count in zip(bites, taken, strict=True)]
@@ -229,11 +231,23 @@ def _choose(units: Sequence[Unit], share: Fraction | None, limits: _Limits) -> C
     return Choice(keep, tuple(rows), threshold, wanted, removed)
 
 
-def _want(units: Sequence[Unit], wanted: int) -> list[int]:
+def _by_block(units: Sequence[Unit], lowest: Integers) -> list[Integers]:
+    """The ranking of all channels taken apart: for each unit, the channels of each of its blocks, ranked."""
+    sizes = np.repeat([unit.width // unit.groups for unit in units], [unit.groups for unit in units])
+    block = np.repeat(np.arange(sizes.size), sizes)[lowest]
+    # Numbers of one or two bytes are sorted by counting.
+    ranked = lowest[np.argsort(block.astype(np.min_scalar_type(sizes.size)), kind="stable")]
+    ends = np.cumsum([unit.width for unit in units])
+    return [
+        (own - (end - unit.width)).reshape(unit.groups, -1)
+        for unit, end, own in zip(units, ends, np.split(ranked, ends[:-1]), strict=True)
+    ]
+
+
+def _want(units: Sequence[Unit], lowest: Integers, wanted: int) -> list[int]:
     """The widths that the ranking alone would leave: no limits, no groups."""
     owner = np.repeat(np.arange(len(units)), [unit.width for unit in units])
     factors = np.array([unit.factors for unit in units])
-    lowest = _ranked(np.concatenate([unit.importance for unit in units]))
     number = np.searchsorted(np.cumsum(factors[owner[lowest]]), wanted, side="right")
     lost = np.bincount(owner[lowest[:number]], minlength=len(units))
     return [unit.width - int(count) for unit, count in zip(units, lost, strict=True)]

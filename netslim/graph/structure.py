@@ -101,14 +101,15 @@ class Structure:
         Raises:
             ModelError: one is NaN or infinite.
         """
-        found = []
-        for norm in self.norms:
-            factors = np.abs(self.facts.numbers(norm.weight))
-            if not np.isfinite(factors).all():
-                remedy = "Its training diverged; prune an earlier checkpoint, or train with a lower rate"
-                raise ModelError("a scaling factor is NaN or infinite", field=norm.path, remedy=remedy)
-            found.append(factors)
-        return np.concatenate(found)
+        factors: npt.NDArray[np.float64] = np.abs(
+            np.concatenate([self.facts.numbers(norm.weight) for norm in self.norms])
+        )
+        wrong = np.flatnonzero(~np.isfinite(factors))
+        if wrong.size:
+            norm = self.norms[self.owner[wrong[0]]]
+            remedy = "Its training diverged; prune an earlier checkpoint, or train with a lower rate"
+            raise ModelError("a scaling factor is NaN or infinite", field=norm.path, remedy=remedy)
+        return factors
 
     def gone(self, removed: Bools) -> Bools:
         """Which channels vanish when these positions go.

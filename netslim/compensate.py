@@ -9,7 +9,7 @@ BatchNorm behind, so that the slim network computes in eval mode what the wide o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
@@ -44,20 +44,18 @@ class Folded:
     fills: Mapping[str, Tensor]
     facts: Facts
 
-    @property
-    def by_rows(self) -> dict[str, Loss]:
-        """The losses that can be found while the weight is narrowed; see `narrowing.narrow`."""
-        return {path: loss for path, loss in self.losses.items() if loss.by_rows}
-
-    def values(self) -> dict[str, Tensor]:
+    def values(self, seen: Mapping[str, Sequence[Array]]) -> dict[str, Tensor]:
         """Tensors to use in place of the network's own, by path and as wide as those are.
 
         And the ones that the plan adds: a bias as wide as its layer is before, a fill as it ends up.
+
+        Args:
+            seen: by the path of a weight, what `Loss.of` made of all its rows that stay, where that is known.
         """
         facts, values = self.facts, dict(self.fills)
         missing = np.zeros(facts.labels + 1)  # what each output of a layer lacks, by label; none is the last
-        for loss in self.losses.values():
-            read, lacks = loss.read, loss.lacks()
+        for path, loss in self.losses.items():
+            read, lacks = loss.read, loss.lacks(seen.get(path, ()))
             if read.bias:
                 values[read.bias] = _plus(facts.values[read.bias], lacks)
             elif read.module and self.plan.layers[read.module].bias:
@@ -75,8 +73,6 @@ class Folded:
 class Loss:
     """What the outputs of one layer lack once inputs are gone that sent constants: the mean over positions.
 
-    Called with rows of the weight, it finds what their outputs lack.
-
     Args:
         weight: of the layer.
         sent: float64[inputs], 0 for those that stay.
@@ -84,8 +80,7 @@ class Loss:
     """
 
     def __init__(self, read: Read, weight: Tensor, sent: Floats, stays: Bools) -> None:
-        self.read, self.weight, self.stays = read, weight, stays
-        self.found: list[Array] = []
+        self.read, self.weight, self.stays = read, weight.detach(), stays
         shares = _shares(read.taps, weight.shape[2:], read.transposed) if read.taps else np.ones(1)
         kind = np.float64 if weight.dtype == torch.float64 else np.float32
         self.wave = np.multiply.outer(sent, shares).astype(kind).reshape(read.groups, -1, 1)
@@ -95,21 +90,31 @@ class Loss:
         """The weight has one row for each output, and each reads all inputs."""
         return self.read.groups == 1 and not self.read.transposed
 
-    def __call__(self, rows: Tensor) -> None:
-        self.found.append(_numbers(rows, self.wave).reshape(len(rows), -1) @ self.wave[0, :, 0])
+    def of(self, rows: Tensor) -> Array:
+        """What some outputs lack, from their rows of the weight."""
+        lacks: Array = self._numbers(rows).reshape(len(rows), -1) @ self.wave[0, :, 0]
+        return lacks
 
-    def lacks(self) -> Floats:
-        """float64[outputs]; those that go may have any value."""
+    def lacks(self, seen: Sequence[Array]) -> Floats:
+        """float64[outputs]; those that go may have any value.
+
+        Args:
+            seen: what they lack that stay, piece by piece; if empty, the weight is read here.
+        """
         lacks = np.zeros(self.stays.size)
-        if self.found:
-            lacks[self.stays] = np.concatenate(self.found)
+        if seen:
+            lacks[self.stays] = np.concatenate(seen)
             return lacks
-        groups, kernel = self.read.groups, _numbers(self.weight.detach(), self.wave)
+        groups, kernel = self.read.groups, self._numbers(self.weight)
         if self.read.transposed:  # (inputs, outputs of a group, taps)
             kernel = kernel.reshape(groups, -1, *kernel.shape[1:]).swapaxes(1, 2)
         # By numpy, whose products of a matrix and a vector are fast in groups, too.
         lacks[:] = (kernel.reshape(groups, -1, self.wave.shape[1]) @ self.wave).ravel()
         return lacks
+
+    def _numbers(self, weight: Tensor) -> Array:
+        kind = torch.float64 if self.wave.dtype == np.float64 else torch.float32
+        return weight.to("cpu", kind).numpy()
 
 
 def fold(structure: Structure, removed: Bools, gone: Bools, plan: Plan, *, biases: bool) -> Folded:
@@ -193,10 +198,6 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
             module.training = mode
     if not seen:
         raise DataError("there is none", field="batches", remedy="Give at least one batch of inputs")
-
-
-def _numbers(tensor: Tensor, like: Array) -> Array:
-    return tensor.to("cpu", torch.from_numpy(like).dtype).numpy()
 
 
 @lru_cache(maxsize=256)

@@ -56,8 +56,10 @@ def operate(tree: Tree, plan: Plan, folded: Folded | None = None) -> Operation:
     ready: dict[str, Tensor] = {}
     values: Mapping[str, Tensor] = {}
     if folded is not None:  # large weights are read once, to narrow them and to see what they lose
-        ready = {path: cuts[path](tensors[path].detach(), seen=loss) for path, loss in folded.by_rows.items()}
-        values = folded.values()
+        seen: dict[str, list[Any]] = {path: [] for path, loss in folded.losses.items() if loss.by_rows}
+        for path, found in seen.items():
+            ready[path] = cuts[path](tensors[path].detach(), seen=_noted(found, folded.losses[path].of))
+        values = folded.values(seen)
     copies: dict[int, Any] = {}
     parameters = {}
     for path, tensor in tensors.items():
@@ -86,6 +88,10 @@ def operate(tree: Tree, plan: Plan, folded: Folded | None = None) -> Operation:
     if replaced:
         _replace(model, replaced)
     return Operation(model, parameters, tuple(added))
+
+
+def _noted(found: list[Any], of: Callable[[Tensor], Any]) -> Callable[[Tensor], None]:
+    return lambda rows: found.append(of(rows))
 
 
 def _cuts(

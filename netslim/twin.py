@@ -58,7 +58,7 @@ class Tree:
     def hooks(self) -> int:
         """How many hooks its modules have."""
         owns = [vars(module) for module in self.modules.values()]
-        return sum(len(own.get(name, ())) for name in _HOOKS for own in owns)
+        return sum(len(own[name]) for name in _HOOKS for own in owns if own.get(name))
 
 
 def twin(tree: Tree, copies: dict[int, Any]) -> nn.Module:

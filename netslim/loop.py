@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from netslim import distributed, sparsity
+from netslim.adversary import provoked
 from netslim.batches import InMemory
 from netslim.checkpoint import Checkpoint, Checkpoints
 from netslim.errors import ConfigError, ModelError, TrainingError
@@ -135,6 +136,8 @@ class Run:
         self.optimizer.zero_grad()
         distributed.reseed(self.seed, self.step)
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
+            if recipe.adversarial:
+                images = provoked(self.model, images, labels, recipe, self.weight)
             taught = None
             if self.teacher is not None:
                 with torch.no_grad():

@@ -52,6 +52,9 @@ class Recipe:
     """Weight of the teacher's answers in the loss, 0 to 1; the labels weigh the rest."""
     temperature: float = 4.0
     """Softens teacher and student alike when `distill` is above 0."""
+    adversarial: float = 0.0
+    """How far each image is moved to where its loss rises fastest, in normalised pixels (Euclidean length)
+    and before it is learnt from; 0 is not at all. See `netslim.adversary`. Doubles the cost of a step."""
     augment: str = "auto"
     """`auto` takes what the dataset suggests; else one of `netslim.augment`, or `imagenet` (for folders)."""
     precision: str = "auto"
@@ -72,6 +75,7 @@ class Recipe:
         _require(0 <= self.pull < math.inf, "pull", self.pull, "must not be negative")
         _require(0 <= self.distill <= 1, "distill", self.distill, "must be between 0 and 1")
         _require(0 < self.temperature < math.inf, "temperature", self.temperature, "must be above 0")
+        _require(0 <= self.adversarial < math.inf, "adversarial", self.adversarial, "must not be negative")
         _require(self.threads >= 0, "threads", self.threads, "must not be negative")
         for name, choices in _CHOICES.items():
             _require(

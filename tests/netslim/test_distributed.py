@@ -27,6 +27,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "three": {"lam": 0.01, "batch_size": 100},
     "select": {"select": "val", "lr": 0.4},
     "distill": {"distill": 0.5, "label_smoothing": 0.1, "batch_size": 75},
+    "adversarial": {"adversarial": 1.0, "batch_size": 75},
 }
 SEED = 5
 

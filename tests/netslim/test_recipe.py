@@ -62,6 +62,7 @@ def test_mapping_goes_through_json_and_back():
         ({"milestones": ["half"]}, "milestones", "number"),
         ({"distill": 1.1}, "distill", "between 0 and 1"),
         ({"temperature": 0}, "temperature", "above 0"),
+        ({"adversarial": -1}, "adversarial", "negative"),
         ({"augment": "cutout"}, "augment", "pad4flip"),
         ({"precision": "fp16"}, "precision", "bf16"),
         ({"threads": -1}, "threads", "negative"),

@@ -33,6 +33,11 @@ def plain_loop(model, dataset, recipe, seed, teacher=None):
     for epoch in range(recipe.epochs):
         for images, labels in batches.epoch(epoch):
             lr = recipe.lr * (1.0 if step < steps / 2 else 0.1 if step < 3 * steps / 4 else 0.01)
+            if recipe.adversarial:
+                images.requires_grad_()
+                F.cross_entropy(model(images), labels, label_smoothing=recipe.label_smoothing).backward()
+                steepest = torch.stack([slope / slope.square().sum().sqrt() for slope in images.grad])
+                images = images.detach() + recipe.adversarial * steepest
             logits = model(images)
             loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
             if teacher is not None:
@@ -64,6 +69,8 @@ def plain_loop(model, dataset, recipe, seed, teacher=None):
         {"lam": 0.01},
         {"lam": 0.01, "penalty": "proximal"},
         {"label_smoothing": 0.1, "distill": 0.5, "temperature": 2.0},
+        {"label_smoothing": 0.1, "adversarial": 0.5},
+        {"distill": 0.5, "adversarial": 0.5},
     ],
 )
 def test_it_computes_what_a_plain_loop_computes(dataset, changes):

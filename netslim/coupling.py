@@ -112,7 +112,7 @@ class _Search:
         """For each position, the reason why it may not go, or 0."""
         structure = self.structure
         reasons = structure.reasons
-        own, read, fed = reasons[structure.factors], reasons[structure.read], reasons[structure.fed]
+        own, read, fed = structure.held, reasons[structure.read], reasons[structure.fed]
         if self.policy != "group":  # selections let a BatchNorm choose beside a tensor that has to stay whole
             read, fed = np.where(self.fixed, read, 0), np.where(self.fixed, fed, 0)
         return np.maximum(own, np.where(fed > 0, fed, read))

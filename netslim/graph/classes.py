@@ -33,5 +33,7 @@ def classes(size: int, pairs: Sequence[tuple[Ints, Ints]]) -> Ints:
             while not np.array_equal(least, nearer := least[least]):
                 least = nearer
             left, right = least[left], least[right]
-    number = np.cumsum(least == np.arange(size)) - 1  # a root is its own least member
+    roots = np.flatnonzero(least == np.arange(size))  # a root is its own least member
+    number = np.empty_like(least)
+    number[roots] = np.arange(roots.size)
     return number[least]

@@ -38,7 +38,7 @@ def cut(structure: Structure, removed: Bools, gone: Bools) -> Plan:
         edits |= _norm_edits(norm, ~removed[start:stop], stays, keep)
     for read in facts.reads.values():
         edits |= _read_edits(read, stays, keep)
-    done = {path for norm in structure.norms for path in (norm.weight, norm.bias, norm.mean, norm.variance)}
+    done = {path for norm in structure.norms for path in norm.vectors}
     done |= {path for read in facts.reads.values() for path in (read.weight, read.bias)}
     for (path, axis), labels in facts.axes.items():
         kept = None if path in done else keep(stays[labels])
@@ -58,8 +58,7 @@ def _keep(mask: bytes) -> Keep | None:
 def _norm_edits(norm: Norm, own: Bools, stays: Bools, keep: Keeps) -> dict[str, Edit]:
     out = keep(own)
     if not norm.module:
-        vectors = (norm.weight, norm.bias, norm.mean, norm.variance)
-        return {path: Edit(out=out, norm=path == norm.weight) for path in vectors if path and out}
+        return {path: Edit(out=out, norm=path == norm.weight) for path in norm.vectors if out}
     reads, _ = _seats(norm.reads[own], stays[norm.stream])
     places, width = _seats(norm.places[own], stays[norm.fed])
     had = norm.reads.size < norm.stream.size or norm.places.size < norm.fed.size

@@ -112,6 +112,11 @@ class Norm:
     def width(self) -> int:
         return self.reads.size
 
+    @property
+    def vectors(self) -> tuple[str, ...]:
+        """The paths of the vectors that it has."""
+        return tuple(filter(None, (self.weight, self.bias, self.mean, self.variance)))
+
 
 @dataclass(eq=False)
 class Facts:

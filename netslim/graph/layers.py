@@ -7,12 +7,13 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from netslim.graph.channels import Channels
-from netslim.graph.facts import IN, OUT, Facts, Norm, Read, Taps
+from netslim.graph.facts import IN, OUT, Facts, Norm, Read, Taps, numbers_of
 from netslim.graph.traced import Traced, channels_of, made, rule, shape_of, unknown
 from netslim.selection import Narrowed
 
@@ -85,11 +86,9 @@ def _batch_norm(
     if not isinstance(input, Traced) or not _own(*vectors):
         return unknown(func, (input, running_mean, running_var, weight, bias, training, momentum, eps), {})
     facts, width, inputs = input.facts, input.shape[1], inputs_along(input, 1)
-    factors = inputs.labels if weight is None else facts.axis(weight.source, 0, width)
-    for vector in vectors:
-        if vector is not None:
-            facts.hold(vector.source, 0, factors)
     if weight is None:
+        for vector in filter(None.__ne__, vectors):
+            facts.hold(vector.source, 0, inputs.labels)
         facts.leaked.extend(inputs.terms)
         return outputs_along(input, input.shape, 1, inputs.unknown(), None)
     norm = _norm(facts, input, inputs, vectors)
@@ -184,8 +183,8 @@ def _filtered(facts: Facts, read: Read) -> Channels:
     masked, constant = (np.repeat(sent, times) for sent in (read.inputs.masked, read.inputs.constant))
     exact = read.inputs.exact
     if (masked != 0).any() or (constant != 0).any():
-        kernel = facts.numbers(read.weight)
-        gain = kernel.reshape(read.outputs.size, -1).sum(axis=1)
+        kernel = facts.values[read.weight].detach().reshape(read.outputs.size, -1)
+        gain = numbers_of(kernel.sum(1, dtype=torch.float64))
         if read.bordered:
             masked = np.where(masked == 0, 0.0, np.nan)
             exact = exact and not (constant != 0).any()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -27,17 +29,22 @@ class Structure:
     """
 
     facts: Facts
+    held: Ints = field(init=False)
+    """For each position, the reason why its own factor may not go, or 0; see `why`."""
 
     @cached_property
     def norms(self) -> list[Norm]:
         return list(self.facts.norms.values())
 
     def __post_init__(self) -> None:
-        shared = np.bincount(self.of_label)[self.factors] > 1
-        for number in np.unique(self.owner[shared]):
-            norm, own = self.norms[number], shared[slice(*self.starts[number : number + 2])]
-            told = f"the factors of {norm.path} are used elsewhere as well"
-            self.facts.freeze(self.facts.axes[norm.weight, 0][own], told)
+        facts = self.facts
+        self.held = np.zeros(self.owner.size, dtype=np.int64)
+        users = Counter(path for norm in self.norms for path in norm.vectors)
+        for norm, (start, stop) in zip(self.norms, pairwise(self.starts), strict=True):
+            why = next((facts.pinned[path] for path in norm.vectors if path in facts.pinned), "")
+            if why or any((path, 0) in facts.axes or users[path] > 1 for path in norm.vectors):
+                facts.freeze(norm.fed, why or f"the factors of {norm.path} are used elsewhere as well")
+                self.held[start:stop] = len(facts.frozen)
 
     @cached_property
     def of_label(self) -> Ints:
@@ -55,14 +62,6 @@ class Structure:
         for number, frozen in reversed(list(enumerate(self.facts.frozen, start=1))):
             reasons[self.of_label[frozen.labels]] = number
         return reasons
-
-    @cached_property
-    def factors(self) -> Ints:
-        """The class of each position's own factor, which is frozen if the model's code uses the factor."""
-        factors: Ints = self.of_label[
-            np.concatenate([self.facts.axes[norm.weight, 0] for norm in self.norms])
-        ]
-        return factors
 
     def why(self, reason: int) -> str:
         return self.facts.frozen[reason - 1].reason

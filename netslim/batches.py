@@ -115,9 +115,10 @@ class Normalise:
         self.height, self.width = info.image_size
         self.channels = info.channels
         mean, std = torch.tensor(info.mean), torch.tensor(info.std)
-        # Tiled over a whole row, so that the inner loop is long: three channels alone are not vectorised.
-        self.scale = (1 / (255 * std)).repeat(self.width).to(device)
-        self.shift = (-mean / std).repeat(self.width).to(device)
+        # Tiled over a whole image, so that the inner loop is long: three channels alone are not vectorised.
+        tiled = (self.height, self.width)
+        self.scale = (1 / (255 * std)).repeat(tiled).to(device)
+        self.shift = (-mean / std).repeat(tiled).to(device)
 
     def __call__(self, rows: Tensor) -> Tensor:
         images = rows.float().mul_(self.scale).add_(self.shift)

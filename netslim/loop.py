@@ -64,7 +64,7 @@ class Run:
         mine = self.batches.part
         self.share = (mine.stop - mine.start) / self.batches.batch_size
         weight = distributed.size() * self.share  # as `forward` averages the processes' gradients
-        self.weight = None if weight == 1 else torch.tensor(weight, device=device)
+        self.weight = torch.tensor(weight, device=device)
         self.seed = seed
         self.rates = recipe.learning_rates(self.batches.steps)
         self.lam = recipe.strength(self.batches.steps)
@@ -84,6 +84,7 @@ class Run:
         # Loss and wrong answers of this process, summed since the epoch began. They stay on the device:
         # reading them at every step would make the host wait for it.
         self.totals = torch.zeros(2, dtype=torch.float64, device=device)
+        self.loss, self.wrong = self.totals
         self.best_error = math.inf
         self.best: dict[str, Tensor] = {}
 
@@ -152,8 +153,8 @@ class Run:
         self.optimizer.step(lr)
         if self.lam and recipe.penalty == "proximal":
             sparsity.apply_proximal(self.factors, self.lam, lr, recipe.momentum)
-        wrong = (logits_of(outputs).detach().argmax(1) != labels).sum()
-        self.totals += torch.stack([self.share * loss.detach().double(), wrong.double()])
+        self.loss.add_(loss.detach(), alpha=self.share)
+        self.wrong.add_((logits_of(outputs).detach().argmax(1) != labels).sum())
         self.step += 1
 
     def _end_epoch(self, epoch: int) -> dict[str, Any]:

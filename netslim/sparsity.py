@@ -91,18 +91,22 @@ def scaling_factors(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     return found
 
 
-@torch.no_grad()
 def add_l1_subgradient(factors: Factors, lam: float) -> None:
     """Add lam * sign(gamma) to the gradient of every factor; sign(0) is 0. Call between backward and step.
 
     Factors without a gradient (frozen ones, or not part of this loss) are left alone.
     """
-    gammas, gradients = _with_gradients(factors)
+    parameters = _parameters(factors)
+    if not _on_gpu(parameters):
+        for factor in parameters:
+            if factor.grad is not None:
+                factor.grad.add_(factor.detach().sign(), alpha=lam)
+        return
+    gammas, gradients = _with_gradients(parameters)
     if gammas:
         torch._foreach_add_(gradients, torch._foreach_sign(gammas), alpha=lam)
 
 
-@torch.no_grad()
 def add_smooth_l1(factors: Factors, lam: float, width: float = NEAR_ZERO) -> None:
     """Add the gradient of the smooth L1 norm, lam * clamp(gamma / width, -1, 1), to that of every factor.
 
@@ -116,7 +120,6 @@ def add_smooth_l1(factors: Factors, lam: float, width: float = NEAR_ZERO) -> Non
         torch._foreach_add_(gradients, slopes, alpha=lam)
 
 
-@torch.no_grad()
 def apply_proximal(factors: Factors, lam: float, lr: float, momentum: float = 0.9) -> None:
     """Move every trainable factor towards zero by lr * lam / (1 - momentum). Call after the step.
 
@@ -124,11 +127,14 @@ def apply_proximal(factors: Factors, lam: float, lr: float, momentum: float = 0.
     gradient outweighs the pull again). `lr` and `momentum` are those of the step just taken.
     """
     reach = lr * lam / (1.0 - momentum)
-    gammas: list[Tensor] = [factor for factor in _parameters(factors) if factor.requires_grad]
-    if gammas and reach > 0:
+    gammas = [factor.detach() for factor in _parameters(factors) if factor.requires_grad]
+    if _on_gpu(gammas):
         inside = list(torch._foreach_clamp_max(gammas, reach))
         torch._foreach_clamp_min_(inside, -reach)
         torch._foreach_sub_(gammas, inside)  # g - clamp(g, -r, r): the soft threshold without a branch
+    else:
+        for gamma in gammas:
+            torch._C._nn.softshrink(gamma, reach, out=gamma)  # type: ignore[call-arg]
 
 
 @torch.no_grad()
@@ -163,11 +169,16 @@ def _parameters(factors: Factors) -> list[nn.Parameter]:
     return list(factors)
 
 
+def _on_gpu(gammas: Sequence[Tensor]) -> bool:
+    """Whether calls have to be few, as each launches a kernel. A CPU is faster with a plain loop."""
+    return bool(gammas) and gammas[0].is_cuda
+
+
 def _with_gradients(factors: Factors) -> tuple[list[Tensor], list[Tensor]]:
     gammas: list[Tensor] = []
     gradients: list[Tensor] = []
     for gamma in _parameters(factors):
         if gamma.grad is not None:
-            gammas.append(gamma)
+            gammas.append(gamma.detach())
             gradients.append(gamma.grad)
     return gammas, gradients

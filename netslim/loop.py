@@ -79,7 +79,8 @@ class Run:
             nesterov=recipe.nesterov,
             weight_decay=recipe.weight_decay,
         )
-        self.dtype = autocast_dtype(recipe.precision, device)
+        dtype = autocast_dtype(recipe.precision, device)
+        self.autocast = torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
         self.step = 0
         # Loss and wrong answers of this process, summed since the epoch began. They stay on the device:
         # reading them at every step would make the host wait for it.
@@ -136,7 +137,7 @@ class Run:
         recipe, lr = self.recipe, float(self.rates[self.step])
         self.optimizer.zero_grad()
         distributed.reseed(self.seed, self.step)
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
+        with self.autocast:
             if recipe.adversarial:
                 images = provoked(self.model, images, labels, recipe, self.weight)
             taught = None

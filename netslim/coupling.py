@@ -71,15 +71,14 @@ class _Search:
 
     def __init__(self, structure: Structure, policy: Policy) -> None:
         self.structure, self.policy = structure, policy
-        positions = np.arange(structure.owner.size)
-        self.touched = np.concatenate([structure.read, structure.fed])
-        self.touching = np.tile(positions, 2)
         self.fixed = ~np.array([norm.standard for norm in structure.norms])[structure.owner]
-        joint = (self._joint() & (structure.reasons == 0))[self.touched]
-        touched, touching = self.touched[joint], self.touching[joint]
+        joint = self._joint() & (structure.reasons == 0)
+        touching = [(touched, np.flatnonzero(joint[touched])) for touched in (structure.read, structure.fed)]
         one = np.zeros(structure.count, dtype=np.int64)
-        one[touched] = touching  # any of those that touch a class stands for all
-        self.element = classes(positions.size, [(one[touched], touching)])
+        for touched, positions in touching:
+            one[touched[positions]] = positions  # any of those that touch a class stands for all
+        same = [(one[touched[positions]], positions) for touched, positions in touching]
+        self.element = classes(structure.owner.size, same)
         self.sizes = np.bincount(self.element)
         self.count = self.sizes.size
         self.begin = np.cumsum(self.sizes) - self.sizes
@@ -121,7 +120,7 @@ class _Search:
         """Find the units; returns the blocks of labels that cannot be kept equal, if any."""
         structure = self.structure
         chooser = np.full(structure.count, -1)
-        chooser[self.touched] = self.element[self.touching]
+        chooser[structure.read] = chooser[structure.fed] = self.element
         found = [(blocks, self._rows(blocks, chooser)) for blocks in structure.facts.balanced]
         broken = [blocks for blocks, rows in found if rows is None]
         held = [(blocks, rows) for blocks, rows in found if rows is not None and rows.size]

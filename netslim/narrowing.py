@@ -93,7 +93,8 @@ def _bytes(tensor: Tensor, axes: int) -> npt.NDArray[np.uint8]:
 
 
 def _index(index: Ints, like: Tensor) -> Tensor:
-    return torch.from_numpy(index).to(like.device)
+    chosen = torch.from_numpy(index)
+    return chosen if like.is_cpu else chosen.to(like.device)
 
 
 def _laid_out_like(tensor: Tensor, narrow: Tensor) -> Tensor:

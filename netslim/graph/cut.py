@@ -71,7 +71,7 @@ def _norm_edits(norm: Norm, own: Bools, stays: Bools, keep: Keeps) -> dict[str, 
 def _seats(chosen: Ints, stays: Bools) -> tuple[tuple[int, ...] | None, int]:
     """Where the chosen channels of a tensor are once it is narrower, None if they are all; and its width."""
     left = np.flatnonzero(stays)
-    if np.array_equal(left, chosen):
+    if left.size == chosen.size and (left == chosen).all():
         return None, left.size
     assert stays[chosen].all(), "a channel vanishes that a BatchNorm needs"
     return tuple(np.searchsorted(left, chosen).tolist()), left.size

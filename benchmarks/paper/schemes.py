@@ -70,7 +70,9 @@ SCHEMES = {
             ("fine_tune", "schedule", ("step", "cosine")),
             ("fine_tune", "weight_decay", (2e-3, 4e-3)),
             ("fine_tune", "distill", (0.0, 0.9)),
+            ("fine_tune", "adversarial", (0.0, 1.0, 1.5)),
         ],
+        choosing=(100, 101, 102),
     ),
     # Half the preset's lambda for twice its epochs: the same total pull.
     "ours, augmented": Scheme(

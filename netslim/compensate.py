@@ -21,7 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from netslim.errors import DataError
 from netslim.graph.channels import Array, Floats
-from netslim.graph.facts import Facts, Norm, Read, Taps
+from netslim.graph.facts import Facts, Norm, Read, Taps, numbers_of
 from netslim.graph.structure import Bools, Structure
 from netslim.plan import Edit, Plan
 
@@ -238,7 +238,7 @@ def _fill(
 
 
 def _plus(tensor: Tensor, change: Floats) -> Tensor:
-    return (tensor.detach().double() + torch.from_numpy(change).to(tensor.device)).to(tensor.dtype)
+    return torch.from_numpy(numbers_of(tensor) + change).to(tensor)
 
 
 def _listed(layers: list[str]) -> str:

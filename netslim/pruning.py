@@ -234,10 +234,10 @@ def _hooked(tree: Tree) -> list[str]:
 
 
 def _idle(tree: Tree, structure: Structure) -> list[str]:
-    ranked = {norm.weight for norm in structure.norms}
+    ranked = {id(tree.tensors[norm.weight]) for norm in structure.norms}
     idle = [
         name
         for name, module in tree.modules.items()
-        if isinstance(module, _BatchNorm) and module.affine and f"{name}.weight".lstrip(".") not in ranked
+        if isinstance(module, _BatchNorm) and module.affine and id(module.weight) not in ranked
     ]
     return [f"never run, so never pruned: {', '.join(idle)}"] if idle else []

@@ -155,14 +155,16 @@ class _Limits:
             return 0
         return unit.width - math.floor(_exact(self.max_layer_percent) * unit.width)
 
-    def widths(self, unit: Unit) -> Integers:
-        """The widths that may be offered, from the full one down; where a cap rules, it is put on later."""
+    def ends(self, unit: Unit) -> Integers:
+        """How many channels may go, from none on; where a cap rules, it is put on later."""
         if unit.frozen:
-            return np.array([unit.width], dtype=np.int64)
+            return np.zeros(1, dtype=np.int64)
         step = math.lcm(self.channel_multiple, unit.groups)
         lowest = max(self.min_channels, step) if self.min_channels >= self.capped(unit) else 0
-        narrower = np.arange((unit.width - 1) // step * step, lowest - 1, -step, dtype=np.int64)
-        return np.concatenate([np.array([unit.width], dtype=np.int64), narrower])
+        first, most = (unit.width - 1) % step + 1 - step, max(unit.width - lowest, 0)
+        ends = np.arange(first, most + 1, step, dtype=np.int64)
+        ends[0] = 0  # the full width may be none of the steps
+        return ends
 
     def why(self, unit: Unit, want: int, get: int) -> str:
         """The reason for a width that the ranking alone would not give."""
@@ -193,10 +195,10 @@ class _Bites:
 
     def __init__(self, unit: Unit, ranks: Integers, limits: _Limits) -> None:
         self.order: Integers = ranks.T.ravel()  # the lowest of each block, the second lowest, ...
-        self.ends: Integers = unit.width - limits.widths(unit)  # channels gone after 0, 1, 2, ... bites
-        levels = unit.importance[ranks].mean(axis=0)
+        self.ends = limits.ends(unit)  # channels gone after 0, 1, 2, ... bites
+        levels = np.add.reduce(unit.importance[ranks]) / unit.groups
         self.due = levels[self.ends[1:] // unit.groups - 1]
-        self.cost: Integers = np.diff(self.ends) * unit.factors
+        self.cost: Integers = (self.ends[1:] - self.ends[:-1]) * unit.factors
         self.allowed = int(np.count_nonzero(self.ends[1:] <= unit.width - limits.capped(unit)))
 
     def dead(self, unit: Unit) -> int:

@@ -197,7 +197,7 @@ def _filtered(facts: Facts, read: Read) -> Channels:
 
 def _norm(facts: Facts, input: Traced, inputs: Channels, vectors: tuple[Any, ...]) -> Norm:
     """The BatchNorm with this weight; met again, it stands between the same channels again."""
-    weight, bias, mean, variance = map(_source, vectors)
+    weight, bias, mean, variance = sources = tuple(map(_source, vectors))
     stream, reads = input.selected or (inputs.labels, np.arange(inputs.labels.size))
     norm = facts.norms.get(weight)
     if norm is None:
@@ -214,6 +214,8 @@ def _norm(facts: Facts, input: Traced, inputs: Channels, vectors: tuple[Any, ...
             facts.leaked.extend(inputs.terms)
         facts.norms[weight] = norm
         return norm
+    if sources != (norm.weight, norm.bias, norm.mean, norm.variance):
+        facts.pin(weight, "two BatchNorms share these factors")
     facts.leaked.extend((*norm.terms, *inputs.terms) if not facts.again else ())
     if norm.stream.size == stream.size and np.array_equal(norm.reads, reads):
         facts.merge(norm.stream, stream)

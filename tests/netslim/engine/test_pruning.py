@@ -148,6 +148,31 @@ def test_what_must_stay_is_frozen_and_the_report_says_where() -> None:
     assert row.why == f"frozen: sum at test_pruning.py:{use.__code__.co_firstlineno}"
 
 
+class Tied(nn.Module):
+    """Two BatchNorms that have some of their vectors in common."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self.a, self.one = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+        self.b, self.two = nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8)
+        self.c, self.last, self.head = nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8), nn.Linear(8, 5)
+        for name in names:
+            setattr(self.two, name, getattr(self.one, name))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.two(self.b(self.one(self.a(x)).relu())).relu()
+        return self.head(self.last(self.c(x)).relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize("names", [("weight",), ("bias",), ("weight", "bias")])
+def test_batchnorms_that_share_a_vector_stay_whole(names: tuple[str, ...]) -> None:
+    torch.manual_seed(0)
+    result = prove(settled(Tied(*names), IMAGES.double()), IMAGES.double(), percent=0.3)
+    assert result.plan.kept.keys() == {"last"}
+    assert not result.report.notes
+    assert all("factors" in row.why for row in result.report.rows if row.layer != "last")
+
+
 BUDGETS = [("flops", 0.5), ("macs", 0.3), ("params", 0.6), ("params", 2000.0), ("flops", 0.9)]
 
 

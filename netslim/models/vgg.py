@@ -1,8 +1,6 @@
 """Plain convolutional networks: the paper's VGG-19 and VGG-A, and two small ones of the same kind.
 
 Every convolution is 3 x 3 without bias (the BatchNorm behind it has one), followed by BatchNorm and ReLU.
-Where the map is halved, ReLU comes after the maximum. The two commute, outputs and gradients alike, and a
-quarter of the values is left for it; a small network trains 4 % faster for that.
 """
 
 from __future__ import annotations
@@ -110,15 +108,14 @@ def _small_image_vgg(
 
 
 def _layers(layout: Sequence[int], in_channels: int) -> Iterator[nn.Module]:
-    for channels, following in zip(layout, (*layout[1:], None), strict=True):
+    for channels in layout:
         if channels == POOL:
-            continue
-        yield nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
-        yield nn.BatchNorm2d(channels)
-        if following == POOL:
             yield nn.MaxPool2d(2)
-        yield nn.ReLU(inplace=True)
-        in_channels = channels
+        else:
+            yield nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+            yield nn.BatchNorm2d(channels)
+            yield nn.ReLU(inplace=True)
+            in_channels = channels
 
 
 def _halved(image_size: Sequence[int], layout: Sequence[int]) -> tuple[int, int]:

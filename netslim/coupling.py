@@ -13,10 +13,10 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from netslim.bites import Unit
 from netslim.errors import ConfigError
 from netslim.graph.classes import Ints, classes
 from netslim.graph.structure import Bools, Structure
-from netslim.threshold import Unit
 
 __all__ = ["Coupling", "Policy", "couple"]
 
@@ -161,14 +161,14 @@ class _Search:
         """
         structure = self.structure
         kinds = structure.of_label[blocks]
-        ordered = np.sort(kinds, axis=1)
-        if (ordered == ordered[:1]).all():
-            return np.empty((0, 0), dtype=np.int64)
         rows = chooser[kinds]
         stays = (structure.reasons[kinds] > 0) | (rows < 0) | (self.reason[rows] > 0)
-        if stays.all():
-            return np.empty((0, 0), dtype=np.int64)
         each, times = np.unique(rows, return_counts=True)
+        if each.size == rows.size and not stays.any():
+            return rows  # as it is for most
+        ordered = np.sort(kinds, axis=1)
+        if stays.all() or (ordered == ordered[:1]).all():
+            return np.empty((0, 0), dtype=np.int64)
         once = (np.diff(np.sort(rows, axis=1), axis=1) != 0).sum(axis=1) + 1
         if stays.any() or np.ptp(times) or np.ptp(once) or once.sum() != each.size:
             return None  # some stay and some may go, or one channel counts in several blocks

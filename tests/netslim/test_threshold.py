@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netslim.bites import DEAD, Unit
 from netslim.errors import ConfigError, ModelError
-from netslim.threshold import DEAD, Choice, Unit, choose
+from netslim.threshold import Choice, choose
 
 
 def unit(name: str, *importance: float, factors: int = 1, groups: int = 1, frozen: str = "") -> Unit:

@@ -207,7 +207,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 @click.command()
 @click.argument("names", nargs=-1)
-@click.option("--repeats", default=3, show_default=True, help="Timed runs of each side on each model.")
+@click.option("--repeats", default=5, show_default=True, help="Timed runs of each side on each model.")
 @click.option("--timeout", default=120, show_default=True, help="Seconds after which a run counts as failed.")
 @click.option("--output", type=click.Path(path_type=Path), help="Write <output>.json and <output>.md.")
 def main(names: tuple[str, ...], repeats: int, timeout: int, output: Path | None) -> None:

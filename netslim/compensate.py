@@ -82,8 +82,8 @@ class Loss:
     def __init__(self, read: Read, weight: Tensor, sent: Floats, stays: Bools) -> None:
         self.read, self.weight, self.stays = read, weight.detach(), stays
         shares = _shares(read.taps, weight.shape[2:], read.transposed) if read.taps else np.ones(1)
-        kind = np.float64 if weight.dtype == torch.float64 else np.float32
-        self.wave = np.multiply.outer(sent, shares).astype(kind).reshape(read.groups, -1, 1)
+        wave = torch.from_numpy(np.multiply.outer(sent, shares).reshape(read.groups, -1, 1))
+        self.wave = wave.to(torch.float64 if weight.dtype == torch.float64 else torch.float32)
 
     @property
     def by_rows(self) -> bool:
@@ -92,7 +92,7 @@ class Loss:
 
     def of(self, rows: Tensor) -> Array:
         """What some outputs lack, from their rows of the weight."""
-        lacks: Array = self._numbers(rows).reshape(len(rows), -1) @ self.wave[0, :, 0]
+        lacks: Array = (rows.to(self.wave).reshape(1, len(rows), -1) @ self.wave).numpy().ravel()
         return lacks
 
     def lacks(self, seen: Sequence[Array]) -> Floats:
@@ -105,16 +105,12 @@ class Loss:
         if seen:
             lacks[self.stays] = np.concatenate(seen)
             return lacks
-        groups, kernel = self.read.groups, self._numbers(self.weight)
+        groups, kernel = self.read.groups, self.weight.to(self.wave).numpy()
         if self.read.transposed:  # (inputs, outputs of a group, taps)
             kernel = kernel.reshape(groups, -1, *kernel.shape[1:]).swapaxes(1, 2)
         # By numpy, whose products of a matrix and a vector are fast in groups, too.
-        lacks[:] = (kernel.reshape(groups, -1, self.wave.shape[1]) @ self.wave).ravel()
+        lacks[:] = (kernel.reshape(groups, -1, self.wave.shape[1]) @ self.wave.numpy()).ravel()
         return lacks
-
-    def _numbers(self, weight: Tensor) -> Array:
-        kind = torch.float64 if self.wave.dtype == np.float64 else torch.float32
-        return weight.to("cpu", kind).numpy()
 
 
 def fold(structure: Structure, removed: Bools, gone: Bools, plan: Plan, *, biases: bool) -> Folded:

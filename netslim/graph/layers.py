@@ -87,8 +87,9 @@ def _batch_norm(
         return unknown(func, (input, running_mean, running_var, weight, bias, training, momentum, eps), {})
     facts, width, inputs = input.facts, input.shape[1], inputs_along(input, 1)
     if weight is None:
-        for vector in filter(None.__ne__, vectors):
-            facts.hold(vector.source, 0, inputs.labels)
+        for vector in vectors:
+            if vector is not None:
+                facts.hold(vector.source, 0, inputs.labels)
         facts.leaked.extend(inputs.terms)
         return outputs_along(input, input.shape, 1, inputs.unknown(), None)
     norm = _norm(facts, input, inputs, vectors)

@@ -128,6 +128,7 @@ class _Search:
         units = self._signatures()
         shapes = np.array([rows.shape for _, rows in held], dtype=np.int64).reshape(-1, 2)
         members = np.concatenate([self.element[:0], *(rows.ravel() for _, rows in held)])
+        first = np.concatenate([self.element[:0], *(rows[:1, 0] for _, rows in held)])
         owner = np.repeat(np.arange(len(held)), shapes.prod(axis=1))
         row = np.repeat(np.arange(shapes[:, 0].sum()), np.repeat(shapes[:, 1], shapes[:, 0]))
         turns = _turns(members)  # an element may be held by several
@@ -137,15 +138,14 @@ class _Search:
         for turn in turns:
             cells.tell_apart(members[turn], row[turn])
         self.unit, self.cell = units.numbers, cells.numbers
-        first = members[np.searchsorted(owner, owner)]
         size = np.bincount(self.cell)[self.cell]
-        uneven = (self.unit[members] != self.unit[first]) | (size[members] != size[first])
+        uneven = (self.unit[members] != self.unit[first][owner]) | (size[members] != size[first][owner])
         return [*broken, *(held[number][0] for number in np.unique(owner[uneven]))]
 
     def _signatures(self) -> _Parts:
         """A part for each kind of element: the same BatchNorms have as many positions in it."""
         signatures = _Parts(self.reason.copy())
-        for size in np.unique(self.sizes):
+        for size in np.flatnonzero(np.bincount(self.sizes)):
             own = np.flatnonzero(self.sizes == size)
             owners = self.owners[self.begin[own] + np.arange(size)[:, None]]  # of each element, a column
             starts = _starts(owners)

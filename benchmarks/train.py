@@ -1,22 +1,26 @@
-"""Training speed: netslim beside the loop that everyone copies, in one process, taking turns.
+"""Training speed: netslim beside the loop that everyone copies, each in a process of its own, taking turns.
 
     python benchmarks/train.py                      # a small VGG, ResNet-20's size, the MNIST MLP
     python benchmarks/train.py vgg --threads 1 --rounds 9 --output benchmarks/results/train
 
 The copied loop is a DataLoader of PIL transforms without workers (its fastest setting on few cores), a
 Python loop over modules for the L1 term, and the accuracy read at every step. Both sides train sparsely, with
-the same batch size on the same random images. A figure is the median over the rounds; in each round everyone
-trains an epoch. Time on one thread is CPU seconds, which other work on the machine disturbs least; on several
-it is the clock's. What the sparsity term costs is seen on one network, one step without it and one with it in
-turn: two networks that are alike differ by 1 % already, by where their weights happen to lie.
+the same batch size on the same random images; netslim's process keeps the memory it frees, as its training
+steps do. A figure is the median over the rounds; in each round everyone trains an epoch. Time on one thread
+is CPU seconds, which other work on the machine disturbs least; on several threads it is the clock's. What the
+sparsity term costs is seen on one network, one step without it and one with it in turn: two networks that are
+alike differ by 1 % already, by where their weights happen to lie.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import cycle, product
 from pathlib import Path
@@ -35,9 +39,13 @@ from netslim.batches import Batch
 from netslim.data import DatasetInfo, Split
 from netslim.files import write_json
 from netslim.loop import Run
+from netslim.machine import keep_freed_memory
 from netslim.recipe import Recipe
 
 LAM = 1e-4
+
+own = SimpleNamespace()
+"""Of a side's process: its clock, the epoch that it trains, and netslim's run."""
 
 
 @dataclass(frozen=True)
@@ -143,8 +151,31 @@ def one_epoch(run: Run) -> Callable[[], None]:
     return epoch
 
 
-def costs(run: Run, clock: Callable[[], float], epochs: int) -> dict[str, float]:
+def _begin(name: str, case: Case, threads: int) -> None:
+    """What a side's process does before its first turn."""
+    torch.set_num_threads(threads)
+    own.clock = time.process_time if threads == 1 else time.perf_counter
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (case.images, *case.shape), dtype=np.uint8)
+    split = Split(images, random.integers(0, 10, case.images))
+    if name == "copied":
+        own.epoch = copied(case, split)
+    else:
+        keep_freed_memory()
+        own.run = ours(case, split, name)
+        own.epoch = one_epoch(own.run)
+
+
+def seconds() -> float:
+    """What an epoch takes this process."""
+    begun = own.clock()
+    own.epoch()
+    return float(own.clock() - begun)
+
+
+def costs(epochs: int) -> dict[str, float]:
     """By how many percent each sparsity term makes a step longer, in the median."""
+    run: Run = own.run
     terms = {"": (0.0, "l1"), "l1": (LAM, "l1"), "proximal": (LAM, "proximal")}
     spent: dict[str, list[float]] = {name: [] for name in terms}
     turns = cycle(terms)
@@ -153,9 +184,9 @@ def costs(run: Run, clock: Callable[[], float], epochs: int) -> dict[str, float]
             name = next(turns)
             run.lam, penalty = terms[name]
             run.recipe = replace(run.recipe, penalty=penalty)
-            begun = clock()
+            begun = own.clock()
             run.advance(images, labels)
-            spent[name].append(clock() - begun)
+            spent[name].append(own.clock() - begun)
     bare, *others = (statistics.median(times) for times in spent.values())
     return {
         f"{name} costs %": 100 * (each / bare - 1)
@@ -165,33 +196,23 @@ def costs(run: Run, clock: Callable[[], float], epochs: int) -> dict[str, float]
 
 def measure(case: Case, threads: int, rounds: int) -> dict[str, float]:
     """Median images per second of each side, and medians of the ratios within a round."""
-    torch.set_num_threads(threads)
-    clock = time.process_time if threads == 1 else time.perf_counter
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (case.images, *case.shape), dtype=np.uint8)
-    split = Split(images, random.integers(0, 10, case.images))
-    run = ours(case, split, "auto")
-    sides = {
-        "copied": copied(case, split),
-        "fp32": one_epoch(ours(case, split, "fp32")),
-        "auto": one_epoch(run),
-    }
-
-    def seconds(epoch: Callable[[], None]) -> float:
-        begun = clock()
-        epoch()
-        return clock() - begun
-
-    for epoch in sides.values():
-        epoch()
-    spent = [{name: seconds(epoch) for name, epoch in sides.items()} for _ in range(rounds)]
+    spawn = multiprocessing.get_context("spawn")
+    with ExitStack() as stack:
+        sides = {
+            name: stack.enter_context(ProcessPoolExecutor(1, spawn, _begin, (name, case, threads)))
+            for name in ("copied", "fp32", "auto")
+        }
+        for side in sides.values():
+            side.submit(seconds).result()
+        spent = [{name: side.submit(seconds).result() for name, side in sides.items()} for _ in range(rounds)]
+        terms = sides["auto"].submit(costs, rounds).result()
 
     def median(value: Callable[[dict[str, float]], float]) -> float:
         return statistics.median(value(each) for each in spent)
 
     found = {f"{name} images/s": median(lambda s, n=name: case.images / s[n]) for name in sides}
     found |= {f"{name} x": median(lambda s, n=name: s["copied"] / s[n]) for name in ("fp32", "auto")}
-    return found | costs(run, clock, rounds)
+    return found | terms
 
 
 @click.command()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 
-__all__ = ["autocast_dtype", "best_device", "cpu_threads", "placed"]
+__all__ = ["autocast_dtype", "best_device", "cpu_threads", "keep_freed_memory", "placed"]
+
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # from glibc's malloc.h
 
 
 def best_device() -> torch.device:
@@ -33,6 +37,18 @@ def cpu_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def keep_freed_memory() -> None:
+    """Have this process keep the memory it frees, as far as the C library (glibc) can be told to.
+
+    By itself it gives large blocks back to the system, and what one training step on the CPU frees the next
+    one takes again, page by page: a tenth of a small ResNet's time. Meant for processes that only train.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt:
+        mallopt(_TRIM_THRESHOLD, -1)
+        mallopt(_MMAP_MAX, 0)
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:

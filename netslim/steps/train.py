@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from netslim import data, distributed, models, presets, sparsity, store, tracking
+from netslim.machine import keep_freed_memory
 from netslim.places import CHECKPOINTS
 from netslim.plan import Plan
 from netslim.recipe import Recipe
@@ -64,6 +65,7 @@ def train_step(
         if promised() > 1:
             return in_processes(promised(), arguments)
         check_gpus()
+    keep_freed_memory()
     packed = data.open_dataset(dataset)
     recipe = presets.stage(preset, stage, overrides)
     found = _start(packed.info, start, architecture, architecture_args or {}, seed)

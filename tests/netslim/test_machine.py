@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -30,6 +33,29 @@ def test_threads_are_restored():
     with cpu_threads(0):
         assert torch.get_num_threads() == before
     assert torch.get_num_threads() == before
+
+
+FAULTS = """
+import resource, sys, torch
+from netslim.machine import keep_freed_memory
+if sys.argv[1] == "keep":
+    keep_freed_memory()
+for turn in range(5):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    blocks = [torch.zeros(2**20).add_(1) for _ in range(16)]
+    del blocks
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_freed_memory_is_kept_for_the_next_step():
+    def faults(how: str) -> int:
+        """How often the system has to be asked for a page when 64 MiB are taken for the fifth time."""
+        done = subprocess.run([sys.executable, "-c", FAULTS, how], check=True, capture_output=True, text=True)
+        return int(done.stdout)
+
+    assert faults("keep") < 100
+    assert faults("as it is") > 10_000
 
 
 def test_precision_is_what_was_asked_for():

@@ -126,7 +126,7 @@ class Normalise:
 
 
 def ordered(
-    split: Split, info: DatasetInfo, *, batch_size: int = 500, device: torch.device | str = "cpu"
+    split: Split, info: DatasetInfo, *, batch_size: int, device: torch.device | str = "cpu"
 ) -> Iterator[Batch]:
     """Every image once, in the split's order and without augmentation; the last batch may be short.
 

@@ -42,8 +42,8 @@ def cpu_threads(count: int) -> Iterator[None]:
 def keep_freed_memory() -> None:
     """Have this process keep the memory it frees, as far as the C library (glibc) can be told to.
 
-    By itself it gives large blocks back to the system, and what one training step on the CPU frees the next
-    one takes again, page by page: a tenth of a small ResNet's time. Meant for processes that only train.
+    By itself it gives large blocks back to the system, and what one batch on the CPU frees the next one takes
+    again, page by page: a tenth to a fourth of a small ResNet's training. Meant for processes of our own.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:

@@ -11,6 +11,7 @@ import netslim
 from netslim import data, progress, store
 from netslim.batches import InMemory
 from netslim.evaluation import evaluate
+from netslim.machine import keep_freed_memory
 from netslim.sparsity import NEAR_ZERO
 from netslim.steps.evidence import Evidence, as_files, read_evidence
 from netslim.streaming import Streamed
@@ -52,6 +53,7 @@ def prune_step(
     """
     import torch
 
+    keep_freed_memory()
     packed = data.open_dataset(dataset)
     wide = store.load_model(start)
     example = torch.zeros(1, packed.info.channels, *packed.info.image_size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from corners import SIDE, corners, network, recipe, same
 from torch import nn
 
 from netslim.batches import InMemory
+from netslim.data import Split
 from netslim.errors import ConfigError, ModelError, TrainingError
 from netslim.train import evaluate, train
 
@@ -128,6 +130,24 @@ def test_it_learns(dataset):
     model = network()
     assert evaluate(model, dataset.split("test"), dataset.info) > 50
     assert train(model, dataset, recipe(epochs=15, lr=0.05), seed=0).error < 15
+
+
+@pytest.mark.parametrize(("side", "batches"), [(8, [500, 100]), (32, [128] * 4 + [88]), (224, [8] * 75)])
+def test_batches_of_an_evaluation_hold_about_as_many_pixels_each(dataset, side, batches):
+    class Sizes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.seen = nn.Parameter(torch.ones(1)), []
+
+        def forward(self, images):
+            self.seen.append(len(images))
+            return images.new_zeros(len(images), 2)
+
+    images = np.zeros((600, side, side, 1), np.uint8)
+    info = replace(dataset.info, image_size=(side, side), channels=1, mean=(0.5,), std=(0.25,))
+    model = Sizes()
+    assert evaluate(model, Split(images, np.arange(600) % 2), info) == 50
+    assert model.seen == batches
 
 
 def test_evaluate_by_hand_and_without_a_trace(dataset):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,8 +26,7 @@ def evaluate(model: nn.Module, split: Split, info: DatasetInfo, *, batch_size: i
     """
     device = next(model.parameters()).device
     if batch_size is None:  # on a CPU 128 images of CIFAR's size: what a layer makes of more leaves the cache
-        pixels = 2**17 if device.type == "cpu" else 2**22
-        batch_size = min(max(8, pixels // math.prod(info.image_size)), 500)
+        batch_size = info.batch_of(2**17 if device.type == "cpu" else 2**22, least=8, most=500)
     modes = [(module, module.training) for module in model.modules()]
     wrong = torch.zeros((), dtype=torch.int64, device=device)
     try:

@@ -138,7 +138,9 @@ def _finish(model: Path, draft: Path) -> None:
     draft.write_bytes(proto.SerializeToString(deterministic=True))
 
 
-def _batches(split: Split, info: DatasetInfo, size: int = 32) -> Iterator[dict[str, Any]]:
+def _batches(split: Split, info: DatasetInfo) -> Iterator[dict[str, Any]]:
+    # Few large images at once: to see every layer's range, onnxruntime keeps all that they make.
+    size = info.batch_of(2**15, least=1, most=32)
     for start in range(0, len(split), size):
         yield {"input": measure.normalise(split.images[start : start + size], info)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -69,6 +70,10 @@ class DatasetInfo:
     seed: int = 0
     mode: str = "packed"
     root: str = ""
+
+    def batch_of(self, pixels: int, *, least: int, most: int) -> int:
+        """How many images have about so many pixels, within limits: time and memory go by pixels."""
+        return min(max(least, pixels // math.prod(self.image_size)), most)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

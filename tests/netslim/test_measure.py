@@ -14,10 +14,22 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from netslim.data import DatasetInfo
 from netslim.errors import ExportError
 from netslim.measure import error, latency, normalise
 
-INFO: Any = SimpleNamespace(mean=(0.5, 0.25), std=(0.1, 0.2))
+INFO = DatasetInfo(
+    name="pixels",
+    title="pixels",
+    classes=tuple("01234567"),
+    image_size=(2, 2),
+    channels=2,
+    mean=(0.5, 0.25),
+    std=(0.1, 0.2),
+    sizes={},
+    augment="none",
+    sha256={},
+)
 
 
 def model(path: Path, *, scale: float = 1.0, size: int = 2) -> Path:
@@ -54,8 +66,8 @@ def by_hand(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> list[int]:
     return answers
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 64, 1000])
-def test_error_is_the_share_of_wrong_answers(batch_size: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 1000, None])
+def test_error_is_the_share_of_wrong_answers(batch_size: int | None, tmp_path: Path) -> None:
     pixels = images(100)
     labels = np.array(by_hand(pixels), np.int64)
     labels[:23] = (labels[:23] + 1) % 8  # 23 of 100 labels made wrong

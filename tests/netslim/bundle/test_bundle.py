@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import boto3
@@ -60,6 +61,14 @@ def test_int8_ships_only_when_it_is_good_enough(
     assert not (tmp_path / "model.int8.onnx").exists()
     assert quantise(tmp_path, packed, limit=1.5).shipped
     assert (tmp_path / "model.int8.onnx").stat().st_size < 0.6 * (tmp_path / "model.onnx").stat().st_size
+
+
+@pytest.mark.parametrize(("side", "sizes"), [(8, [32, 8]), (64, [8] * 5), (224, [1] * 40)])
+def test_calibration_takes_few_large_images_at_once(dataset: Path, side: int, sizes: list[int]) -> None:
+    """onnxruntime keeps all that they make: of 32 photos in a ResNet-50 that is 8 GB."""
+    info = replace(data.open_dataset(dataset).info, image_size=(side, side))
+    split = data.Split(np.zeros((40, side, side, 1), np.uint8), np.zeros(40, np.int64))
+    assert [len(batch["input"]) for batch in quantising._batches(split, info)] == sizes
 
 
 def test_the_card_tells_what_matters(made: Path) -> None:

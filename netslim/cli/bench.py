@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -29,22 +31,23 @@ def bench(bundle: Path, against: Path | None, threads: int, seconds: float) -> N
     from rich.table import Table
 
     from netslim.bundle.bench import BATCHES, compare
-    from netslim.report.text import scaled, times
+    from netslim.report.text import scaled, significant, times
 
     found = compare([bundle, *([against] if against else [])], threads=threads, seconds=seconds)
-    rows: list[tuple[str, list[float], str]] = []
+    rows: list[tuple[str, list[float], Callable[[float], str]]] = []
+    three = partial(significant, digits=3)
     for batch in BATCHES:
-        rows.append((f"p50 ms, batch {batch}", [one.latency[batch].median_ms for one in found], "{:#.3g}"))
-        rows.append((f"p95 ms, batch {batch}", [one.latency[batch].p95_ms for one in found], "{:#.3g}"))
+        rows.append((f"p50 ms, batch {batch}", [one.latency[batch].median_ms for one in found], three))
+        rows.append((f"p95 ms, batch {batch}", [one.latency[batch].p95_ms for one in found], three))
     for batch in BATCHES:
         told = f"peak memory MiB, batch {batch}"
-        rows.append((told, [one.peak_kib[batch] / 1024 for one in found], "{:.1f}"))
-    rows.append(("file, bytes", [float(one.bytes) for one in found], ""))
+        rows.append((told, [one.peak_kib[batch] / 1024 for one in found], "{:.1f}".format))
+    rows.append(("file, bytes", [float(one.bytes) for one in found], scaled))
     table = Table(box=None, pad_edge=False)
     for heading in ("", bundle.name or str(bundle), *([against.name] if against else []), ""):
         table.add_column(heading, justify="left" if not heading else "right")
     for told, values, form in rows:
-        cells = [form.format(value) if form else scaled(value) for value in values]
+        cells = [form(value) for value in values]
         ratio = times(values[1] / values[0]) if len(values) > 1 else ""
         table.add_row(told, *cells, ratio)
     console = Console()

@@ -11,7 +11,7 @@ import netslim
 from netslim.ledger import Ledger
 from netslim.report.canvas import COLOURS
 from netslim.report.figures import figures
-from netslim.report.text import CAPTION, columns, scaled, times
+from netslim.report.text import CAPTION, columns, scaled, significant, times
 
 __all__ = ["html"]
 
@@ -60,6 +60,6 @@ def _tiles(ledger: Ledger) -> list[Tile]:
     if shared := before.keys() & last.latency_ms.keys():
         batch = max(shared)
         now = last.latency_ms[batch]
-        beside = f"{now:.2g} ms for {batch} images, one thread"
+        beside = f"{significant(now)} ms for {batch} images, one thread"
         tiles.append(Tile(times(before[batch] / now), "faster", beside))
     return tiles

@@ -117,9 +117,14 @@ def times(ratio: float) -> str:
     return f"{ratio:.{1 if ratio < 9.95 else 0}f}x"
 
 
+def significant(value: float, digits: int = 2) -> str:
+    """So many digits, and all of those before the point: 0.035, 26, 748."""
+    return f"{value:.0f}" if value >= 10**digits - 0.5 else f"{value:#.{digits}g}".rstrip(".")
+
+
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
 def _milliseconds(row: Row, batch: int) -> str:
-    return f"{row.latency_ms[batch]:#.2g}".rstrip(".") if batch in row.latency_ms else ""
+    return significant(row.latency_ms[batch]) if batch in row.latency_ms else ""

@@ -19,7 +19,7 @@ from netslim.layer_report import LayerRow
 from netslim.ledger import Histogram, Ledger, Row, Size
 from netslim.report.canvas import COLOURS
 from netslim.report.figures import figures, front
-from netslim.report.text import scaled
+from netslim.report.text import scaled, significant
 
 
 def row(index: int, **more: Any) -> Row:
@@ -111,6 +111,17 @@ def test_the_table_of_a_sweep_and_of_a_run_without_a_baseline() -> None:
 )
 def test_three_digits_and_a_unit(value: float, told: str) -> None:
     assert scaled(value) == told
+
+
+@pytest.mark.parametrize(
+    ("value", "two", "three"),
+    [
+        *((0.0352, "0.035", "0.0352"), (0.2, "0.20", "0.200"), (9.94, "9.9", "9.94"), (26.4, "26", "26.4")),
+        *((99.6, "100", "99.6"), (748.4, "748", "748"), (999.6, "1000", "1000"), (12_345, "12345", "12345")),
+    ],
+)
+def test_significant_digits_without_an_exponent(value: float, two: str, three: str) -> None:
+    assert (significant(value), significant(value, 3)) == (two, three)
 
 
 def test_the_pareto_front_is_what_nothing_beats() -> None:

@@ -36,7 +36,7 @@ def build(max_passes: int = 3, *, baseline: bool = True, place: Place = anywhere
         ConfigError: `max_passes` is out of range.
     """
     if not 1 <= max_passes <= MAX_PASSES:
-        remedy = f"Ask for 1 to {MAX_PASSES}; to go further, start a new run from the last pass's model"
+        remedy = f"Ask for 1 to {MAX_PASSES}; to go on, start a run from the last one's model (docs/guide.md)"
         raise ConfigError("out of range", field="passes", value=max_passes, remedy=remedy)
 
     @dsl.pipeline(name=NAME, description="A wide CNN goes in, a slim ONNX model comes out, pass after pass.")

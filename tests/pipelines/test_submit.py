@@ -289,8 +289,8 @@ def test_a_login_page_is_recognised(cluster: Cluster, monkeypatch: pytest.Monkey
 
 
 WAITING = """
-import sys
-from pathlib import Path
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 sys.path.insert(0, {tests!r})
 from pipelines.backend import Backend
 from pipelines.cli.submit import follow

@@ -65,7 +65,8 @@ def error(
     """
     session = _session(path, threads)
     name = session.get_inputs()[0].name
-    batch_size = batch_size or info.batch_of(2**18, least=8, most=256)
+    if batch_size is None:
+        batch_size = info.batch_of(2**18, least=8, most=256)
     wrong = 0
     for start in range(0, len(split.labels), batch_size):
         images = normalise(split.images[start : start + batch_size], info)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import infos
 import numpy as np
 import pytest
 import torch
@@ -13,20 +14,9 @@ from netslim.errors import ConfigError, DataError
 
 
 def info(images: np.ndarray, **changes) -> DatasetInfo:
-    n, height, width, channels = images.shape
-    fields = {
-        "name": "toy",
-        "title": "toy",
-        "classes": ("a", "b"),
-        "image_size": (height, width),
-        "channels": channels,
-        "mean": (0.4, 0.5, 0.6)[:channels],
-        "std": (0.1, 0.2, 0.3)[:channels],
-        "sizes": {"train": n, "test": n},
-        "augment": "none",
-        "sha256": {"train": "0", "test": "0"},
-    }
-    return DatasetInfo(**fields | changes)
+    _, height, width, channels = images.shape
+    mean, std = (0.4, 0.5, 0.6)[:channels], (0.1, 0.2, 0.3)[:channels]
+    return infos.info((height, width), channels, mean=mean, std=std, **changes)
 
 
 def split(n: int = 23, height: int = 6, width: int = 5, channels: int = 3) -> Split:

@@ -12,24 +12,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from infos import info
 from onnx import TensorProto, helper
 
-from netslim.data import DatasetInfo
 from netslim.errors import ExportError
 from netslim.measure import error, latency, normalise
 
-INFO = DatasetInfo(
-    name="pixels",
-    title="pixels",
-    classes=tuple("01234567"),
-    image_size=(2, 2),
-    channels=2,
-    mean=(0.5, 0.25),
-    std=(0.1, 0.2),
-    sizes={},
-    augment="none",
-    sha256={},
-)
+INFO = info(channels=2, mean=(0.5, 0.25), std=(0.1, 0.2))
 
 
 def model(path: Path, *, scale: float = 1.0, size: int = 2) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import infos
 import numpy as np
 import pytest
 import torch
@@ -25,19 +26,8 @@ def folder(tmp_path) -> Split:
 
 
 def info(augment: str) -> DatasetInfo:
-    return DatasetInfo(
-        name="folder",
-        title="folder",
-        classes=tuple("abcdefghijk"),
-        image_size=(SIZE, SIZE),
-        channels=3,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-        sizes={"train": 11, "test": 11},
-        augment=augment,
-        sha256={"train": "", "test": ""},
-        mode="folder",
-    )
+    mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+    return infos.info((SIZE, SIZE), 3, mean=mean, std=std, augment=augment, mode="folder")
 
 
 def test_batches_hold_the_crops_that_seed_epoch_and_image_give(folder):

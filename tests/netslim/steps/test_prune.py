@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from infos import info
 
-from netslim.data import DatasetInfo, Split
+from netslim.data import Split
 from netslim.steps import prune
-
-INFO = DatasetInfo(
-    name="sorted",
-    title="sorted",
-    classes=tuple("0123456789"),
-    image_size=(2, 2),
-    channels=1,
-    mean=(0.0,),
-    std=(1.0,),
-    sizes={},
-    augment="none",
-    sha256={},
-)
 
 
 @pytest.mark.parametrize("count", [300, 2000, 5001])
@@ -31,7 +18,7 @@ def test_recalibration_sees_every_class_of_a_sorted_split(count: int) -> None:
     """An image folder is in the order of its classes."""
     labels = np.sort(np.arange(count) % 10)
     images = np.broadcast_to(labels[:, None, None, None], (count, 2, 2, 1)).astype(np.uint8)
-    packed: Any = SimpleNamespace(split=lambda part: Split(images, labels), info=INFO)
+    packed: Any = SimpleNamespace(split=lambda part: Split(images, labels), info=info())
     seen = np.concatenate([batch.numpy()[:, 0, 0, 0] * 255 for batch in prune._training_images(packed)])
     assert len(seen) == min(count // 250 * 250, prune.RECALIBRATE_ON)
     shares = np.bincount(seen.round().astype(int), minlength=10) / len(seen)
@@ -41,5 +28,5 @@ def test_recalibration_sees_every_class_of_a_sorted_split(count: int) -> None:
 def test_recalibration_takes_fewer_large_images_at_once() -> None:
     """250 of 224 x 224 would ask for gigabytes for each layer of a ResNet."""
     split = Split(np.zeros((100, 224, 224, 1), np.uint8), np.zeros(100, np.int64))
-    packed: Any = SimpleNamespace(split=lambda part: split, info=replace(INFO, image_size=(224, 224)))
+    packed: Any = SimpleNamespace(split=lambda part: split, info=info((224, 224)))
     assert [len(batch) for batch in prune._training_images(packed)] == [41, 41]

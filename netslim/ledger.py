@@ -72,6 +72,7 @@ class Row(Size):
         curves: training curves by stage ("base", "sparse", "fine_tune"): one point per epoch, each with
             "step" (the epoch) and "ts" (milliseconds), and numbers under any other name.
         note: why the run went on or stopped after this pass.
+        go_on: whether it went on; None before that is decided, and in the rows of 0.1.0.
 
     Raises:
         DataError: a value is outside its range.
@@ -96,6 +97,7 @@ class Row(Size):
     gammas: Histogram | None = None
     curves: Mapping[str, tuple[Mapping[str, float], ...]] = field(default_factory=dict)
     note: str = ""
+    go_on: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("error", "error_val", "error_trained", "error_pruned"):
@@ -111,6 +113,8 @@ class Row(Size):
         for stage, points in self.curves.items():
             if not all("step" in point and "ts" in point for point in points):
                 raise _wrong(f"curves[{stage!r}]", "a point lacks its step or ts")
+        if self.go_on is not None and not isinstance(self.go_on, bool):
+            raise _wrong("go_on", f"{self.go_on!r} is not true or false")
 
     @property
     def title(self) -> str:
@@ -165,9 +169,19 @@ class Ledger:
         """This ledger and one more pass; a retried pass replaces its own row and whatever came after it."""
         return replace(self, rows=(*(old for old in self.rows if old.index < row.index), row))
 
-    def with_note(self, note: str) -> Ledger:
-        """This ledger, its last row saying why the run went on or stopped after it."""
-        return replace(self, rows=(*self.rows[:-1], replace(self.rows[-1], note=note)))
+    def with_decision(self, decision: Decision) -> Ledger:
+        """This ledger, with what was decided after its last row written into that row."""
+        decided = replace(self.rows[-1], note=decision.reason, go_on=decision.go_on)
+        return replace(self, rows=(*self.rows[:-1], decided))
+
+    @property
+    def ended(self) -> bool:
+        """Whether the decision after the last row was to stop: nothing was left to run.
+
+        A point of a sweep is one pass of one, so the decision after it is always to stop. The ledger does not
+        hold how many points there should be: a sweep that was killed after its first point counts as ended.
+        """
+        return bool(self.rows) and self.rows[-1].go_on is False
 
     @property
     def baseline(self) -> Row | None:

@@ -88,7 +88,8 @@ def build(max_passes: int = 3, *, baseline: bool = True, place: Place = anywhere
                 dataset=data.output,
                 onnx=exported.output,
                 pass_index=pass_index,
-                passes=passes,
+                # No pass follows the last one compiled here, however many the user asks for.
+                passes=passes if pass_index < max_passes else max_passes,
                 max_loss=max_loss,
                 experiment=experiment,
                 **previous,

@@ -21,5 +21,6 @@ def finish(
     from netslim.steps.finish import finish_step
     from netslim.steps.shell import as_step
 
-    # "FAILED" is the one state that means the same locally and on a backend.
+    # "FAILED" is the one state that means the same locally and on a backend. No other state shows that the
+    # run came to its end: a backend does not set FAILED after a time limit, a cancellation or a kill.
     as_step(finish_step)(report.path, failed=status.state == "FAILED", experiment=experiment)

@@ -79,7 +79,7 @@ def evaluate_step(
         before = replace(before, constants=known)
         now = before.with_row(row)
         decision = decide(now, passes=passes, max_loss=max_loss)
-        now = now.with_note(decision.reason)
+        now = now.with_decision(decision)
         now.save(ledger)
         whole = complete(onnx, bundle, now, packed.info, steps["export"].facts)
         # After the last pass no later one brings what an outage kept back.

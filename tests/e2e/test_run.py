@@ -95,6 +95,7 @@ def test_the_ledger_in_mlflow_tells_the_run(first: Ran) -> None:
         assert slim.params < wide.params
         assert slim.macs < wide.macs
     assert rows[-1].note.startswith("done: 2 of 2 passes")
+    assert [row.go_on for row in rows] == [True, True, False]
 
 
 def test_the_user_gets_bundles_that_verify_and_a_report(first: Ran) -> None:
@@ -138,6 +139,7 @@ def test_too_much_loss_stops_early_and_says_why(first: Ran) -> None:
     assert stopped.code == 0, stopped.shown
     assert "pass 1: evaluate" in stopped.steps("done")
     assert "pass 2: train sparse" not in stopped.steps("done")
+    assert stopped.found.status == "FINISHED"
     assert stopped.found.ledger.rows[-1].note.startswith("stopped: error")
     assert "more than the 0 allowed" in " ".join(stopped.shown.split())
 

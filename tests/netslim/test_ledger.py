@@ -10,7 +10,7 @@ import pytest
 
 from netslim.errors import DataError
 from netslim.layer_report import LayerRow
-from netslim.ledger import Histogram, Ledger, Row, Size, decide
+from netslim.ledger import Decision, Histogram, Ledger, Row, Size, decide
 
 
 def row(index: int, *, error: float = 1.0, channels: int = 50, **more: Any) -> Row:
@@ -39,6 +39,7 @@ FULL = row(
     gammas=Histogram(edges=(0.0, 0.5, 1.0), counts=(3, 4)),
     curves={"sparse": ({"step": 0, "ts": 17, "train/loss": 2.5},), "fine_tune": ()},
     note="goes on",
+    go_on=True,
 )
 
 
@@ -75,6 +76,7 @@ def test_flops_are_twice_the_macs_and_shares_follow_from_sizes() -> None:
         ({"gammas": {"edges": [0, 1], "counts": [1, 2]}}, "gammas"),
         ({"curves": {"sparse": [{"loss": 1}]}}, "sparse"),
         ({"before": {"channels": 1}}, "row 1"),
+        ({"go_on": "no"}, "go_on"),
         ({"surprise": 1}, "surprise"),
     ],
 )
@@ -107,8 +109,26 @@ def test_points_of_a_sweep_are_no_passes() -> None:
     assert Ledger.from_json(Ledger(points).to_json()) == Ledger(points)
 
 
-def test_a_note_is_the_last_rows() -> None:
-    assert [r.note for r in Ledger((row(0), row(1))).with_note("done").rows] == ["", "done"]
+def test_a_decision_is_the_last_rows() -> None:
+    decided = Ledger((row(0), row(1))).with_decision(Decision(go_on=False, reason="done"))
+    assert [(r.note, r.go_on) for r in decided.rows] == [("", None), ("done", False)]
+
+
+def test_a_run_has_ended_when_its_last_row_says_stop() -> None:
+    went_on, stopped = row(0, go_on=True), row(1, go_on=False)
+    assert Ledger((went_on, stopped)).ended
+    assert not Ledger((went_on,)).ended
+    assert not Ledger((went_on, row(1))).ended
+    assert not Ledger().ended
+
+
+def test_a_ledger_of_0_1_0_has_no_decisions_and_loads() -> None:
+    data = Ledger((row(0), row(1, note="done: 1 of 1 passes"))).to_json()
+    for one in data["rows"]:
+        del one["go_on"]
+    loaded = Ledger.from_json(json.loads(json.dumps(data)))
+    assert [r.go_on for r in loaded.rows] == [None, None]
+    assert not loaded.ended
 
 
 def test_what_is_compared_with() -> None:

@@ -18,9 +18,11 @@ from typing import Any
 from netslim.errors import ConfigError
 from netslim.recipe import Recipe
 
-__all__ = ["STAGES", "names", "stage"]
+__all__ = ["STAGES", "STRENGTHS", "names", "stage", "with_strength"]
 
 STAGES = ("base", "sparse", "fine_tune")
+STRENGTHS = ("lam", "pull")
+"""The fields of a recipe that set the strength of the L1 term; a recipe has one of them."""
 
 _Fields = Mapping[str, Any]
 
@@ -83,13 +85,44 @@ def stage(preset: str, stage: str, overrides: Mapping[str, Any] | None = None) -
         )
     shared, own = _PRESETS[preset]
     given = dict(overrides or {})
-    for name in ("lam", "pull"):
+    for name in STRENGTHS:
         if stage != "sparse" and given.get(name):
             remedy = "Only the stage `sparse` has the L1 term"
             raise ConfigError(
                 f"does not apply to the stage {stage}", field=name, value=given[name], remedy=remedy
             )
     fields = {**shared, **own.get(stage, {})}
-    if "lam" in given or "pull" in given:
-        fields = {name: value for name, value in fields.items() if name not in ("lam", "pull")}
+    if any(name in given for name in STRENGTHS):
+        fields = _without_strength(fields)
     return Recipe.from_mapping({**fields, **given})
+
+
+def with_strength(overrides: Mapping[str, Any], strength: str) -> dict[str, Any]:
+    """`overrides` with another strength of the L1 term; as they are when `strength` is empty.
+
+    Args:
+        strength: one field as text, `lam=0.0001` or `pull=2`. It is text because a KFP backend passes each
+            item of a loop as text, and refuses it for an input of another type.
+
+    Raises:
+        ConfigError: `strength` is not of this form.
+    """
+    if not strength:
+        return dict(overrides)
+    name, _, value = strength.partition("=")
+    try:
+        if name not in STRENGTHS:
+            raise ValueError
+        number = float(value)
+    except ValueError:
+        raise ConfigError(
+            "neither lam=NUMBER nor pull=NUMBER",
+            field="strength",
+            value=strength,
+            remedy="Write lam=0.0001 or pull=2",
+        ) from None
+    return {**_without_strength(overrides), name: number}
+
+
+def _without_strength(fields: _Fields) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in STRENGTHS}

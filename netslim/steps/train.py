@@ -39,6 +39,7 @@ def train_step(
     architecture_args: Mapping[str, Any] | None = None,
     preset: str,
     overrides: Mapping[str, Any],
+    strength: str = "",
     seed: int,
     pass_index: int,
     experiment: str = "",
@@ -53,6 +54,7 @@ def train_step(
         stage: `base`, `sparse` or `fine_tune`: which of the preset's recipes.
         start: model artifact to go on from; without it a fresh network is made from `architecture`.
         teacher: model artifact to distil from, used when the recipe says so.
+        strength: of the L1 term, as text (see `presets.with_strength`); empty for what the recipe says.
         experiment: where MLflow is told of the curves while they grow; empty for not at all.
 
     Returns:
@@ -67,7 +69,7 @@ def train_step(
         check_gpus()
     keep_freed_memory()
     packed = data.open_dataset(dataset)
-    recipe = presets.stage(preset, stage, overrides)
+    recipe = presets.stage(preset, stage, presets.with_strength(overrides, strength))
     found = _start(packed.info, start, architecture, architecture_args or {}, seed)
     taught_by = store.load_model(teacher).model if teacher and recipe.distill else None
     checkpoints = os.environ.get(CHECKPOINTS) or Path(model).with_name("checkpoints")

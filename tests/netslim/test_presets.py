@@ -59,6 +59,23 @@ def test_lam_and_pull_replace_each_other():
 
 
 @pytest.mark.parametrize(
+    ("text", "lam", "pull"), [("lam=0.001", 1e-3, 0), ("lam=1e-05", 1e-5, 0), ("pull=4.0", 0, 4), ("", 0, 2)]
+)
+def test_a_strength_as_text_replaces_that_of_the_overrides(text: str, lam: float, pull: float) -> None:
+    own = {"epochs": 3, "pull": 2}
+    recipe = presets.stage("cifar", "sparse", presets.with_strength(own, text))
+    assert (recipe.epochs, recipe.lam, recipe.pull) == (3, lam, pull)
+    assert own == {"epochs": 3, "pull": 2}
+
+
+@pytest.mark.parametrize("text", ["0.001", "lam", "lam=", "lam=small", "lr=0.1", '{"lam": 0.001}'])
+def test_a_strength_of_another_form_is_refused_with_its_remedy(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"Write lam=0\.0001 or pull=2") as caught:
+        presets.with_strength({}, text)
+    assert (caught.value.field, caught.value.value) == ("strength", text)
+
+
+@pytest.mark.parametrize(
     ("call", "field", "says"),
     [
         (("cifar10", "base"), "preset", "cifar"),

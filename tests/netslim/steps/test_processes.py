@@ -55,7 +55,7 @@ def test_more_than_one_promised_gpu_means_a_process_on_each(
     assert step.train_step(**asked) == {"error": 1.0}
     ((count, given),) = heard
     assert count == 4
-    assert given == asked | {"start": None, "teacher": None, "experiment": ""}
+    assert given == asked | {"start": None, "teacher": None, "strength": "", "experiment": ""}
 
 
 def test_what_they_raise_is_raised_here_as_it_was(tmp_path: Path) -> None:

@@ -44,8 +44,8 @@ test: lint  ## style, types, and every test but the long ones
 test-zoo: $(VENV)/installed-dev  ## every torchvision classifier with BatchNorm: pruned equals masked; writes docs/zoo.md (long)
 	NETSLIM_ZOO_TABLE=docs/zoo.md $(BIN)/python -m pytest -m "zoo or not zoo" tests/netslim/test_zoo.py
 
-bench: $(VENV)/installed-dev  ## ours against its peer, in one process
-	$(BIN)/python benchmarks/engine.py
+bench: $(VENV)/installed-dev  ## time and memory of pruning, beside Torch-Pruning
+	$(BIN)/python -m benchmarks.engine
 
 images: $(VENV)/installed  ## the steps' container images; BASE=image@digest, VARIANT=cpu, PIP_CONF=file
 	$(BIN)/python images/build.py $(if $(BASE),--base $(BASE)) $(if $(VARIANT),--variant $(VARIANT)) \

@@ -1,16 +1,17 @@
 """Time and peak memory from a model to a pruned model: netslim beside Torch-Pruning, in one process.
 
-    python benchmarks/engine.py                      # the 58 torchvision classifiers with BatchNorm
-    python benchmarks/engine.py resnet50 densenet201 --repeats 5 --output benchmarks/results/engine
+    python -m benchmarks.engine                      # the 58 torchvision classifiers with BatchNorm
+    python -m benchmarks.engine resnet50 densenet201 --repeats 5
 
-Both remove half of the channels by a global ranking of |gamma| on the same random factors, each as it does by
-default and on an image of the same size. They take turns, model by model. Time is CPU seconds of one thread,
-which other work on the machine disturbs least, as the median of the runs. Memory is measured in a run of its
-own; where that takes over 5 seconds, it is the only one. Neither recounts costs nor verifies its result.
+Both remove half of the channels by a global ranking of |gamma|, with the same random factors, their default
+options and an image of the same size. They take turns, model by model. Time is CPU seconds of one thread,
+because other work on the machine disturbs it least; the median of the runs is reported. Memory is measured in
+a separate run. If that run takes over 5 seconds, it is the only run. Costs are not counted and results are
+not verified on either side.
 
-On netslim's clock are its copy of the model, which stays as it is, and folding what removed channels sent.
-Torch-Pruning changes the model it is given and folds nothing. The copy that keeps the original is timed
-apart; the ratio is given without it ("faster") and with it ("with copy").
+netslim's time includes its copy of the model, which it does not change, and bias compensation. Torch-Pruning
+changes the model in place and does not compensate. The copy that its user needs to keep the original is timed
+separately; the ratio is given without it ("faster") and with it ("with copy").
 """
 
 from __future__ import annotations
@@ -18,29 +19,31 @@ from __future__ import annotations
 import copy
 import ctypes
 import gc
+import math
 import signal
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
-from provenance import facts, markdown
 from torch import nn
 
 import netslim
-from netslim.files import write_json
+from benchmarks.provenance import bullets, facts, markdown
+from benchmarks.stored import output_option, save
 from netslim.models import zoo
 
 NO_BATCHNORM = ("alexnet", "convnext", "squeezenet", "swin", "vit")
 PLAIN_VGG = ("vgg11", "vgg13", "vgg16", "vgg19")
 EXTRAS = {"googlenet": {"aux_logits": True}, "inception_v3": {"aux_logits": True}}
 PERCENT = 0.5
-SLOW = 5.0  # seconds; what takes longer is timed once
+SLOW = 5.0  # seconds; a run that takes longer is not repeated
 SIDES = ("ours", "theirs")
 
 
@@ -50,7 +53,7 @@ def model_names() -> list[str]:
 
 
 def build(name: str) -> tuple[nn.Module, torch.Tensor]:
-    """The network as torchvision builds it, with random factors, and an image of the size it is made for."""
+    """The network as torchvision builds it, with random factors, and an image of its usual size."""
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # two builders announce a changed default
@@ -104,7 +107,7 @@ def resident(field: str) -> float:
     return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1024
 
 
-def timed(make: Callable[..., nn.Module], *inputs: Any) -> tuple[nn.Module, dict[str, float]]:
+def measure_time(make: Callable[..., nn.Module], *inputs: Any) -> tuple[nn.Module, dict[str, float]]:
     """Run once; CPU and wall seconds."""
     gc.collect()
     wall, cpu = time.perf_counter(), time.process_time()
@@ -112,19 +115,19 @@ def timed(make: Callable[..., nn.Module], *inputs: Any) -> tuple[nn.Module, dict
     return model, {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall}
 
 
-def weighed(make: Callable[..., nn.Module], *inputs: Any) -> tuple[nn.Module, dict[str, float]]:
-    """Run once; the peak of memory above what was resident before, in MiB. Times, if long."""
+def measure_memory(make: Callable[..., nn.Module], *inputs: Any) -> tuple[nn.Module, dict[str, float]]:
+    """Run once; the peak of resident memory above the level before, in MiB. A slow run is also timed."""
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # so that pages kept from the run before do not hide this one's
+    ctypes.CDLL(None).malloc_trim(0)  # else pages kept from the run before are reused and not counted
     Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
     before = resident("VmRSS")
-    model, times = timed(make, *inputs)
+    model, times = measure_time(make, *inputs)
     peak = {"peak_mib": max(0.0, resident("VmHWM") - before)}
     return model, peak | times if times["cpu_s"] > SLOW else peak
 
 
-def verdict(model: nn.Module, image: torch.Tensor) -> str:
-    """Does the slim model run, in eval mode and in train mode (with its auxiliary heads)?"""
+def run_check(model: nn.Module, image: torch.Tensor) -> str:
+    """ "ok" if the slim model runs in eval mode and in train mode (with auxiliary heads), else the reason."""
     with torch.no_grad():
         for mode, batch in (("eval", image), ("train", image.repeat(2, 1, 1, 1))):
             try:
@@ -137,59 +140,92 @@ def verdict(model: nn.Module, image: torch.Tensor) -> str:
 
 
 def compare(name: str, repeats: int, timeout: int) -> dict[str, Any]:
-    """Take turns on one network; each side's median figures and verdict."""
+    """Take turns on one network; each side's median figures, and whether its slim model runs."""
     model, image = build(name)
     row: dict[str, Any] = {"model": name, "params": sum(p.numel() for p in model.parameters())}
     sides = {"ours": slim_ours, "theirs": slim_theirs}
     runs: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
-    verdicts: dict[str, str] = {}
-    for measure in (weighed, *[timed] * repeats):
+    checks: dict[str, str] = {}
+    for measure in (measure_memory, *[measure_time] * repeats):
         for side, slim in sides.items():
             slow = any(run.get("cpu_s", 0.0) > SLOW for run in runs[side])
-            if slow or verdicts.get(side, "ok").startswith("prune"):
+            if slow or checks.get(side, "ok").startswith("prune"):
                 continue
-            own, copying = timed(copy.deepcopy, model) if side == "theirs" else (model, {"cpu_s": 0.0})
+            if side == "theirs":
+                original, copying = measure_time(copy.deepcopy, model)
+            else:
+                original, copying = model, {"cpu_s": 0.0}
             try:
                 with limited(timeout):
-                    slimmed, figures = measure(slim, own, image)
+                    slimmed, figures = measure(slim, original, image)
             except Exception as error:
-                verdicts[side] = f"prune: {type(error).__name__}"
+                checks[side] = f"prune: {type(error).__name__}"
                 continue
             runs[side].append(figures | {"copy_s": copying["cpu_s"]})
-            if side not in verdicts:
-                verdicts[side] = verdict(slimmed, image)
+            if side not in checks:
+                checks[side] = run_check(slimmed, image)
                 row[f"{side}_params"] = sum(p.numel() for p in slimmed.parameters())
-            del slimmed, own
+            del slimmed, original
     for side in sides:
-        row[side] = verdicts[side]
+        row[side] = checks[side]
         for figure in ("cpu_s", "wall_s", "peak_mib", "copy_s"):
             values = [run[figure] for run in runs[side] if figure in run]
             row[f"{side}_{figure}"] = round(statistics.median(values), 4) if values else None
     return row
 
 
-def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Coverage of each side, and the ratios where both gave a model."""
+@dataclass(frozen=True)
+class Totals:
+    """How many models each side prunes, and Torch-Pruning's time and memory over netslim's where both do."""
+
+    models: int
+    ours: int
+    theirs: int
+    faster: dict[str, float]
+    """Ratio of the times, by model."""
+    faster_median: float
+    faster_median_with_copy: float
+    memory_median: float
+
+
+def totals(rows: list[dict[str, Any]]) -> Totals:
     both = [row for row in rows if row["ours_cpu_s"] and row["theirs_cpu_s"]]
     faster = {row["model"]: row["theirs_cpu_s"] / row["ours_cpu_s"] for row in both}
-    copied = [(row["theirs_cpu_s"] + row["theirs_copy_s"]) / row["ours_cpu_s"] for row in both]
-    smaller = [row["theirs_peak_mib"] / max(row["ours_peak_mib"], 1) for row in both]
-    return {
-        "models": len(rows),
-        "ours_ok": sum(row["ours"] == "ok" for row in rows),
-        "theirs_ok": sum(row["theirs"] == "ok" for row in rows),
-        "timed": len(both),
-        "speedup_median": round(statistics.median(faster.values()), 2) if faster else None,
-        "speedup_median_with_copy": round(statistics.median(copied), 2) if copied else None,
-        "speedup_least": min(((round(s, 2), n) for n, s in faster.items()), default=None),
-        "speedup_densenet201": round(faster["densenet201"], 2) if "densenet201" in faster else None,
-        "peak_memory_ratio_median": round(statistics.median(smaller), 2) if smaller else None,
-    }
+    with_copy = [(row["theirs_cpu_s"] + row["theirs_copy_s"]) / row["ours_cpu_s"] for row in both]
+    memory = [row["theirs_peak_mib"] / max(row["ours_peak_mib"], 1) for row in both]
+    return Totals(
+        models=len(rows),
+        ours=sum(row["ours"] == "ok" for row in rows),
+        theirs=sum(row["theirs"] == "ok" for row in rows),
+        faster=faster,
+        faster_median=statistics.median(faster.values()) if faster else math.nan,
+        faster_median_with_copy=statistics.median(with_copy) if with_copy else math.nan,
+        memory_median=statistics.median(memory) if memory else math.nan,
+    )
+
+
+def page(result: Mapping[str, Any]) -> str:
+    total = totals(result["rows"])
+    lines = [
+        f"- netslim gives a working model for {total.ours} of {total.models} classifiers, Torch-Pruning for "
+        f"{total.theirs}",
+    ]
+    if total.faster:
+        least, ratios = min(total.faster, key=total.faster.__getitem__), list(total.faster.values())
+        lines += [
+            f"- of the {len(total.faster)} that both prune, netslim is faster on "
+            f"{sum(ratio > 1 for ratio in ratios)}, at least 5 times on {sum(r >= 5 for r in ratios)}",
+            f"- median {total.faster_median:.2f} times faster, with copy {total.faster_median_with_copy:.2f}",
+            f"- least {total.faster[least]:.2f} times faster ({least})",
+            f"- median {total.memory_median:.1f} times less memory",
+        ]
+    return "\n\n".join([table(result["rows"]), "\n".join(lines), bullets(result["facts"])])
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    seconds, memory = ("ours, s", "theirs, s", "faster", "with copy"), ("ours, MiB", "theirs, MiB")
-    header = ("model", *seconds, *memory, "ours runs", "theirs runs")
+    names = ("netslim", "Torch-Pruning")
+    seconds, memory = (f"{name}, s" for name in names), (f"{name}, MiB" for name in names)
+    header = ("model", *seconds, "faster", "with copy", *memory, *(f"{name} runs" for name in names))
     return markdown(header, [_cells(row) for row in rows])
 
 
@@ -209,21 +245,17 @@ def _cells(row: dict[str, Any]) -> list[str]:
 @click.argument("names", nargs=-1)
 @click.option("--repeats", default=5, show_default=True, help="Timed runs of each side on each model.")
 @click.option("--timeout", default=120, show_default=True, help="Seconds after which a run counts as failed.")
-@click.option("--output", type=click.Path(path_type=Path), help="Write <output>.json and <output>.md.")
+@output_option
 def main(names: tuple[str, ...], repeats: int, timeout: int, output: Path | None) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    compare("mobilenet_v3_small", 1, timeout)  # both sides load what they load on first use
-    rows, origin = [], facts("torchvision", "torch-pruning")
+    compare("mobilenet_v3_small", 1, timeout)  # the first use of each side imports modules
+    result: dict[str, Any] = {"facts": facts("torchvision", "torch-pruning"), "rows": []}
     for name in names or model_names():
-        rows.append(compare(name, repeats, timeout))
-        click.echo("  ".join(_cells(rows[-1])))
-        total = summary(rows)
-        told = "\n".join(f"{key}: {value}" for key, value in (origin | total).items())
-        if output:  # what is there so far, for this takes long
-            write_json(output.with_suffix(".json"), {"machine": origin, "summary": total, "rows": rows})
-            output.with_suffix(".md").write_text(f"{table(rows)}\n\n```\n{told}\n```\n", encoding="utf-8")
-    click.echo(f"\n{table(rows)}\n\n{told}")
+        result["rows"].append(compare(name, repeats, timeout))
+        click.echo("  ".join(_cells(result["rows"][-1])), err=True)
+        save(result, "engine", output)  # after each model, because all of them take long
+    click.echo(page(result))
 
 
 if __name__ == "__main__":

@@ -1,30 +1,32 @@
-"""Coupled channels: one choice for all of them, or one for each BatchNorm? What either costs and gives.
+"""Coupled channels: one choice for all of them (group) beside one choice for each BatchNorm (select).
 
-    python benchmarks/policies.py --output benchmarks/results/policies
+    python -m benchmarks.policies
 
-Three networks with streams, trained with sparsity on scikit-learn's digits (8 x 8 pixels), are pruned under
-both policies. The error is that right after pruning, with constants folded and with statistics estimated anew
-as well. Latency is onnxruntime's, of the exported file, for one image and one thread, in turns.
+Three networks with residual or concatenated streams are trained with sparsity on scikit-learn's digits
+(8 x 8 pixels) and pruned under both policies. The error is measured right after pruning: with bias
+compensation, and with recalibration as well. Latency is that of the exported file in onnxruntime, for one
+image and one thread; the files take turns.
 """
 
 from __future__ import annotations
 
 import statistics
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
-from provenance import facts, markdown
 from torch import nn
-from trained import Case, prepare, sparse_network, training_images
 
 import netslim
+from benchmarks.provenance import bullets, facts, markdown
+from benchmarks.stored import output_option, save
+from benchmarks.trained import Case, prepare, sparse_network, training_images
 from netslim.data import PackedDataset
 from netslim.evaluation import evaluate
 from netslim.export import export_onnx
-from netslim.files import write_json
 from netslim.measure import latency
 
 CASES = (
@@ -40,7 +42,7 @@ TURNS = 5
 def prune(
     model: nn.Module, dataset: PackedDataset, percent: float, policy: str, path: Path
 ) -> dict[str, Any]:
-    """Prune, measure the error, and leave the ONNX file at `path`."""
+    """Prune, measure the error, and write the ONNX file to `path`."""
     test, info = dataset.split("test"), dataset.info
     example = next(iter(training_images(dataset)))[:1]
     result = netslim.prune(model, example, percent=percent, policy=policy)
@@ -105,22 +107,24 @@ def table(results: list[dict[str, Any]]) -> str:
                     f"{row['error']:.2f}",
                 )
             )
-    header = ("network", "policy", "channels", "params", "MACs", "ms", "error folded", "and recalibrated")
+    header = ("network", "policy", "channels", "params", "MACs", "ms", "error, %", "recalibrated, %")
     return markdown(header, rows)
+
+
+def page(result: Mapping[str, Any]) -> str:
+    return f"{table(result['results'])}\n\n{bullets(result['facts'])}"
 
 
 @click.command()
 @click.option("--work", type=click.Path(path_type=Path), help="Keep datasets and trained networks here.")
-@click.option("--output", type=click.Path(path_type=Path), help="Write <output>.json and <output>.md.")
+@output_option
 def main(work: Path | None, output: Path | None) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         results = [measure(case, work or Path(scratch)) for case in CASES]
-    told = table(results)
-    click.echo(told)
-    if output:
-        write_json(output.with_suffix(".json"), {"machine": facts("onnxruntime"), "results": results})
-        output.with_suffix(".md").write_text(told + "\n", encoding="utf-8")
+    result = {"facts": facts("onnxruntime"), "results": results}
+    click.echo(page(result))
+    save(result, "policies", output)
 
 
 if __name__ == "__main__":

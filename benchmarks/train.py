@@ -1,15 +1,16 @@
-"""Training speed: netslim beside the loop that everyone copies, each in a process of its own, taking turns.
+"""Training speed: netslim beside a common training loop, each in a process of its own, taking turns.
 
-    python benchmarks/train.py                      # a small VGG, ResNet-20's size, the MNIST MLP
-    python benchmarks/train.py vgg --threads 1 --rounds 9 --output benchmarks/results/train
+    python -m benchmarks.train                      # a small VGG, ResNet-20's size, the MNIST MLP
+    python -m benchmarks.train vgg --threads 1 --rounds 9
 
-The copied loop is a DataLoader of PIL transforms without workers (its fastest setting on few cores), a
-Python loop over modules for the L1 term, and the accuracy read at every step. Both sides train sparsely, with
-the same batch size on the same random images; netslim's process keeps the memory it frees, as its training
-steps do. A figure is the median over the rounds; in each round everyone trains an epoch. Time on one thread
-is CPU seconds, which other work on the machine disturbs least; on several threads it is the clock's. What the
-sparsity term costs is seen on one network, one step without it and one with it in turn: two networks that are
-alike differ by 1 % already, by where their weights happen to lie.
+The common loop is a DataLoader of PIL transforms without workers (its fastest setting on few cores), a
+Python loop over modules for the L1 term, and the accuracy read at every step. Both sides train with sparsity,
+with the same batch size on the same random images. netslim's process keeps the memory that it frees, as its
+training steps do. In each round every side trains one epoch; the median over the rounds is reported. With one
+thread the time is CPU seconds, because other work on the machine disturbs them least; with several threads
+it is wall-clock time. The cost of the sparsity terms is measured on one network, whose steps use no term, the
+L1 term and the proximal step in turn: two equal networks differ by 1 % already, because their weights have
+different addresses.
 """
 
 from __future__ import annotations
@@ -18,39 +19,37 @@ import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import cycle, product
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import click
 import numpy as np
 import torch
 import torch.nn.functional as F
-from provenance import facts, markdown
 from torch import nn
 from torchvision import transforms
 
+from benchmarks.provenance import bullets, facts, markdown
+from benchmarks.stored import output_option, save
 from netslim import models
 from netslim.batches import Batch
 from netslim.data import DatasetInfo, Split
-from netslim.files import write_json
 from netslim.loop import Run
 from netslim.machine import keep_freed_memory
 from netslim.recipe import Recipe
 
 LAM = 1e-4
 
-own = SimpleNamespace()
-"""Of a side's process: its clock, the epoch that it trains, and netslim's run."""
-
 
 @dataclass(frozen=True)
 class Case:
-    """A network, its images, and what both loops do with them."""
+    """A network and its images, for both loops."""
 
     title: str
     network: str
@@ -59,7 +58,21 @@ class Case:
     augment: str
     batch_size: int
     images: int
-    """In an epoch: enough for about a second."""
+    """Images of an epoch, which takes about a second."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """The state of one side's process."""
+
+    clock: Callable[[], float]
+    epoch: Callable[[], None]
+    run: Run | None
+    """The run of netslim; the common loop has none."""
+
+
+_side: Side
+"""Set once in each side's process, by `_start`."""
 
 
 CASES = {
@@ -77,8 +90,8 @@ def network(case: Case) -> nn.Module:
     ).build()
 
 
-def copied(case: Case, split: Split) -> Callable[[], None]:
-    """One epoch as the scripts on GitHub do it."""
+def common_loop(case: Case, split: Split) -> Callable[[], None]:
+    """One epoch as in most public training scripts."""
     height, _, channels = case.shape
     steps: list[Callable[..., object]] = [transforms.ToPILImage()]
     if case.augment == "pad4flip":
@@ -117,8 +130,8 @@ def copied(case: Case, split: Split) -> Callable[[], None]:
     return epoch
 
 
-def ours(case: Case, split: Split, precision: str) -> Run:
-    """netslim's loop."""
+def netslim_run(case: Case, split: Split, precision: str) -> Run:
+    """The training of netslim."""
     height, width, channels = case.shape
     info = DatasetInfo(
         name="random",
@@ -139,7 +152,7 @@ def ours(case: Case, split: Split, precision: str) -> Run:
 
 
 def batches(run: Run) -> Iterator[Batch]:
-    """One epoch's, each when the step before it has been taken."""
+    """The batches of one epoch; each is made after the step before it."""
     return run.batches.epoch(run.step // run.batches.steps)
 
 
@@ -151,31 +164,33 @@ def one_epoch(run: Run) -> Callable[[], None]:
     return epoch
 
 
-def _begin(name: str, case: Case, threads: int) -> None:
-    """What a side's process does before its first turn."""
+def _start(name: str, case: Case, threads: int) -> None:
+    """Prepare a side's process."""
+    global _side
     torch.set_num_threads(threads)
-    own.clock = time.process_time if threads == 1 else time.perf_counter
+    clock = time.process_time if threads == 1 else time.perf_counter
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (case.images, *case.shape), dtype=np.uint8)
     split = Split(images, random.integers(0, 10, case.images))
     if name == "copied":
-        own.epoch = copied(case, split)
+        _side = Side(clock, common_loop(case, split), None)
     else:
         keep_freed_memory()
-        own.run = ours(case, split, name)
-        own.epoch = one_epoch(own.run)
+        run = netslim_run(case, split, name)
+        _side = Side(clock, one_epoch(run), run)
 
 
 def seconds() -> float:
-    """What an epoch takes this process."""
-    begun = own.clock()
-    own.epoch()
-    return float(own.clock() - begun)
+    """Time of one epoch in this process."""
+    begun = _side.clock()
+    _side.epoch()
+    return _side.clock() - begun
 
 
 def costs(epochs: int) -> dict[str, float]:
     """By how many percent each sparsity term makes a step longer, in the median."""
-    run: Run = own.run
+    run = _side.run
+    assert run, "the common loop has no terms to compare"
     terms = {"": (0.0, "l1"), "l1": (LAM, "l1"), "proximal": (LAM, "proximal")}
     spent: dict[str, list[float]] = {name: [] for name in terms}
     turns = cycle(terms)
@@ -184,12 +199,12 @@ def costs(epochs: int) -> dict[str, float]:
             name = next(turns)
             run.lam, penalty = terms[name]
             run.recipe = replace(run.recipe, penalty=penalty)
-            begun = own.clock()
+            begun = _side.clock()
             run.advance(images, labels)
-            spent[name].append(own.clock() - begun)
-    bare, *others = (statistics.median(times) for times in spent.values())
+            spent[name].append(_side.clock() - begun)
+    without, *others = (statistics.median(times) for times in spent.values())
     return {
-        f"{name} costs %": 100 * (each / bare - 1)
+        f"{name} costs %": 100 * (each / without - 1)
         for name, each in zip(("l1", "proximal"), others, strict=True)
     }
 
@@ -199,7 +214,7 @@ def measure(case: Case, threads: int, rounds: int) -> dict[str, float]:
     spawn = multiprocessing.get_context("spawn")
     with ExitStack() as stack:
         sides = {
-            name: stack.enter_context(ProcessPoolExecutor(1, spawn, _begin, (name, case, threads)))
+            name: stack.enter_context(ProcessPoolExecutor(1, spawn, _start, (name, case, threads)))
             for name in ("copied", "fp32", "auto")
         }
         for side in sides.values():
@@ -210,46 +225,45 @@ def measure(case: Case, threads: int, rounds: int) -> dict[str, float]:
     def median(value: Callable[[dict[str, float]], float]) -> float:
         return statistics.median(value(each) for each in spent)
 
-    found = {f"{name} images/s": median(lambda s, n=name: case.images / s[n]) for name in sides}
-    found |= {f"{name} x": median(lambda s, n=name: s["copied"] / s[n]) for name in ("fp32", "auto")}
-    return found | terms
+    figures = {f"{name} images/s": median(lambda s, n=name: case.images / s[n]) for name in sides}
+    figures |= {f"{name} x": median(lambda s, n=name: s["copied"] / s[n]) for name in ("fp32", "auto")}
+    return figures | terms
+
+
+def page(result: Mapping[str, Any]) -> str:
+    header = ("network", "threads", "common loop", "netslim fp32", "netslim", "faster")
+    rows = [
+        (
+            CASES[row["network"]].title,
+            str(row["threads"]),
+            f"{row['copied images/s']:,.0f}",
+            f"{row['fp32 images/s']:,.0f} ({row['fp32 x']:.2f}x)",
+            f"{row['auto images/s']:,.0f}",
+            f"{row['auto x']:.2f}x",
+            f"{row['l1 costs %']:+.1f} %",
+            f"{row['proximal costs %']:+.1f} %",
+        )
+        for row in result["rows"]
+    ]
+    table = markdown((*header, "cost of L1", "cost of proximal"), rows)
+    return f"Images per second in training.\n\n{table}\n\n{bullets(result['facts'])}"
 
 
 @click.command()
 @click.argument("cases", nargs=-1, type=click.Choice(sorted(CASES)))
 @click.option("--threads", multiple=True, type=int, default=(1, os.cpu_count()), show_default=True)
 @click.option("--rounds", default=7, show_default=True)
-@click.option("--output", type=click.Path(path_type=Path), help="Write NAME.json and NAME.md.")
+@output_option
 def main(cases: tuple[str, ...], threads: tuple[int, ...], rounds: int, output: Path | None) -> None:
-    found = {}
+    rows = []
     for name, count in product(cases or CASES, threads):
-        found[name, count] = measure(CASES[name], count, rounds)
+        rows.append({"network": name, "threads": count, **measure(CASES[name], count, rounds)})
         click.echo(f"{CASES[name].title}, {count} threads done", err=True)
-    header = ("network", "threads", "copied loop", "netslim fp32", "netslim", "faster")
-    table = markdown(
-        (*header, "L1 costs", "proximal costs"),
-        [
-            (
-                CASES[name].title,
-                str(count),
-                f"{row['copied images/s']:,.0f}",
-                f"{row['fp32 images/s']:,.0f} ({row['fp32 x']:.2f}x)",
-                f"{row['auto images/s']:,.0f}",
-                f"{row['auto x']:.2f}x",
-                f"{row['l1 costs %']:+.1f} %",
-                f"{row['proximal costs %']:+.1f} %",
-            )
-            for (name, count), row in found.items()
-        ],
-    )
-    told = facts("torchvision", threads=" and ".join(map(str, threads)) + " threads")
-    lines = "\n".join(f"- {name}: {value}" for name, value in told.items())
-    text = f"Images per second in training.\n\n{table}\n\n{lines}"
-    print(text)
-    if output:
-        rows = [{"network": name, "threads": count, **row} for (name, count), row in found.items()]
-        write_json(output.with_suffix(".json"), {"facts": told, "rows": rows})
-        output.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
+    used = " and ".join(map(str, threads))
+    origin = facts("torchvision", threads="1 thread" if used == "1" else f"{used} threads")
+    result = {"facts": origin, "rows": rows}
+    click.echo(page(result))
+    save(result, "train", output)
 
 
 if __name__ == "__main__":

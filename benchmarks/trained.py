@@ -1,4 +1,4 @@
-"""Networks trained with sparsity on real data, which other benchmarks prune."""
+"""Networks trained with sparsity on real data, for the benchmarks that prune them."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def prepare(case: Case, root: Path, work: Path, part: float = 1.0) -> PackedData
     """The packed dataset of a case, made on first use.
 
     Args:
-        part: of CIFAR-10, the share of each class's images, training and test, the first by name.
+        part: share of the images of CIFAR-10, training and test; the first by name of each class.
     """
     packed = work / case.dataset
     if not packed.exists():
         if case.dataset == "digits":
             data.prepare("digits", packed)
         elif case.dataset == "mnist":
-            raw = work / "originals" / "MNIST" / "raw"  # where torchvision looks for the four files
+            raw = work / "originals" / "MNIST" / "raw"  # where torchvision expects the four files
             shutil.copytree(root / "mnist", raw, dirs_exist_ok=True)
             data.prepare("mnist", packed, root=work / "originals")
         else:
@@ -54,19 +54,19 @@ def prepare(case: Case, root: Path, work: Path, part: float = 1.0) -> PackedData
     return data.open_dataset(packed)
 
 
-def _share(images: Path, part: float, place: Path) -> Path:
+def _share(images: Path, part: float, target: Path) -> Path:
     """A copy of the first images of each class, in the same layout."""
     for folder in images.glob("*/*"):
-        shared = place / folder.relative_to(images)
+        shared = target / folder.relative_to(images)
         shared.mkdir(parents=True)
         files = sorted(folder.iterdir())
         for file in files[: round(part * len(files))]:
             shutil.copy(file, shared)
-    return place
+    return target
 
 
 def sparse_network(case: Case, penalty: str, dataset: PackedDataset, work: Path) -> nn.Module:
-    """A network trained with sparsity; a finished training in `work` is taken up again."""
+    """A network trained with sparsity; a finished training in `work` is loaded instead."""
     info = dataset.info
     architecture = models.resolve(
         case.model,
@@ -83,6 +83,6 @@ def sparse_network(case: Case, penalty: str, dataset: PackedDataset, work: Path)
 
 
 def training_images(dataset: PackedDataset) -> Iterator[Tensor]:
-    """2,000 training images as training sees them, in batches, as the pipeline recalibrates."""
+    """2,000 training images in batches, augmented as in training; the pipeline recalibrates on the same."""
     batches = InMemory(dataset.split("train"), dataset.info, batch_size=250, seed=0).epoch(0)
     return (images for images, _ in islice(batches, 8))

@@ -1,10 +1,6 @@
-"""python benchmarks/paper --help: the tables and figures of the network slimming paper, ours beside them."""
+"""The entry of `python -m benchmarks.paper`."""
 
-import importlib
-import sys
-from pathlib import Path
+from benchmarks.paper.command import main
 
 if __name__ == "__main__":
-    # Run as a folder, Python looks for modules in it; ours are named from the repository on.
-    sys.path[0] = str(Path(__file__).resolve().parents[2])
-    importlib.import_module("benchmarks.paper.command").main()
+    main()

@@ -1,4 +1,4 @@
-"""What a slim network is held against: its structure from scratch, and pruning by the norm of filters."""
+"""Controls for a slim network: its structure trained from scratch, and pruning by the norms of filters."""
 
 from __future__ import annotations
 
@@ -11,28 +11,30 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import netslim
 from benchmarks.paper.datasets import Dataset
-from benchmarks.paper.workshop import Made, Net, Workshop, example
+from benchmarks.paper.networks import Made, Net, NetworkCache, example
 from netslim.evaluation import evaluate
 from netslim.recipe import Recipe
 
 __all__ = ["filter_pruned", "from_scratch"]
 
 
-def from_scratch(shop: Workshop, data: Dataset, wide: Net, slim: Net, recipe: Recipe, seed: int) -> Net:
-    """The slim structure trained from new weights at the FLOPs that the wide network's training took.
+def from_scratch(
+    networks: NetworkCache, data: Dataset, wide: Net, slim: Net, recipe: Recipe, seed: int
+) -> Net:
+    """The slim structure trained from new weights with the FLOPs of the wide network's training.
 
-    This is Scratch-B of "Rethinking the value of network pruning" (Liu et al. 2019), with its limit: at most
+    This is Scratch-B of "Rethinking the value of network pruning" (Liu et al. 2019), which allows at most
     twice the epochs.
     """
     longer = min(2.0, wide.facts["macs"] / slim.facts["macs"])
     recipe = replace(recipe, epochs=max(1, round(recipe.epochs * longer)))
     label = slim.facts["title"].removesuffix(": pruned")
-    start = shop.fresh(f"{label}: new weights", slim, data, seed=seed)
-    return shop.train(f"{label}: from scratch", data, recipe, seed=seed, start=start)
+    start = networks.fresh(f"{label}: new weights", slim, data, seed=seed)
+    return networks.train(f"{label}: from scratch", data, recipe, seed=seed, start=start)
 
 
 def filter_pruned(
-    shop: Workshop,
+    networks: NetworkCache,
     data: Dataset,
     wide: Net,
     recipe: Recipe,
@@ -45,7 +47,8 @@ def filter_pruned(
     """The wide network, trained without sparsity, pruned by the L1 norm of its filters and fine-tuned.
 
     The method of Li et al. (2017): every layer loses the same share of its filters, those with the smallest
-    sum of absolute weights. The share is given, or the least whole percent that leaves at most `params`.
+    sum of absolute weights. The share is `percent`, or else the smallest whole percent that leaves at most
+    `params` parameters.
     """
     label = wide.facts["title"].removesuffix(": baseline")
     made_of = {"kind": "L1 norm", "start": wide.key, "percent": percent, "params": params}
@@ -59,23 +62,23 @@ def filter_pruned(
         def pruned(share: float) -> netslim.PruneResult:
             return netslim.prune(by_norm, example(data), percent=share, scope="layer", compensate=False)
 
-        def fewer(whole: int) -> int:
+        def minus_params(whole: int) -> int:  # ascending, as bisect needs it
             return -pruned(whole / 100).after.params
 
-        share = bisect_left(range(100), -params, key=fewer) / 100 if percent is None else percent
+        share = bisect_left(range(100), -params, key=minus_params) / 100 if percent is None else percent
         plan = pruned(share).plan
         slim = plan.apply(ranked)
         error = evaluate(slim, data.split("test"), data.info)
         return slim, stored.architecture, stored.plan.then(plan), {"error": error}
 
-    cut = shop.kept(f"{label}: pruned by L1 norm", made_of, make, data)
+    pruned_net = networks.get_or_make(f"{label}: pruned by L1 norm", made_of, make, data)
     title = f"{label}: pruned by L1 norm, fine-tuned"
-    return shop.train(title, data, recipe, seed=seed, start=cut, teacher=teacher)
+    return networks.train(title, data, recipe, seed=seed, start=pruned_net, teacher=teacher)
 
 
 @torch.no_grad()
 def _norms_for_factors(model: nn.Module) -> None:
-    """In place of each scaling factor put the L1 norm of the filter before it; for plain chains of layers."""
+    """Replace each scaling factor by the L1 norm of the filter before it; for plain chains of layers."""
     norms = None
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):

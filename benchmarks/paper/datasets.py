@@ -1,4 +1,4 @@
-"""The data of the experiments, under honest names: packed once into the work folder, then held in memory."""
+"""The data of the experiments: packed once into the work folder, then held in memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Dataset", "find", "held_out", "part"]
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset in memory, with the two things of `netslim.data.PackedDataset` that training asks for."""
+    """A dataset in memory, with the part of the interface of `PackedDataset` that training uses."""
 
     info: DatasetInfo
     splits: Mapping[str, Split]
@@ -33,11 +33,10 @@ class Dataset:
 def find(name: str, root: Path, work: Path) -> Dataset:
     """The dataset `name` (mnist, cifar10, cifar100, svhn) from the files in `root`.
 
-    Of CIFAR-10 an image folder cifar10_jpeg/, or its .tar.gz, stands in where the original is not there; its
-    title says so.
+    If CIFAR-10 is missing, an image folder cifar10_jpeg/ or its .tar.gz is used instead; its title says so.
 
     Raises:
-        DataError: `root` does not hold it.
+        DataError: `root` does not contain it.
     """
     packed = work / "data" / name
     if not packed.exists():
@@ -47,7 +46,7 @@ def find(name: str, root: Path, work: Path) -> Dataset:
 
 
 def held_out(dataset: Dataset, count: int) -> Dataset:
-    """For choosing: `count` training images take the test set's place, which is not even there to look at."""
+    """For choosing settings: `count` training images replace the test set, which is left out."""
     train, validation = draw_validation(dataset.split("train"), count, seed=0)
     return _view(dataset, f"{count:,} of its training images held out", train, validation)
 
@@ -73,7 +72,7 @@ def _view(dataset: Dataset, words: str, train: Split, test: Split) -> Dataset:
 def _prepare(name: str, root: Path, packed: Path) -> None:
     copy = root / "cifar10_jpeg"
     if name == "mnist" and (root / "mnist").is_dir():
-        # torchvision looks for the four files in MNIST/raw.
+        # torchvision expects the four files in MNIST/raw.
         raw = packed.parent / "originals" / "MNIST" / "raw"
         raw.parent.mkdir(parents=True, exist_ok=True)
         raw.unlink(missing_ok=True)
@@ -86,7 +85,8 @@ def _prepare(name: str, root: Path, packed: Path) -> None:
                 archive.extractall(packed.parent, filter="data")
         data.prepare("folder", packed, root=copy, title="CIFAR-10 (JPEG copy)")
     elif root.is_dir():
-        validation = data.PAPER_VALIDATION[name] if name == "svhn" else 0  # it selects by validation error
+        # The paper selects the model by validation error on SVHN only.
+        validation = data.PAPER_VALIDATION[name] if name == "svhn" else 0
         data.prepare(name, packed, root=root, validation=validation)
     else:
         raise DataError("no such folder", field="data", value=str(root), remedy="Give the folder of the data")

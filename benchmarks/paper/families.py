@@ -1,4 +1,4 @@
-"""The paper's three families of networks, whole and reduced, and the trainings that its tables share."""
+"""The paper's three families of networks, full and reduced, and the trainings that its tables share."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmarks.paper.bench import Bench
+from benchmarks.paper.context import Context
 from benchmarks.paper.datasets import Dataset, part
-from benchmarks.paper.workshop import Net
+from benchmarks.paper.networks import Net
 from netslim import models, presets
 from netslim.models import Architecture
 from netslim.recipe import Recipe
@@ -19,27 +19,26 @@ __all__ = ["FAMILIES", "WORDS", "Family", "Study"]
 WORDS = {
     "full": "The paper's networks and recipe.",
     "reduced": (
-        "REDUCED, for one CPU core: {network}, {images:,} training images, epochs: {epochs}. lambda is "
-        "given as total pull, {pull:g} (the paper's: 6.6 for VGG, 0.66 for DenseNet and ResNet). These "
-        "errors are far above the paper's and not to be compared with them; the rows show that each step "
-        "works."
+        "Reduced for one CPU core: {network}, {images:,} training images, {epochs} epochs, total shrinkage "
+        "{pull:g} (in the paper 6.6 for VGG, 0.66 for DenseNet and ResNet). These errors are far above the "
+        "paper's. Do not compare them; the rows show that each step works."
     ),
-    "tiny": "TINY: {network}, {images:,} training images, one epoch. These numbers mean nothing.",
+    "tiny": "Tiny: {network}, {images:,} training images, 1 epoch. These numbers mean nothing.",
 }
-WHOLE, TINY = 10**9, 200
+ALL, TINY = 10**9, 200
 
 
 @dataclass(frozen=True)
 class Family:
-    """A family: its paper network and its reduced one.
+    """A family: the paper's network and a reduced one.
 
     Args:
         small: title of the reduced network.
         lam: the paper's lambda for it on CIFAR and SVHN.
-        pull: the reduced network's lambda as total pull, lam * sum(lr) / (1 - momentum). The paper's is 6.6
-            for VGG, of which less than half is taken for so few steps, and 0.66 for the others.
-        images, epochs: of each training of the reduced network.
-        layer: number of the BatchNorm whose factors are kept of every epoch, whole and reduced.
+        pull: the reduced network's lambda as total shrinkage, lam * sum(lr) / (1 - momentum). The paper's is
+            6.6 for VGG, of which less than half is used for so few steps, and 0.66 for the others.
+        images, epochs: for each training of the reduced network.
+        layer: number of the BatchNorm whose factors are stored after every epoch, full and reduced.
     """
 
     title: str
@@ -92,9 +91,9 @@ FAMILIES = {
 
 @dataclass(frozen=True)
 class Study:
-    """A family on a dataset with a seed: its networks, made when asked for and shared by all tables."""
+    """A family on a dataset with a seed; its networks are made on first use and shared by all tables."""
 
-    bench: Bench
+    context: Context
     family: Family
     data: Dataset
     seed: int
@@ -106,14 +105,14 @@ class Study:
         object.__setattr__(self, "name", f"{title}, seed {self.seed}")
 
     @classmethod
-    def of(cls, bench: Bench, family: str, dataset: str, seed: int) -> Study:
-        images = {"full": WHOLE, "reduced": FAMILIES[family].images, "tiny": TINY}[bench.scale]
-        data = part(bench.data(dataset), images)
-        return cls(bench, FAMILIES[family], data, seed, "svhn" if dataset == "svhn" else "cifar")
+    def of(cls, context: Context, family: str, dataset: str, seed: int) -> Study:
+        images = {"full": ALL, "reduced": FAMILIES[family].images, "tiny": TINY}[context.scale]
+        data = part(context.data(dataset), images)
+        return cls(context, FAMILIES[family], data, seed, "svhn" if dataset == "svhn" else "cifar")
 
     @property
     def full(self) -> bool:
-        return self.bench.scale == "full"
+        return self.context.scale == "full"
 
     @property
     def title(self) -> str:
@@ -121,11 +120,11 @@ class Study:
 
     def wide(self) -> Architecture:
         info, family = self.data.info, self.family
-        context: dict[str, Any] = {"num_classes": len(info.classes), "in_channels": info.channels}
+        inputs: dict[str, Any] = {"num_classes": len(info.classes), "in_channels": info.channels}
         if self.full:
-            return models.resolve(family.model, image_size=info.image_size, **context)
+            return models.resolve(family.model, image_size=info.image_size, **inputs)
         name = family.reduced_model or family.model
-        return models.resolve(name, image_size=info.image_size, **context, **family.arguments)
+        return models.resolve(name, image_size=info.image_size, **inputs, **family.arguments)
 
     def recipe(self, stage: str, strength: float = 1.0) -> Recipe:
         """The paper's recipe; `strength` multiplies lambda (0: none)."""
@@ -134,7 +133,7 @@ class Study:
             if stage == "sparse":
                 fields["lam"] = strength * self.family.lam
         else:
-            epochs = self.family.epochs if self.bench.scale == "reduced" else 1
+            epochs = self.family.epochs if self.context.scale == "reduced" else 1
             fields |= {"epochs": epochs, "threads": 1, "augment": "pad4flip"}
             if stage == "sparse":
                 fields["pull"] = strength * self.family.pull
@@ -150,13 +149,13 @@ class Study:
         label = "sparse" if strength == 1 else f"sparse, lambda x {strength:g}"
         return self.train(label, "sparse", self.wide(), strength=strength, watch=watch)
 
-    def cut(self, percent: float) -> Net:
-        return self.bench.shop.prune(
+    def pruned(self, percent: float) -> Net:
+        return self.context.networks.prune(
             f"{self.name}: {percent:.0%} pruned", self.sparse(), self.data, percent=percent
         )
 
     def tuned(self, percent: float) -> Net:
-        return self.train(f"{percent:.0%} pruned, fine-tuned", "fine_tune", self.cut(percent))
+        return self.train(f"{percent:.0%} pruned, fine-tuned", "fine_tune", self.pruned(percent))
 
     def train(
         self,
@@ -169,13 +168,13 @@ class Study:
     ) -> Net:
         recipe = self.recipe(stage, strength)
         title = f"{self.name}: {label}"
-        return self.bench.shop.train(title, self.data, recipe, seed=self.seed, start=start, watch=watch)
+        return self.context.networks.train(title, self.data, recipe, seed=self.seed, start=start, watch=watch)
 
     def words(self) -> str:
-        """How this differs from the paper."""
+        """One sentence: how this differs from the paper."""
         family, images = self.family, len(self.data.split("train"))
-        told = {"network": self.title, "epochs": family.epochs, "pull": family.pull}
-        return WORDS[self.bench.scale].format(images=images, **told)
+        values = {"network": self.title, "epochs": family.epochs, "pull": family.pull}
+        return WORDS[self.context.scale].format(images=images, **values)
 
     def _watched(self) -> str | None:
         if self.family.layer is None:

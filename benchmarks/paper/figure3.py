@@ -1,41 +1,41 @@
-"""Figure 3: what is left of parameters and FLOPs of each slimmed network, as bars."""
+"""Figure 3: the share of parameters and FLOPs that is left in each slim network, as bars."""
 
 from __future__ import annotations
 
 from statistics import fmean
 
-from benchmarks.paper.bench import Bench
+from benchmarks.paper.context import Context
 from benchmarks.paper.families import Study
-from benchmarks.paper.plots import COLOURS, drawn
+from benchmarks.paper.networks import MissingNetworkError
+from benchmarks.paper.plots import COLOURS, figure_file
 from benchmarks.paper.result import Result, Row, Table
 from benchmarks.paper.table1 import PAPER, PERCENTS
-from benchmarks.paper.workshop import NotMadeError
 
 __all__ = ["figure3"]
 
 COLUMNS = {"parameters left, %": ".1f", "FLOPs left, %": ".1f"}
 
 
-def figure3(bench: Bench) -> Result:
-    """The paper shows its best pruned network of each family; ours are the same percentages."""
-    seeds = bench.seeds(1)
-    rows, says = [], []
-    title = bench.data("cifar10").title
+def figure3(context: Context) -> Result:
+    """The percentages of Table 1; the paper shows only its best slim network of each family."""
+    seeds = context.seeds(1)
+    rows, notes = [], []
+    title = context.data("cifar10").title
     for family, percents in PERCENTS["cifar10"].items():
-        studies = [Study.of(bench, family, "cifar10", seed) for seed in seeds]
+        studies = [Study.of(context, family, "cifar10", seed) for seed in seeds]
         study = studies[0]
-        for percent, told in zip(percents, PAPER["cifar10"][family][1:], strict=True):
+        for percent, published in zip(percents, PAPER["cifar10"][family][1:], strict=True):
             try:
                 pairs = [(one.base().facts, one.tuned(percent).facts) for one in studies]
-            except NotMadeError:
+            except MissingNetworkError:
                 continue
-            if study.words() not in says:
-                says.append(study.words())
+            if study.words() not in notes:
+                notes.append(study.words())
             facts = zip(COLUMNS, ("params", "macs"), strict=True)
             ours = {column: [100 * slim[fact] / wide[fact] for wide, slim in pairs] for column, fact in facts}
-            paper = dict(zip(COLUMNS, (100 - told[2], 100 - told[4]), strict=True))
+            paper = dict(zip(COLUMNS, (100 - published[2], 100 - published[4]), strict=True))
             rows.append(Row(f"{study.title}, {percent:.0%} pruned", ours, paper))
-    with drawn(bench.plot("figure3.png"), f"{title}; {bench.scale}") as figure:
+    with figure_file(context.plot("figure3.png"), f"{title}; {context.scale}") as figure:
         axes = figure.subplots()
         for index, (column, colour) in enumerate(zip(COLUMNS, ("one", "three"), strict=True)):
             places = [row + (index - 0.5) * 0.36 for row in range(len(rows))]
@@ -49,4 +49,4 @@ def figure3(bench: Bench) -> Result:
         axes.set_xlim(-1, max(len(rows), 2) - 0.2)
         axes.legend(loc="upper left", bbox_to_anchor=(0, 0.95))
     table = Table("Left of the baseline", COLUMNS, rows)
-    return Result("Figure 3: resources", title, says, [table], ["figure3.png"])
+    return Result("Figure 3: resources", title, notes, [table], ["figure3.png"])

@@ -1,14 +1,14 @@
-"""Figure 4: the scaling factors of a whole VGG, trained with three lambdas."""
+"""Figure 4: all scaling factors of a VGG, trained with three lambdas."""
 
 from __future__ import annotations
 
 import torch
 
-from benchmarks.paper.bench import Bench
+from benchmarks.paper.context import Context
 from benchmarks.paper.families import Study
-from benchmarks.paper.plots import COLOURS, drawn
+from benchmarks.paper.networks import Net
+from benchmarks.paper.plots import COLOURS, figure_file
 from benchmarks.paper.result import Result, Row, Table
-from benchmarks.paper.workshop import Net
 from netslim.sparsity import scaling_factors
 
 __all__ = ["figure4"]
@@ -17,28 +17,30 @@ STRENGTHS = {"lambda = 0": 0.0, "a tenth of lambda": 0.1, "lambda": 1.0}
 COLUMNS = {"below 0.001, %": ".1f", "below 0.05, %": ".1f", "median": ".4f", "test error, %": ".2f"}
 
 
-def figure4(bench: Bench) -> Result:
-    studies = [Study.of(bench, "vgg", "cifar10", seed) for seed in bench.seeds(1)]
+def figure4(context: Context) -> Result:
+    studies = [Study.of(context, "vgg", "cifar10", seed) for seed in context.seeds(1)]
     nets = {name: [one.sparse(strength) for one in studies] for name, strength in STRENGTHS.items()}
     study, rows = studies[0], []
-    with drawn(bench.plot("figure4.png"), f"{study.title} on {study.data.title}", (8.4, 2.6)) as figure:
+    with figure_file(
+        context.plot("figure4.png"), f"{study.title} on {study.data.title}", (8.4, 2.6)
+    ) as figure:
         for axes, (name, made) in zip(figure.subplots(1, len(nets)), nets.items(), strict=True):
-            found = [_factors(net) for net in made]
-            axes.hist(found[0].numpy(), bins=50, range=(0, float(found[0].max())), color=COLOURS["one"])
+            factors = [_factors(net) for net in made]
+            axes.hist(factors[0].numpy(), bins=50, range=(0, float(factors[0].max())), color=COLOURS["one"])
             axes.set(title=name, xlabel="|scaling factor|", ylabel="channels")
             ours = {
-                "below 0.001, %": [100 * float((factors < 1e-3).double().mean()) for factors in found],
-                "below 0.05, %": [100 * float((factors < 5e-2).double().mean()) for factors in found],
-                "median": [float(factors.median()) for factors in found],
+                "below 0.001, %": [100 * float((each < 1e-3).double().mean()) for each in factors],
+                "below 0.05, %": [100 * float((each < 5e-2).double().mean()) for each in factors],
+                "median": [float(each.median()) for each in factors],
                 "test error, %": [net.error for net in made],
             }
             rows.append(Row(name, ours))
-    says = [
+    notes = [
         study.words(),
-        "The paper's are 0, 1e-5 and 1e-4; it gives pictures and no numbers here. The picture is of seed 0.",
+        "The paper uses 0, 1e-5 and 1e-4, and shows pictures without numbers. The picture is of seed 0.",
     ]
     table = Table(f"{study.title}: scaling factors", COLUMNS, rows)
-    return Result("Figure 4: scaling factors", study.data.title, says, [table], ["figure4.png"])
+    return Result("Figure 4: scaling factors", study.data.title, notes, [table], ["figure4.png"])
 
 
 def _factors(net: Net) -> torch.Tensor:

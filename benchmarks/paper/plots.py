@@ -1,4 +1,4 @@
-"""Paper and ink of the plots."""
+"""The common style of the plots."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 
 from netslim.report.canvas import COLOURS
 
-__all__ = ["COLOURS", "drawn"]
+__all__ = ["COLOURS", "figure_file"]
 
 
 @contextmanager
-def drawn(file: Path, title: str, size: tuple[float, float] = (6.4, 3.2)) -> Iterator[Figure]:
-    """A figure to draw on; it becomes `file`, a PNG, when the block ends."""
+def figure_file(file: Path, title: str, size: tuple[float, float] = (6.4, 3.2)) -> Iterator[Figure]:
+    """Yield a figure to draw on; it is written to `file`, a PNG, when the block ends."""
     style = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
     with matplotlib.rc_context(style):  # type: ignore[arg-type]
         figure = Figure(figsize=size, layout="constrained")

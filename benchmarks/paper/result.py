@@ -1,19 +1,20 @@
-"""What an experiment comes to: rows with the paper's numbers beside ours, and how they are written."""
+"""The result of an experiment: rows with the paper's numbers beside ours, as JSON and as Markdown."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-from benchmarks.provenance import markdown
-from netslim.files import write_json
+from benchmarks.provenance import bullets, markdown
 
-__all__ = ["Result", "Row", "Table", "spread"]
+__all__ = ["Result", "Row", "Table", "page", "spread"]
 
 Number = float | None
+
+PLOTS = "../../benchmarks/results/paper"
+"""The folder of the plots, as seen from docs/measurements."""
 
 
 @dataclass(frozen=True)
@@ -27,24 +28,31 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under one heading. `columns` has the number format of each column: {"error, %": ".2f"}."""
+    """Rows under one heading. `columns` maps each column to its number format: {"error, %": ".2f"}."""
 
     title: str
     columns: Mapping[str, str]
     rows: Sequence[Row]
 
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Table:
+        return cls(stored["title"], stored["columns"], [Row(**row) for row in stored["rows"]])
+
+    def row(self, name: str) -> Row:
+        return next(row for row in self.rows if row.name == name)
+
     def markdown(self) -> str:
-        told = [
+        in_paper = [
             column for column in self.columns if any(row.paper.get(column) is not None for row in self.rows)
         ]
         header = ["", "seeds"]
         for column in self.columns:
-            header += [f"{column}: paper", "ours"] if column in told else [column]
+            header += [f"{column}: paper", "ours"] if column in in_paper else [column]
         lines = []
         for row in self.rows:
             cells = [row.name, str(max(map(len, row.ours.values())))]
             for column, form in self.columns.items():
-                if column in told:
+                if column in in_paper:
                     value = row.paper.get(column)
                     cells.append("" if value is None else format(value, form))
                 cells.append(spread(row.ours.get(column, ()), form))
@@ -54,38 +62,40 @@ class Table:
 
 @dataclass(frozen=True)
 class Result:
-    """An experiment's outcome.
+    """The result of one experiment.
 
     Args:
-        title: as the paper calls it.
-        dataset: its honest name.
-        says: sentences: what was done, and how it differs from the paper.
-        tables: what was found.
+        title: as in the paper.
+        dataset: its exact name; a copy is called a copy.
+        notes: sentences: how it was done, and how it differs from the paper.
         plots: names of image files.
     """
 
     title: str
     dataset: str
-    says: Sequence[str]
+    notes: Sequence[str]
     tables: Sequence[Table] = ()
     plots: Sequence[str] = ()
 
-    def write(self, name: str, output: Path, told: Mapping[str, str]) -> str:
-        """Write <name>.json and <name>.md into `output`; the text of the latter."""
-        facts = {"dataset": self.dataset, **told}
-        lines = [f"## {self.title}", *self.says, *(table.markdown() for table in self.tables)]
-        lines += [f"![{self.title}](../../../docs/images/results/{plot})" for plot in self.plots]
-        lines.append("\n".join(f"- {key}: {value}" for key, value in facts.items()))
-        text = "\n\n".join(lines) + "\n"
-        output.mkdir(parents=True, exist_ok=True)
-        document: dict[str, Any] = {"title": self.title, "facts": facts, "says": list(self.says)}
-        write_json(output / f"{name}.json", document | {"tables": [asdict(table) for table in self.tables]})
-        (output / f"{name}.md").write_text(text, encoding="utf-8")
-        return text
+    def to_json(self, facts: Mapping[str, str]) -> dict[str, Any]:
+        return {
+            "title": self.title,
+            "facts": {"dataset": self.dataset, **facts},
+            "notes": list(self.notes),
+            "tables": [asdict(table) for table in self.tables],
+            "plots": list(self.plots),
+        }
+
+
+def page(stored: Mapping[str, Any]) -> str:
+    """A stored result as Markdown."""
+    parts = [*stored["notes"], *(Table.from_json(table).markdown() for table in stored["tables"])]
+    parts += [f"![{stored['title']}]({PLOTS}/{plot})" for plot in stored["plots"]]
+    return "\n\n".join([*parts, bullets(stored["facts"])])
 
 
 def spread(values: Sequence[float], form: str) -> str:
-    """The mean, and the standard deviation of one value from it where there are several that differ."""
+    """The mean, and the standard deviation over seeds where there are several values that differ."""
     if not values:
         return ""
     mean = format(statistics.fmean(values), form)

@@ -1,14 +1,14 @@
-"""Table 1: slimmed VGG, DenseNet and ResNet beside their baselines, with two controls."""
+"""Table 1: slim VGG, DenseNet and ResNet beside their baselines, with two controls."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from benchmarks.paper.bench import Bench
+from benchmarks.paper.context import Context
 from benchmarks.paper.controls import filter_pruned, from_scratch
 from benchmarks.paper.families import Study
+from benchmarks.paper.networks import MissingNetworkError, Net
 from benchmarks.paper.result import Result, Row, Table
-from benchmarks.paper.workshop import Net, NotMadeError
 from netslim.errors import NetslimError
 
 __all__ = ["PERCENTS", "table1"]
@@ -68,37 +68,37 @@ PAPER: Mapping[str, Mapping[str, Sequence[tuple[float | None, ...]]]] = {
     },
 }
 CONTROLS = (
-    "The controls have the last row's structure or size: 'from scratch' trains that structure from new "
-    "weights with the FLOPs of the baseline's training, at most twice its epochs (Scratch-B, Liu et al. "
-    "2019); 'L1-norm pruning' prunes each layer of the baseline by the norms of its filters (Li et al. "
-    "2017) to at most the same parameters, for the plain chain of layers that VGG is, and fine-tunes "
-    "alike.",
+    "The controls have the structure or the size of the last row. 'from scratch' trains that structure from "
+    "new weights with the FLOPs of the baseline's training, for at most twice its epochs (Scratch-B, Liu et "
+    "al. 2019). 'L1-norm pruning' prunes each layer of the baseline by the L1 norms of its filters (Li et "
+    "al. 2017) until at most as many parameters are left, and fine-tunes in the same way; it is run for VGG "
+    "only, which is a plain chain of layers.",
 )
 
 
-def table1(bench: Bench) -> Result:
-    seeds = bench.seeds(3 if bench.scale == "full" else 1)
-    tables, says, titles = [], [*CONTROLS], []
-    for dataset in PERCENTS if bench.scale == "full" else ["cifar10"]:
+def table1(context: Context) -> Result:
+    seeds = context.seeds(3 if context.scale == "full" else 1)
+    tables, notes, titles = [], [*CONTROLS], []
+    for dataset in PERCENTS if context.scale == "full" else ["cifar10"]:
         try:
-            bench.data(dataset)
+            context.data(dataset)
         except NetslimError as error:
             if dataset == "cifar10":
                 raise
-            says.append(f"Not run on {dataset}: {error}")
+            notes.append(f"Not run on {dataset}: {error}")
             continue
         for family in PERCENTS[dataset]:
-            studies = [Study.of(bench, family, dataset, seed) for seed in seeds]
+            studies = [Study.of(context, family, dataset, seed) for seed in seeds]
             try:
                 rows = _rows(studies, PERCENTS[dataset][family], PAPER[dataset][family])
-            except NotMadeError as error:
-                says.append(f"Not run, {studies[0].title}: {error}")
+            except MissingNetworkError as error:
+                notes.append(f"Not run, {studies[0].title}: {error}")
                 continue
             tables.append(Table(f"{studies[0].data.title}: {studies[0].title}", COLUMNS, rows))
-            if studies[0].words() not in says:
-                says.append(studies[0].words())
-        titles.append(bench.data(dataset).title)
-    return Result("Table 1: slimmed networks beside their baselines", "; ".join(titles), says, tables)
+            if studies[0].words() not in notes:
+                notes.append(studies[0].words())
+        titles.append(context.data(dataset).title)
+    return Result("Table 1: slimmed networks beside their baselines", "; ".join(titles), notes, tables)
 
 
 def _rows(
@@ -107,14 +107,14 @@ def _rows(
     bases = [study.base() for study in studies]
     rows = [_row("baseline", bases, bases[0], paper[0])]
     rows.append(_row("trained with sparsity", [study.sparse() for study in studies], bases[0]))
-    for percent, told in zip(percents, paper[1:], strict=True):
-        cut = [study.cut(percent) for study in studies]
-        rows.append(_row(f"{percent:.0%} pruned, not fine-tuned", cut, bases[0]))
+    for percent, published in zip(percents, paper[1:], strict=True):
+        pruned = [study.pruned(percent) for study in studies]
+        rows.append(_row(f"{percent:.0%} pruned, not fine-tuned", pruned, bases[0]))
         rows.append(
-            _row(f"{percent:.0%} pruned", [study.tuned(percent) for study in studies], bases[0], told)
+            _row(f"{percent:.0%} pruned", [study.tuned(percent) for study in studies], bases[0], published)
         )
     scratch = [
-        from_scratch(s.bench.shop, s.data, s.base(), s.cut(percents[-1]), s.recipe("base"), s.seed)
+        from_scratch(s.context.networks, s.data, s.base(), s.pruned(percents[-1]), s.recipe("base"), s.seed)
         for s in studies
     ]
     rows.append(_row("control: from scratch", scratch, bases[0]))
@@ -124,8 +124,8 @@ def _rows(
 
 
 def _by_norm(study: Study, percent: float) -> Net:
-    params, recipe = study.cut(percent).facts["params"], study.recipe("fine_tune")
-    return filter_pruned(study.bench.shop, study.data, study.base(), recipe, study.seed, params=params)
+    params, recipe = study.pruned(percent).facts["params"], study.recipe("fine_tune")
+    return filter_pruned(study.context.networks, study.data, study.base(), recipe, study.seed, params=params)
 
 
 def _row(name: str, nets: Sequence[Net], wide: Net, paper: Sequence[float | None] = ()) -> Row:

@@ -1,7 +1,7 @@
-"""Table 2: VGG-A for ImageNet, half of its channels pruned: by structure, and one step of real training.
+"""Table 2: VGG-A for ImageNet with half of its channels pruned: the structure, and one step of real training.
 
-ImageNet is not at hand, so nothing is learned here: scaling factors are written in by hand where the paper
-says how many channels went, and what is compared is the size of the network that comes out.
+ImageNet was not available, so no network is trained. Scaling factors are set by hand so that as many channels
+are pruned as the paper reports, and the size of the slim network is compared.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 
 import netslim
-from benchmarks.paper.bench import Bench
+from benchmarks.paper.context import Context
 from benchmarks.paper.result import Result, Row, Table
 from netslim import data, models, presets
 from netslim.cost import Cost
@@ -32,26 +32,27 @@ COLUMNS = {
     "FLOPs pruned, %": ".1f",
 }
 PAPER = {"baseline": (132.9, None, 4.57, None), "pruned": (23.2, 82.5, 3.18, 30.4)}
-CHANNELS, NEURONS = 378, 5094  # of 2752 and 8192 went, says section 4.4
+CHANNELS, NEURONS = 378, 5094  # removed of 2752 and 8192 (section 4.4)
 FIRST_KEEPS = 570
-SAYS = (
-    "NOT TRAINED on ImageNet, which is not to be had here (the paper: 36.69 % validation error before, "
-    "36.66 % after). By structure only: of 10,944 scaling factors the lower half is pruned, and they were "
-    f"set so that {CHANNELS} of 2,752 channels and {NEURONS:,} of 8,192 neurons go, as the paper reports.",
-    "The paper does not say in which layers. Spread evenly, fewer parameters and FLOPs go than it reports; "
-    f"its parameters come out when the first linear layer keeps some {FIRST_KEEPS} of its 4,096 neurons. "
-    "Its FLOPs are six times the MACs; those of its other tables are twice.",
+NOTES = (
+    "Not trained: ImageNet was not available (the paper reports 36.69 % validation error before and 36.66 % "
+    "after). Only the structure is compared. The lower half of the 10,944 scaling factors is pruned; they "
+    f"were set so that {CHANNELS} of 2,752 channels and {NEURONS:,} of 8,192 neurons are removed, as in the "
+    "paper.",
+    "The paper does not say which layers lose them. Spread evenly, fewer parameters and FLOPs are removed "
+    "than the paper reports. Its number of parameters results if the first linear layer keeps about "
+    f"{FIRST_KEEPS} of its 4,096 neurons. Its FLOPs are six times the MACs here, twice in its other tables.",
 )
 
 
-def table2(bench: Bench) -> Result:
-    side = 32 if bench.scale == "tiny" else 224
-    bench.seeds(1)
+def table2(context: Context) -> Result:
+    side = 32 if context.scale == "tiny" else 224
+    context.seeds(1)
     torch.manual_seed(0)
     wide = models.resolve("vgg-a", num_classes=1000, in_channels=3, image_size=(side, side)).build()
     example = torch.zeros(1, 3, side, side)
     before = netslim.count(wide, example)
-    rows = [Row("baseline", _columns(before, before), _told("baseline"))]
+    rows = [Row("baseline", _columns(before, before), _paper("baseline"))]
     even = NEURONS // 2
     hard = 4096 - FIRST_KEEPS
     for name, first in (
@@ -60,11 +61,11 @@ def table2(bench: Bench) -> Result:
     ):
         _set_factors(wide, first)
         result = netslim.prune(wide, example, percent=0.5)
-        rows.append(Row(name, _columns(before, result.after), _told("pruned")))
+        rows.append(Row(name, _columns(before, result.after), _paper("pruned")))
     del wide
-    says = [*SAYS, _one_step(bench, side)]
+    notes = [*NOTES, _one_step(context, side)]
     title = "Table 2: VGG-A for ImageNet, by structure"
-    return Result(title, "none (random images for the one step)", says, [Table("VGG-A", COLUMNS, rows)])
+    return Result(title, "none (random images for the one step)", notes, [Table("VGG-A", COLUMNS, rows)])
 
 
 def _columns(before: Cost, after: Cost) -> dict[str, list[float]]:
@@ -76,13 +77,13 @@ def _columns(before: Cost, after: Cost) -> dict[str, list[float]]:
     }
 
 
-def _told(row: str) -> Mapping[str, float | None]:
+def _paper(row: str) -> Mapping[str, float | None]:
     return dict(zip(COLUMNS, PAPER[row], strict=True))
 
 
 @torch.no_grad()
 def _set_factors(model: nn.Module, first: int) -> None:
-    """Make small what is to go: `first` neurons of the first linear layer, the rest as the paper counts."""
+    """Make the factors to prune small: `first` of the first linear layer, the others as the paper counts."""
     layers = [factors for _, factors in scaling_factors(model)]
     convolutions, linears = layers[:-2], layers[-2:]
     channels = sum(len(factors) for factors in convolutions)
@@ -93,16 +94,16 @@ def _set_factors(model: nn.Module, first: int) -> None:
         factors[:count] = 0.01
 
 
-def _one_step(bench: Bench, side: int) -> str:
-    """Train VGG-A with sparsity for one step, on an image folder of eight random images: what came of it."""
-    folder = bench.work / f"images-{side}"
+def _one_step(context: Context, side: int) -> str:
+    """Train VGG-A with sparsity for one step on a folder of eight random images; the result in words."""
+    folder = context.work / f"images-{side}"
     random = np.random.default_rng(0)
     for index in range(16):
         split, label = ("train", "test")[index // 8], ("left", "right")[index % 2]
         file = folder / split / label / f"{index}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(random.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(file)
-    packed = bench.work / "data" / Path(folder).name
+    packed = context.work / "data" / Path(folder).name
     data.prepare("folder", packed, root=folder, size=side)
     dataset = data.open_dataset(packed)
     model = models.resolve("vgg-a", num_classes=2, in_channels=3, image_size=(side, side)).build()
@@ -111,7 +112,7 @@ def _one_step(bench: Bench, side: int) -> str:
     result = train(model, dataset, recipe, seed=0)
     spent = time.perf_counter() - begun
     return (
-        f"One step of sparse training by the preset `imagenet` (lambda {result.lam:g}), on 8 random images "
-        f"of {side} x {side} read from an image folder: loss {result.history[-1]['train/loss']:.2f}, "
-        f"{spent:.0f} s with the evaluation behind it."
+        f"One step of sparse training with the preset `imagenet` (lambda {result.lam:g}) on 8 random images "
+        f"of {side} x {side} from an image folder: loss {result.history[-1]['train/loss']:.2f}, "
+        f"{spent:.0f} s with the evaluation."
     )

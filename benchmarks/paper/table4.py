@@ -1,11 +1,11 @@
-"""Table 4: slimming pass after pass, VGG: half of all channels each time, at most half of any layer."""
+"""Table 4: slimming in several passes, VGG: half of all channels each time, at most half of any layer."""
 
 from __future__ import annotations
 
-from benchmarks.paper.bench import Bench
+from benchmarks.paper.context import Context
 from benchmarks.paper.families import Study
+from benchmarks.paper.networks import Net
 from benchmarks.paper.result import Result, Row, Table
-from benchmarks.paper.workshop import Net
 from netslim.errors import NetslimError
 from netslim.models import Architecture
 
@@ -40,39 +40,39 @@ PAPER = {
 LIMITS = {"percent": 0.5, "max_layer_percent": 0.5}
 
 
-def table4(bench: Bench) -> Result:
-    seeds = bench.seeds(3 if bench.scale == "full" else 1)
-    tables, says, titles = [], [], []
-    for dataset, paper in PAPER.items() if bench.scale == "full" else [("cifar10", PAPER["cifar10"])]:
+def table4(context: Context) -> Result:
+    seeds = context.seeds(3 if context.scale == "full" else 1)
+    tables, notes, titles = [], [], []
+    for dataset, paper in PAPER.items() if context.scale == "full" else [("cifar10", PAPER["cifar10"])]:
         try:
-            studies = [Study.of(bench, "vgg", dataset, seed) for seed in seeds]
+            studies = [Study.of(context, "vgg", dataset, seed) for seed in seeds]
         except NetslimError as error:
             if dataset == "cifar10":
                 raise
-            says.append(f"Not run on {dataset}: {error}")
+            notes.append(f"Not run on {dataset}: {error}")
             continue
-        says.insert(0, studies[0].words())
+        notes.insert(0, studies[0].words())
         titles.append(studies[0].data.title)
         runs = [_passes(study, len(paper) - 1) for study in studies]
         bases = [study.base() for study in studies]
         rows = [_row("baseline", [(base, None) for base in bases], bases, paper[0])]
-        for index, told in enumerate(paper[1:]):
-            rows.append(_row(f"pass {index + 1}", [run[index] for run in runs], bases, told))
+        for index, published in enumerate(paper[1:]):
+            rows.append(_row(f"pass {index + 1}", [run[index] for run in runs], bases, published))
         tables.append(Table(f"{studies[0].data.title}: {studies[0].title}", COLUMNS, rows))
-    return Result("Table 4: slimming in several passes", "; ".join(titles), says, tables)
+    return Result("Table 4: slimming in several passes", "; ".join(titles), notes, tables)
 
 
 def _passes(study: Study, count: int) -> list[tuple[Net, Net | None]]:
-    """Of each pass the network trained with sparsity, and the fine-tuned one that the next starts from."""
+    """The sparse network and the fine-tuned network of each pass; the next pass starts from the latter."""
     start: Net | Architecture = study.wide()
-    found: list[tuple[Net, Net | None]] = []
+    nets: list[tuple[Net, Net | None]] = []
     for index in range(1, count + 1):
         sparse = study.sparse() if index == 1 else study.train(f"pass {index}: sparse", "sparse", start)
         label = f"pass {index}: pruned"
-        cut = study.bench.shop.prune(f"{study.name}: {label}", sparse, study.data, **LIMITS)
-        start = study.train(f"pass {index}: fine-tuned", "fine_tune", cut)
-        found.append((sparse, start))
-    return found
+        pruned = study.context.networks.prune(f"{study.name}: {label}", sparse, study.data, **LIMITS)
+        start = study.train(f"pass {index}: fine-tuned", "fine_tune", pruned)
+        nets.append((sparse, start))
+    return nets
 
 
 def _row(

@@ -1,4 +1,4 @@
-"""The paper's experiments on settings so small that only the machinery shows: they run, resume and print."""
+"""The paper's experiments with tiny settings: they run, continue from the cache, and print their results."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.paper.datasets import find, held_out
+from benchmarks.paper.result import page
 from netslim.data import DatasetInfo, Split
 from netslim.data.packed import write_info, write_split
 
@@ -17,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def packed(folder: Path, name: str, shape: tuple[int, int, int]) -> None:
-    """Images whose class is mostly the row that is lit, in the place where the experiments keep a dataset."""
+    """A packed dataset for the experiments. The bright row of an image is its class, for most images."""
     folder.mkdir(parents=True)
     random, sizes, sums = np.random.default_rng(0), {"train": 400, "test": 100}, {}
     for split, count in sizes.items():
@@ -33,23 +35,23 @@ def packed(folder: Path, name: str, shape: tuple[int, int, int]) -> None:
 
 
 def paper(work: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    places = ["--data", work, "--work", work, "--output", work / "results", "--images", work / "images"]
-    command = [sys.executable, "benchmarks/paper", "--tiny", *map(str, places), *arguments]
+    folders = ["--data", work, "--work", work, "--output", work / "results"]
+    command = [sys.executable, "-m", "benchmarks.paper", "--tiny", *map(str, folders), *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
 def nets(work: Path) -> dict[str, dict]:
-    """What is known of every network that was kept, by its title."""
-    found = [json.loads(file.read_text()) for file in (work / "nets").glob("*/facts.json")]
-    return {f"{facts['title']} {facts['made_of']}": facts for facts in found}
+    """The facts of every network in the cache, by title and inputs."""
+    stored = [json.loads(file.read_text()) for file in (work / "nets").glob("*/facts.json")]
+    return {f"{facts['title']} {facts['made_of']}": facts for facts in stored}
 
 
-def test_table3_runs_resumes_and_stands_beside_the_papers_numbers(tmp_path: Path) -> None:
+def test_table3_runs_continues_and_shows_the_papers_numbers(tmp_path: Path) -> None:
     packed(tmp_path / "data" / "mnist", "mnist", (28, 28, 1))
     first = paper(tmp_path, "--only", "table3", "--seeds", "2")
     assert first.returncode == 0, first.stderr
-    written = (tmp_path / "results" / "table3.md").read_text()
-    assert written.strip() == first.stdout.strip()
+    stored = json.loads((tmp_path / "results" / "table3.json").read_text())
+    assert page(stored) in first.stdout
     for word in (
         "| baseline | 2 | 1.43 |",
         "| fine-tuned | 2 | 1.49 |",
@@ -57,18 +59,17 @@ def test_table3_runs_resumes_and_stands_beside_the_papers_numbers(tmp_path: Path
         "not mnist",
         "seeds: 2",
     ):
-        assert word in written
-    table = json.loads((tmp_path / "results" / "table3.json").read_text())["tables"][0]
-    tuned = next(row for row in table["rows"] if row["name"] == "fine-tuned")
+        assert word in first.stdout
+    tuned = next(row for row in stored["tables"][0]["rows"] if row["name"] == "fine-tuned")
     errors = tuned["ours"]["test error, %"]
-    assert f"{np.mean(errors):.2f} ± {np.std(errors, ddof=1):.2f}" in written
+    assert f"{np.mean(errors):.2f} ± {np.std(errors, ddof=1):.2f}" in first.stdout
 
     made = nets(tmp_path)
     lost = next(file for file in (tmp_path / "nets").iterdir() if "seed 1: fine-tuned" in title(file))
     shutil.rmtree(lost)
     again = paper(tmp_path, "--only", "table3", "--seeds", "2")
     assert again.returncode == 0, again.stderr
-    assert again.stderr.count(": error ") == 1, "only what was lost is made again"
+    assert again.stderr.count(": error ") == 1, "only the lost network is made again"
     remade = nets(tmp_path)
     assert {name: facts.get("error") for name, facts in remade.items()} == {
         name: facts.get("error") for name, facts in made.items()
@@ -79,12 +80,7 @@ def title(net: Path) -> str:
     return str(json.loads((net / "facts.json").read_text())["title"])
 
 
-def test_choices_never_see_the_test_set(tmp_path: Path) -> None:
-    sys.path.insert(0, str(ROOT))
-    try:
-        from benchmarks.paper.datasets import find, held_out
-    finally:
-        sys.path.remove(str(ROOT))
+def test_settings_are_chosen_without_the_test_set(tmp_path: Path) -> None:
     packed(tmp_path / "data" / "mnist", "mnist", (28, 28, 1))
     whole = find("mnist", tmp_path, tmp_path)
     choosing = held_out(whole, 60)
@@ -95,12 +91,12 @@ def test_choices_never_see_the_test_set(tmp_path: Path) -> None:
     assert choosing.info.sha256 != whole.info.sha256
 
 
-def test_a_figure_is_drawn_and_absent_data_is_told(tmp_path: Path) -> None:
+def test_a_figure_is_drawn_and_missing_data_is_reported(tmp_path: Path) -> None:
     packed(tmp_path / "data" / "cifar10", "cifar10", (32, 32, 3))
     done = paper(tmp_path, "--only", "figure6", "--only", "table3", "--seeds", "2")
     assert done.returncode == 1
     assert "table3 was not run: " in done.stderr
-    assert (tmp_path / "images" / "figure6.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "results" / "figure6.png").read_bytes().startswith(b"\x89PNG")
     assert "| after epoch 1 | 2 |" in done.stdout
 
 

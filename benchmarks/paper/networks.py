@@ -1,4 +1,4 @@
-"""Networks made once: each is kept in the work folder under a key of all that made it, and found again."""
+"""A cache of trained and pruned networks: each is stored in the work folder under a hash of its inputs."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ from netslim.sparsity import NEAR_ZERO
 from netslim.store import StoredModel
 from netslim.train import train
 
-__all__ = ["Made", "Net", "NotMadeError", "Workshop", "example"]
+__all__ = ["Made", "MissingNetworkError", "Net", "NetworkCache", "example"]
 
 FACTS = "facts.json"
 
 Made = tuple[nn.Module, Architecture, Plan, dict[str, Any]]
 
 
-class NotMadeError(NetslimError):
-    """A network is not in the work folder, and none is to be made now."""
+class MissingNetworkError(NetslimError):
+    """A network is not in the cache, and no network may be made (`--kept`)."""
 
 
 @dataclass(frozen=True)
 class Net:
-    """A network that was made, and what is known of it; `error` is its test error in percent."""
+    """A network in the cache and its facts; `error` is its test error in percent."""
 
     key: str
     folder: Path
@@ -61,13 +61,13 @@ class Net:
         return store.load_model(self.folder)
 
 
-class Workshop:
-    """Makes networks, or finds them made; a training that was stopped goes on from its last checkpoint."""
+class NetworkCache:
+    """Makes networks or loads them; an interrupted training continues from its last checkpoint."""
 
     def __init__(self, folder: Path, *, make: bool = True) -> None:
-        """With `make` off, a network that is not there raises NotMadeError."""
+        """Without `make`, a network that is missing raises MissingNetworkError."""
         self.folder, self.make = folder / "nets", make
-        self.asked: dict[str, Net] = {}
+        self.used: dict[str, Net] = {}
 
     def train(
         self,
@@ -80,11 +80,11 @@ class Workshop:
         teacher: Net | None = None,
         watch: str | None = None,
     ) -> Net:
-        """Train from `start`: an architecture is initialised from the seed.
+        """Train from `start`; an architecture is initialised with the seed.
 
         Args:
-            teacher: distilled from where the recipe says so.
-            watch: a BatchNorm layer whose scaling factors are kept of every epoch, in `facts["factors"]`.
+            teacher: used if the recipe distils.
+            watch: a BatchNorm layer whose scaling factors after each epoch are stored in `facts["factors"]`.
         """
         made_of = {
             "kind": "train",
@@ -98,18 +98,18 @@ class Workshop:
 
         def make(scratch: Path) -> Made:
             if isinstance(start, Net):
-                begun = start.load()
-                model, architecture, plan = begun.model, begun.architecture, begun.plan
+                stored = start.load()
+                model, architecture, plan = stored.model, stored.architecture, stored.plan
             else:
                 torch.manual_seed(seed)
                 model, architecture, plan = start.build(), start, Plan.empty()
-            diary = scratch / "factors.jsonl"
+            history = scratch / "factors.jsonl"
 
-            def look(row: dict[str, Any]) -> None:
+            def record(row: dict[str, Any]) -> None:
                 if watch:
                     scratch.mkdir(parents=True, exist_ok=True)
                     factors = model.get_submodule(watch).weight.detach().tolist()
-                    with diary.open("a") as stream:
+                    with history.open("a") as stream:
                         stream.write(json.dumps([row["step"], factors]) + "\n")
 
             result = train(
@@ -119,10 +119,10 @@ class Workshop:
                 seed=seed,
                 teacher=teacher.load().model if teacher and recipe.distill else None,
                 checkpoint_dir=scratch,
-                on_epoch=look,
+                on_epoch=record,
                 title=title,
             )
-            factors = dict(json.loads(line) for line in diary.read_text().splitlines()) if watch else {}
+            factors = dict(json.loads(line) for line in history.read_text().splitlines()) if watch else {}
             facts = {
                 "error": result.error,
                 "lam": result.lam,
@@ -132,25 +132,25 @@ class Workshop:
             }
             return model, architecture, plan, facts
 
-        return self.kept(title, made_of, make, dataset)
+        return self.get_or_make(title, made_of, make, dataset)
 
     def prune(self, title: str, net: Net, dataset: Dataset, **options: Any) -> Net:
-        """Prune with these options of `netslim.prune`, as the pipeline's step does; not fine-tuned."""
+        """Prune with these options of `netslim.prune`, as the pipeline does, without fine-tuning."""
         made_of = {"kind": "prune", "start": net.key, "options": options}
 
         def make(scratch: Path) -> Made:
             wide = net.load()
             result = netslim.prune(wide.model, example(dataset), **options)
-            if result.threshold >= NEAR_ZERO:  # a live channel went: what follows it has other statistics
+            if result.threshold >= NEAR_ZERO:  # a live channel was removed, so statistics behind it changed
                 netslim.recalibrate(result.model, training_images(dataset))
             error = evaluate(result.model, dataset.split("test"), dataset.info)
             facts = {"error": error, "threshold": result.threshold}
             return result.model, wide.architecture, wide.plan.then(result.plan), facts
 
-        return self.kept(title, made_of, make, dataset)
+        return self.get_or_make(title, made_of, make, dataset)
 
     def fresh(self, title: str, net: Net, dataset: Dataset, *, seed: int) -> Net:
-        """The structure of a slim network with new weights, as if it had been designed so."""
+        """The structure of a slim network with new weights."""
         made_of = {"kind": "fresh", "structure of": net.key, "seed": seed}
 
         def make(scratch: Path) -> Made:
@@ -159,17 +159,19 @@ class Workshop:
             model = he(slim.plan.apply(slim.architecture.build()))
             return model, slim.architecture, slim.plan, {}
 
-        return self.kept(title, made_of, make, dataset)
+        return self.get_or_make(title, made_of, make, dataset)
 
-    def kept(
+    def get_or_make(
         self, title: str, made_of: dict[str, Any], make: Callable[[Path], Made], dataset: Dataset
     ) -> Net:
-        """The network made of this, from the folder where it is there already."""
+        """The network with these inputs, from the cache if it is there."""
         key = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
         net = Net(key, self.folder / key)
         if not net.folder.exists():
             if not self.make:
-                raise NotMadeError("was not made yet", field=title, remedy="Run this without --kept")
+                raise MissingNetworkError(
+                    "is not in the cache", field=title, remedy="Run this without --kept"
+                )
             scratch, begun = self.folder / f"{key}.unfinished", time.process_time()
             model, architecture, plan, facts = make(scratch)
             cost = netslim.count(model, example(dataset))
@@ -186,13 +188,13 @@ class Workshop:
             shutil.rmtree(scratch, ignore_errors=True)
             error = f"error {facts['error']:.2f} %, " if "error" in facts else ""
             click.echo(f"  {title}: {error}{facts['cpu_seconds']:.0f} s", err=True)
-        self.asked[key] = net
+        self.used[key] = net
         return net
 
     def cpu_seconds(self) -> float:
-        """What all networks asked for since the last call took to make, now or in an earlier run."""
-        spent = sum(net.facts["cpu_seconds"] for net in self.asked.values())
-        self.asked.clear()
+        """CPU time of making all networks used since the last call, including earlier runs."""
+        spent = sum(net.facts["cpu_seconds"] for net in self.used.values())
+        self.used.clear()
         return spent
 
 

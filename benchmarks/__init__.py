@@ -1,0 +1,1 @@
+"""Measurements of netslim. Each module is one benchmark: `python -m benchmarks.engine --help`."""

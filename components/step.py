@@ -3,6 +3,10 @@
 A compiled pipeline names a step's function and does not carry its source (pipelines.lean): the function is in
 the step's image, beside the rest of the code that it needs. So the module that holds it is imported in the
 step's process too, where KFP keeps its compiler away to start fast.
+
+An optional input artifact is annotated `dsl.Input[dsl.Model] = None`, without Optional: a KFP backend sends
+input artifacts without a schema title, so KFP's executor makes each one by calling the annotation, and a
+Union cannot be called. The compiled pipeline is the same with and without Optional.
 """
 
 from __future__ import annotations

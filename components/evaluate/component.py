@@ -1,7 +1,5 @@
 """Step: measure the exported ONNX model, write the pass's row, log it, and decide whether to go on."""
 
-from typing import Optional
-
 from kfp import dsl
 
 from components.step import step
@@ -13,7 +11,7 @@ def evaluate(
     onnx: dsl.Input[dsl.Model],
     ledger: dsl.Output[dsl.Metrics],
     bundle: dsl.Output[dsl.Model],
-    previous: Optional[dsl.Input[dsl.Metrics]] = None,
+    previous: dsl.Input[dsl.Metrics] = None,
     pass_index: int = 0,
     passes: int = 3,
     max_loss: float = 1.0,

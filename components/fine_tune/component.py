@@ -1,7 +1,5 @@
 """Step: train the pruned network without the L1 term, so that it recovers what pruning cost."""
 
-from typing import Optional
-
 from kfp import dsl
 
 from components.step import step
@@ -12,7 +10,7 @@ def fine_tune(
     dataset: dsl.Input[dsl.Dataset],
     start: dsl.Input[dsl.Model],
     model: dsl.Output[dsl.Model],
-    teacher: Optional[dsl.Input[dsl.Model]] = None,
+    teacher: dsl.Input[dsl.Model] = None,
     preset: str = "digits",
     recipe: dict = {},
     seed: int = 0,

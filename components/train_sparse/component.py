@@ -1,7 +1,5 @@
 """Step: train with L1 on the scaling factors; with lambda = 0 this is normal training, the baseline."""
 
-from typing import Optional
-
 from kfp import dsl
 
 from components.step import step
@@ -11,12 +9,13 @@ from components.step import step
 def train_sparse(
     dataset: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
-    start: Optional[dsl.Input[dsl.Model]] = None,
+    start: dsl.Input[dsl.Model] = None,
     architecture: str = "vgg-digits",
     architecture_args: dict = {},
     stage: str = "sparse",
     preset: str = "digits",
     recipe: dict = {},
+    strength: str = "",
     seed: int = 0,
     pass_index: int = 0,
     experiment: str = "",
@@ -32,6 +31,7 @@ def train_sparse(
         stage: `sparse`, or `base` for the baseline.
         preset: the training recipe's name.
         recipe: what to change in the recipe, such as {"epochs": 20, "lam": 0.0001}.
+        strength: of the L1 term instead of the recipe's, as text: lam=0.0001 or pull=2; for loops over strengths.
         seed: of initial weights, order and augmentation.
         pass_index: which slimming pass this is; 0 is the baseline.
         experiment: the MLflow experiment, for curves that are seen while training; empty for none.
@@ -48,6 +48,7 @@ def train_sparse(
         architecture_args=architecture_args,
         preset=preset,
         overrides=recipe,
+        strength=str(strength),
         seed=int(seed),
         pass_index=int(pass_index),
         experiment=experiment,

@@ -63,6 +63,16 @@ def test_each_reaches_what_it_needs_and_nothing_else(overlay: str) -> None:
     assert not reaches(overlay, postgres, STRANGER, 443)
 
 
+def test_the_local_overlay_reaches_the_object_store_of_kfp_2_17() -> None:
+    """KFP's Service `seaweedfs` has port 9000. Its pods listen on 8333, the port which policies see."""
+    objects = render("overlays/local")
+    for name, settings in of_kind(objects, "ConfigMap").items():
+        assert settings["data"]["AWS_ENDPOINT_URL_S3"] == "http://seaweedfs.kubeflow:9000", name
+    labels = {name: template["metadata"]["labels"] for name, template in pods(objects)}
+    for port in (9000, 8333):
+        assert reaches("local", labels["netslim-tracking"], {"app": "seaweedfs"}, port)
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_services_lead_to_pods(overlay: str) -> None:
     objects = render(f"overlays/{overlay}")

@@ -20,8 +20,12 @@ Object = dict[str, Any]
 
 
 @cache
-def render(root: str) -> tuple[Object, ...]:
-    """Every object of one of `ROOTS`, with the secrets' examples in place of the files nobody commits."""
+def render(root: str, *, setting: tuple[str, str] | None = None) -> tuple[Object, ...]:
+    """Every object of one of `ROOTS`, with the secrets' examples in place of the files nobody commits.
+
+    Args:
+        setting: name and value to write into the overlay's settings.env first, as an operator would.
+    """
     kubectl, kustomize = shutil.which("kubectl"), shutil.which("kustomize")
     if not (kubectl or kustomize):
         raise RuntimeError("MANIFESTS NOT TESTED: neither kubectl nor kustomize is installed")
@@ -31,9 +35,22 @@ def render(root: str) -> tuple[Object, ...]:
         shutil.copytree(ROOT, copy)
         for example in copy.glob("secrets/*.env.example"):
             shutil.copy(example, example.with_suffix(""))
+        if setting:
+            _write(copy / root / "settings.env", *setting)
         done = subprocess.run([*command, str(copy / root)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return tuple(document for document in yaml.safe_load_all(done.stdout) if document)
+
+
+def _write(file: Path, name: str, value: str) -> None:
+    known = settings(file)
+    assert name in known
+    file.write_text("".join(f"{key}={text}\n" for key, text in {**known, name: value}.items()))
+
+
+def settings(file: Path) -> dict[str, str]:
+    """Names and values of a settings.env."""
+    return dict(line.split("=", 1) for line in file.read_text().splitlines())
 
 
 def cluster(overlay: str) -> tuple[Object, ...]:

@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,19 @@ from netslim.tracking.place import default_uri
 
 
 class Server:
-    """`mlflow server` with SQLite and proxied artifacts; it can be killed and started again."""
+    """`mlflow server` with SQLite and proxied artifacts; it can be killed and started again.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        artifacts: where the server keeps them; a folder of its own by default.
+        environment: variables that the server's process gets and its clients do not.
+    """
+
+    def __init__(
+        self, folder: Path, *, artifacts: str = "", environment: Mapping[str, str] | None = None
+    ) -> None:
         self.folder = folder
+        self.artifacts = artifacts or str(folder / "artifacts")
+        self.environment = dict(environment or {})
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -42,7 +52,7 @@ class Server:
         command = [
             *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)),
             *("--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db", "--workers", "1"),
-            *("--artifacts-destination", str(self.folder / "artifacts")),
+            *("--artifacts-destination", self.artifacts),
         ]
         self.log = (self.folder / "server.log").open("a")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
@@ -51,7 +61,7 @@ class Server:
             stdout=self.log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=environment,
+            env=environment | self.environment,
             cwd=self.folder,
         )
         _wait_until(self._healthy, 90, f"the server answers; its log is {self.log.name}")
@@ -135,11 +145,22 @@ def database(tmp_path: Path, _empty_database: Path) -> str:
 
 
 @pytest.fixture
-def own_server(tmp_path: Path, database: str) -> Iterator[Server]:
+def make_server(tmp_path: Path, database: str) -> Iterator[Callable[..., Server]]:
+    """Start a server with options of its own, which ends with the test."""
+    with ExitStack() as ends:
+
+        def make(**options: Any) -> Server:
+            started = Server(tmp_path, **options)
+            ends.callback(started.kill)
+            return started
+
+        yield make
+
+
+@pytest.fixture
+def own_server(make_server: Callable[..., Server]) -> Server:
     """A server to kill."""
-    started = Server(tmp_path)
-    yield started
-    started.kill()
+    return make_server()
 
 
 @pytest.fixture

@@ -39,6 +39,34 @@ def _executors(ir: IR) -> Iterator[tuple[str, IR]]:
     yield from ir["deploymentSpec"]["executors"].items()
 
 
+def _type_of(ir: IR, component: str, parameter: str) -> str:
+    kind: str = ir["components"][component]["inputDefinitions"]["parameters"][parameter]["parameterType"]
+    return kind
+
+
+def _readers(ir: IR, group: str, parameter: str) -> Iterator[tuple[str, str, str, bool]]:
+    """(task, component, input, is it one field) of every task in a group that reads the group's parameter."""
+    for name, task in ir["components"][group]["dag"]["tasks"].items():
+        for its_input, source in task.get("inputs", {}).get("parameters", {}).items():
+            if source.get("componentInputParameter") == parameter:
+                is_field = "parameterExpressionSelector" in source
+                yield name, task["componentRef"]["name"], its_input, is_field
+
+
+def _loop_items(ir: IR) -> list[tuple[str, str]]:
+    """(group, parameter) of every item of a loop, also where a group within the loop passes it on."""
+    items = [
+        (task["componentRef"]["name"], task["parameterIterator"]["itemInput"])
+        for _, task in _tasks(ir)
+        if "itemInput" in task.get("parameterIterator", {})
+    ]
+    for group, item in items:  # grows while it is read
+        for _, component, parameter, _ in _readers(ir, group, item):
+            if "dag" in ir["components"][component]:
+                items.append((component, parameter))
+    return items
+
+
 def conditions_on_one_unnamed_bool(ir: IR) -> Iterator[str]:
     for name, task in _tasks(ir):
         condition = task.get("triggerPolicy", {}).get("condition")
@@ -90,6 +118,16 @@ def loops_over_plain_lists(ir: IR) -> Iterator[str]:
         source = task.get("parameterIterator", {}).get("items", {}).get("inputParameter", "")
         if source and not (source.endswith("-Output") or source.startswith("pipelinechannel--")):
             yield f"{name} iterates over the named output {source}"
+
+
+def loop_items_are_text(ir: IR) -> Iterator[str]:
+    for group, item in _loop_items(ir):
+        passed_as = _type_of(ir, group, item)
+        for name, component, parameter, is_field in _readers(ir, group, item):
+            kind = _type_of(ir, component, parameter)
+            same = is_field or kind in ("STRING", passed_as)
+            if kind in ("STRUCT", "LIST") or not same:
+                yield f"{name} takes a loop's item as {parameter}, a {kind}; make it a STRING"
 
 
 def nothing_installed_at_step_start(ir: IR) -> Iterator[str]:
@@ -157,6 +195,7 @@ RULES: dict[str, Callable[[IR], Iterator[str]]] = {
         no_pipeline_artifact_inputs,
         no_artifact_one_of,
         loops_over_plain_lists,
+        loop_items_are_text,
         nothing_installed_at_step_start,
         lightweight_components_only,
         images_are_fixed,

@@ -22,11 +22,14 @@ __all__ = ["build_lambda", "build_percent"]
 
 
 def build_lambda(*, place: Place = anywhere) -> Callable[..., Any]:
-    """The search for lambda (paper, section 4.3): train, prune and fine-tune with each recipe."""
+    """The search for lambda (paper, section 4.3): train, prune and fine-tune with each strength.
+
+    `strengths` are texts such as "lam=0.0001" or "pull=2": a KFP backend passes an item of a loop as text.
+    """
 
     @dsl.pipeline(name="lambda-search", description="Which strength of the L1 term gives the lowest error?")
     def lambda_search(
-        recipes: list,
+        strengths: list,
         model: str = "vgg-digits",
         model_args: dict = {},
         dataset: str = "digits",
@@ -36,6 +39,7 @@ def build_lambda(*, place: Place = anywhere) -> Callable[..., Any]:
         image_size: int = 0,
         dataset_title: str = "",
         preset: str = "digits",
+        sparse: dict = {},
         tune: dict = {},
         percent: str = "0.5",
         scope: str = "global",
@@ -58,13 +62,14 @@ def build_lambda(*, place: Place = anywhere) -> Callable[..., Any]:
             )
             place(data).set_display_name("prepare data")
             # One after the other: two trainings would fight for one GPU, or for a laptop's cores.
-            with dsl.ParallelFor(items=recipes, parallelism=1, name="lambda") as recipe:
+            with dsl.ParallelFor(items=strengths, parallelism=1, name="lambda") as strength:
                 trained = train_sparse(
                     dataset=data.output,
                     architecture=model,
                     architecture_args=model_args,
                     preset=preset,
-                    recipe=recipe,
+                    recipe=sparse,
+                    strength=strength,
                     seed=seed,
                     pass_index=1,
                 )

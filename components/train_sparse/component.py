@@ -31,7 +31,7 @@ def train_sparse(
         stage: `sparse`, or `base` for the baseline.
         preset: the training recipe's name.
         recipe: what to change in the recipe, such as {"epochs": 20, "lam": 0.0001}.
-        strength: of the L1 term instead of the recipe's, as text: lam=0.0001 or pull=2; for loops over strengths.
+        strength: of the L1 term, in place of the recipe's; text such as lam=0.0001 or pull=2, for loops.
         seed: of initial weights, order and augmentation.
         pass_index: which slimming pass this is; 0 is the baseline.
         experiment: the MLflow experiment, for curves that are seen while training; empty for none.

@@ -50,9 +50,9 @@ def lambda_(lambdas: str, pulls: str, **options: Any) -> None:
 
     config = with_validation(config_from(options))
     name, values = ("pull", numbers("pulls", pulls)) if pulls else ("lam", numbers("lambdas", lambdas))
-    own = {key: value for key, value in config.sparse.items() if key not in ("lam", "pull")}
     arguments = shared(config) | {
-        "recipes": [{**own, name: value} for value in values],
+        "strengths": [f"{name}={value!r}" for value in values],
+        "sparse": dict(config.sparse),
         "percent": str(config.percent),
     }
     start(build_lambda(), arguments, config)

@@ -49,6 +49,15 @@ def condition(ir: dict[str, Any], text: str) -> None:
     tasks(ir)["condition-2"]["triggerPolicy"]["condition"] = text
 
 
+def loop_in_condition_2(ir: dict[str, Any], item: str, passed_as: str) -> None:
+    """Makes a loop of condition-3, whose items it passes as `item` to the one step that reads this input."""
+    ir["components"]["comp-condition-2"]["dag"]["tasks"]["condition-3"]["parameterIterator"] = {
+        "itemInput": item
+    }
+    inputs = ir["components"]["comp-condition-3"]["inputDefinitions"]["parameters"]
+    inputs[item]["parameterType"] = passed_as
+
+
 BREACHES = {
     "conditions on one unnamed bool": [
         lambda ir: condition(ir, "inputs.parameter_values['pipelinechannel--evaluate-go_on'] == true"),
@@ -81,6 +90,11 @@ BREACHES = {
         lambda ir: tasks(ir)["prune"].__setitem__(
             "parameterIterator", {"items": {"inputParameter": "make-list-values"}}
         ),
+    ],
+    "loop items are text": [
+        lambda ir: loop_in_condition_2(ir, "pipelinechannel--sparse", "STRING"),
+        lambda ir: loop_in_condition_2(ir, "pipelinechannel--sparse", "STRUCT"),
+        lambda ir: loop_in_condition_2(ir, "pipelinechannel--max_layer_percent", "STRING"),
     ],
     "nothing installed at step start": [
         lambda ir: executor(ir, "prune")["command"].insert(0, "python3 -m pip install torch"),
@@ -140,3 +154,33 @@ def test_a_real_named_output_is_caught_where_kfp_would_be_silent(tmp_path: Path)
     compiler.Compiler().compile(broken, str(tmp_path / "broken.yaml"))
     found = lint(yaml.safe_load((tmp_path / "broken.yaml").read_text()))
     assert any("conditions on one unnamed bool" in breach for breach in found)
+
+
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def consume(text: str = "", number: float = 0.0, recipe: dict = {}, values: list = []) -> None:  # noqa: B006
+    print(text, number, recipe, values)
+
+
+@dsl.pipeline
+def loops(texts: list, numbers: list[float], dicts: list, lists: list) -> None:
+    with dsl.ParallelFor(texts) as text:
+        consume(text=text)
+    with dsl.ParallelFor(numbers) as number:
+        consume(number=number)
+    with dsl.ParallelFor(dicts) as point:  # as sweep-lambda once had it: "expect STRUCT, got string"
+        consume(recipe=point, number=point.lam)
+    with dsl.ParallelFor(lists) as each, dsl.If(each != "", name="nested"):
+        consume(values=each)
+    with dsl.ParallelFor(texts) as untyped:
+        consume(number=untyped)
+
+
+def test_a_loop_hands_over_text_or_numbers_of_a_known_type_or_one_field(tmp_path: Path) -> None:
+    compiler.Compiler().compile(loops, str(tmp_path / "loops.yaml"))
+    found = lint(yaml.safe_load((tmp_path / "loops.yaml").read_text()))
+    rule = "loop items are text: "
+    assert {breach.removeprefix(rule) for breach in found if breach.startswith(rule)} == {
+        "consume-3 takes a loop's item as recipe, a STRUCT; make it a STRING",
+        "consume-4 takes a loop's item as values, a LIST; make it a STRING",
+        "consume-5 takes a loop's item as number, a NUMBER_DOUBLE; make it a STRING",
+    }

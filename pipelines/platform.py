@@ -16,13 +16,12 @@ from netslim.places import CHECKPOINTS
 from netslim.steps.accelerator import EXPECTED
 from netslim.steps.nodes import NAMESPACE, NODES, POD
 from netslim.steps.trainjob import Nodes
-from pipelines.profiles import KIND_OF_STEP, TOLERATION, Profile, seconds
+from pipelines.profiles import BACKOFF_FACTOR, KIND_OF_STEP, TOLERATION, Profile, seconds
 
 __all__ = ["Place", "anywhere", "on"]
 
 Place = Callable[[Any], Any]  # takes a KFP task, gives it a place to run, returns it
 
-LONGEST_BACKOFF = "600s"
 WAITING_CPU, WAITING_MEMORY = "1", "2Gi"  # of a step that waits for its nodes
 S3_CONFIG = ("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
 S3_SECRET = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -79,8 +78,8 @@ def _compute(task: Any, profile: Profile) -> None:
         task.set_retry(
             profile.retries,
             backoff_duration=f"{seconds(profile.backoff)}s",
-            backoff_factor=2.0,
-            backoff_max_duration=LONGEST_BACKOFF,
+            backoff_factor=BACKOFF_FACTOR,
+            backoff_max_duration=f"{profile.retry_window}s",  # no bound of a pause: see retry_window
         )
 
 

@@ -14,7 +14,7 @@ import yaml
 
 from netslim.errors import ConfigError
 
-__all__ = ["DEFAULTS", "KIND_OF_STEP", "TOLERATION", "Profile", "load", "seconds"]
+__all__ = ["BACKOFF_FACTOR", "DEFAULTS", "KIND_OF_STEP", "TOLERATION", "Profile", "load", "seconds"]
 
 DEFAULTS = Path(__file__).with_name("profiles.yaml")
 KIND_OF_STEP = {
@@ -46,6 +46,9 @@ TOLERATION = {  # the keys of a pod's toleration, as kfp calls them
     "tolerationSeconds": "toleration_seconds",
 }
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+BACKOFF_FACTOR = 2  # each pause before a retry is this many times the one before
+WAIT_FOR_NODE = "1d"  # of each try: it counts for the window, but not for the time-out of the try's pod
+LONGEST_WINDOW = "3650d"  # the pauses of 40 retries would last longer than KFP and Argo can count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +101,16 @@ class Profile:
         if self.nodes > 1 and not self.checkpoints:
             remedy = "Name an s3:// folder, by which nodes also get their data"
             raise ConfigError("needs checkpoints", field="profiles, nodes", value=self.nodes, remedy=remedy)
+
+    @property
+    def retry_window(self) -> int:
+        """Seconds from the start of the first try to the moment when Argo kills whichever try is running.
+
+        All tries fit: (retries + 1) times the time-out and a wait for a node, and the growing pauses.
+        """
+        tries = (self.retries + 1) * (seconds(self.timeout) + seconds(WAIT_FOR_NODE))
+        pauses: int = sum(seconds(self.backoff) * BACKOFF_FACTOR**retry for retry in range(self.retries))
+        return min(tries + pauses, seconds(LONGEST_WINDOW))
 
 
 def _texts(values: Iterable[Any]) -> bool:

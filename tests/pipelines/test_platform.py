@@ -182,9 +182,51 @@ def test_tasks_that_may_be_retried_wait_ever_longer(tmp_path: Path) -> None:
         "maxRetryCount": 3,
         "backoffDuration": "30s",
         "backoffFactor": 2.0,
-        "backoffMaxDuration": "600s",
+        "backoffMaxDuration": f"{4 * (48 + 24) * 3600 + 30 + 60 + 120}s",
     }
     assert "retryPolicy" not in tasks["prune"]
+
+
+@pytest.mark.parametrize(("retries", "timeout"), [(1, "90s"), (3, "48h"), (8, "2d")])
+@pytest.mark.parametrize("kind", sorted(set(KIND_OF_STEP.values())))
+def test_no_try_is_killed_before_its_own_time_out(
+    tmp_path: Path, kind: str, timeout: str, retries: int
+) -> None:
+    """Adds up the tries and pauses from the numbers that the backend reads; every try takes all its time."""
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(f"{kind}: {{retries: {retries}, timeout: {timeout}, backoff: 7m}}\n")
+    seen = set()
+    for step, policy, time_out in tries(tmp_path, path=mine):
+        clock, pause = time_out, float(policy["backoffDuration"].removesuffix("s"))
+        for _ in range(policy["maxRetryCount"]):
+            clock += pause + time_out
+            pause *= policy["backoffFactor"]
+        assert int(policy["backoffMaxDuration"].removesuffix("s")) >= clock, step
+        if KIND_OF_STEP[step] == kind:
+            assert policy["maxRetryCount"] == retries
+            seen.add(step)
+    assert seen == {step for step, its_kind in KIND_OF_STEP.items() if its_kind == kind}
+
+
+def test_the_window_of_very_many_retries_is_still_a_number_that_kfp_can_hold(tmp_path: Path) -> None:
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("train: {retries: 100}\n")
+    windows = {policy["backoffMaxDuration"] for step, policy, _ in tries(tmp_path, path=mine)
+               if KIND_OF_STEP[step] == "train"}  # fmt: skip
+    assert windows == {"315360000s"}
+
+
+def tries(folder: Path, **changes: Any) -> Iterator[tuple[str, dict[str, Any], int]]:
+    """(step, its retry policy, its pods' time-out in seconds) of every task that may be retried."""
+    compile_pipeline(build(1, place=on(load(**changes))), folder / "ir.yaml")
+    ir, platform = yaml.safe_load_all((folder / "ir.yaml").read_text())
+    settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for group in (ir["root"], *ir["components"].values()):
+        for task in group.get("dag", {}).get("tasks", {}).values():
+            if "retryPolicy" in task:
+                label = ir["components"][task["componentRef"]["name"]]["executorLabel"]
+                ((_, step),) = steps([label])
+                yield step, task["retryPolicy"], int(settings[label]["activeDeadlineSeconds"])
 
 
 @pytest.mark.parametrize(

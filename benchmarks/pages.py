@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from benchmarks.stored import RESULTS, load
-from netslim.files import atomic_file
+from netslim.storage.atomic import atomic_file
 
 __all__ = ["BLOCK", "generate", "pages", "update"]
 

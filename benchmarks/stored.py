@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from netslim.files import read_json, write_json
+from netslim.storage.atomic import read_json, write_json
 
 __all__ = ["RESULTS", "load", "output_option", "save"]
 

@@ -28,7 +28,7 @@ import click
 
 from components.images import Kind, image
 from netslim import __version__
-from netslim.files import sha256
+from netslim.storage.atomic import sha256
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "images"

@@ -23,9 +23,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from netslim.errors import TrainingError
-from netslim.files import sha256
-from netslim.places import at
-from netslim.s3 import is_s3
+from netslim.storage.atomic import sha256
+from netslim.storage.backends import at
+from netslim.storage.s3 import is_s3
 
 __all__ = ["Checkpoint", "Checkpoints", "weights_digest"]
 

@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from netslim.bundle.graph import weights_of
 from netslim.errors import ExportError
-from netslim.files import atomic_file, sha256
+from netslim.storage.atomic import atomic_file, sha256
 
 if TYPE_CHECKING:
     import onnx

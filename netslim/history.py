@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from netslim.files import atomic_file, storage_errors
+from netslim.storage.atomic import atomic_file, storage_errors
 
 __all__ = ["History"]
 

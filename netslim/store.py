@@ -19,9 +19,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from netslim.errors import DataError, ModelError
-from netslim.files import atomic_directory, read_json, sha256, write_json
 from netslim.models import Architecture
 from netslim.plan import Plan
+from netslim.storage.atomic import atomic_directory, read_json, sha256, write_json
 
 __all__ = ["StoredModel", "load_model", "save_model"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from kfp import compiler
 
-from netslim.files import atomic_file
+from netslim.storage.atomic import atomic_file
 from pipelines.lean import make_lean
 from pipelines.lint import lint
 

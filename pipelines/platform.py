@@ -12,10 +12,10 @@ from typing import Any
 
 from kfp import kubernetes
 
-from netslim.places import CHECKPOINTS
 from netslim.steps.accelerator import EXPECTED
 from netslim.steps.nodes import NAMESPACE, NODES, POD
 from netslim.steps.trainjob import Nodes
+from netslim.storage.backends import CHECKPOINTS
 from pipelines.profiles import BACKOFF_FACTOR, KIND_OF_STEP, TOLERATION, Profile, seconds
 
 __all__ = ["Place", "anywhere", "on"]

@@ -22,12 +22,12 @@ from benchmarks.trained import training_images
 from netslim import store
 from netslim.errors import NetslimError
 from netslim.evaluation import evaluate
-from netslim.files import read_json
 from netslim.models import Architecture
 from netslim.models.initialise import he
 from netslim.plan import Plan
 from netslim.recipe import Recipe
 from netslim.sparsity import NEAR_ZERO
+from netslim.storage.atomic import read_json
 from netslim.store import StoredModel
 from netslim.train import train
 

@@ -23,8 +23,8 @@ from netslim.bundle.layout import (
     SLIMMING,
     seal,
 )
-from netslim.files import atomic_directory, write_json
 from netslim.ledger import Ledger, Size
+from netslim.storage.atomic import atomic_directory, write_json
 
 if TYPE_CHECKING:
     from netslim.data import DatasetInfo

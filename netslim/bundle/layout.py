@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 from netslim.errors import BundleError
-from netslim.files import atomic_file, sha256
+from netslim.storage.atomic import atomic_file, sha256
 
 __all__ = [
     "CARD",

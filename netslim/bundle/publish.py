@@ -6,13 +6,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from netslim import s3
 from netslim.bundle.layout import SIGNED, SUMS, listed
 from netslim.bundle.triton import triton_layout
 from netslim.bundle.verify import require_good, verify
 from netslim.errors import StorageError
-from netslim.files import atomic_directory, sha256
-from netslim.places import at
+from netslim.storage import s3
+from netslim.storage.atomic import atomic_directory, sha256
+from netslim.storage.backends import at
 
 __all__ = ["publish"]
 

@@ -28,7 +28,7 @@ def sign(bundle: Path, key: Path) -> Path:
         NetslimError: the extra `sign` is not installed.
     """
     from netslim.bundle.verify import require_good, verify
-    from netslim.files import atomic_file
+    from netslim.storage.atomic import atomic_file
 
     signing = _library("signing").Config()
     require_good(verify(bundle), bundle)

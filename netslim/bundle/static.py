@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from netslim.bundle.layout import LABELS, SAMPLES, SIGNATURE, SLIMMING
-from netslim.files import write_json
 from netslim.measure import normalise
+from netslim.storage.atomic import write_json
 
 if TYPE_CHECKING:
     from netslim.data import DatasetInfo

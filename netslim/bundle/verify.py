@@ -22,7 +22,7 @@ from typing import Any
 from netslim.bundle.layout import FOREIGN, INT8, LIMITS, MODEL, PREPROC, UNLISTED, listed, regular
 from netslim.bundle.signing import check_signature
 from netslim.errors import BundleError, NetslimError
-from netslim.files import sha256
+from netslim.storage.atomic import sha256
 
 __all__ = ["Finding", "require_good", "verify"]
 

@@ -162,7 +162,7 @@ def check_root(root: str) -> None:
     from netslim.errors import DataError
 
     if root.startswith("s3://"):
-        from netslim import s3
+        from netslim.storage import s3
 
         s3.exists(root)  # raises when the bucket cannot be read; the answer does not matter
     elif not Path(root).is_dir():

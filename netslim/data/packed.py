@@ -21,7 +21,7 @@ import numpy as np
 from netslim.data.images import ImageFiles
 from netslim.data.info import DatasetInfo, Split
 from netslim.errors import DataError
-from netslim.files import read_json, sha256, write_json
+from netslim.storage.atomic import read_json, sha256, write_json
 
 __all__ = ["PackedDataset", "open_dataset", "write_info", "write_split"]
 

@@ -8,7 +8,6 @@ import shutil
 import tempfile
 from pathlib import Path, PurePosixPath
 
-from netslim import s3
 from netslim.data import digits, folder, official
 from netslim.data.images import ImageFiles
 from netslim.data.info import DatasetInfo
@@ -17,7 +16,8 @@ from netslim.data.source import Source, check
 from netslim.data.statistics import channel_statistics
 from netslim.data.validation import draw_validation
 from netslim.errors import ConfigError
-from netslim.files import atomic_directory
+from netslim.storage import s3
+from netslim.storage.atomic import atomic_directory
 
 __all__ = ["PAPER_VALIDATION", "names", "prepare"]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from netslim.errors import DataError
-from netslim.files import read_json
+from netslim.storage.atomic import read_json
 
 __all__ = ["Evidence", "as_files", "read_evidence", "read_history"]
 

@@ -15,8 +15,8 @@ from netslim.bundle.layout import MODEL
 from netslim.bundle.preproc import write_preproc
 from netslim.bundle.static import SAMPLE_IMAGES, write_samples, write_static
 from netslim.export import export_onnx
-from netslim.files import atomic_directory, write_json
 from netslim.steps.evidence import Evidence, as_files, read_evidence
+from netslim.storage.atomic import atomic_directory, write_json
 
 __all__ = ["export_step"]
 

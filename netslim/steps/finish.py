@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from netslim import progress, report, tracking
-from netslim.files import atomic_file
+from netslim.storage.atomic import atomic_file
 
 __all__ = ["finish_step"]
 

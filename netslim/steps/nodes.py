@@ -15,14 +15,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from netslim import s3
 from netslim.errors import NetslimError, StorageError
-from netslim.files import atomic_directory
-from netslim.places import CHECKPOINTS
 from netslim.steps.accelerator import EXPECTED, promised
 from netslim.steps.cluster import Cluster, FailedError
 from netslim.steps.processes import REQUEST, RESULT, in_processes, raised, told
 from netslim.steps.trainjob import Nodes, trainjob
+from netslim.storage import s3
+from netslim.storage.atomic import atomic_directory
+from netslim.storage.backends import CHECKPOINTS
 from netslim.tracking.place import KEY, run_key
 
 __all__ = ["NAMESPACE", "NODES", "POD", "main", "on_nodes"]

@@ -16,8 +16,8 @@ from typing import Any
 
 from netslim import errors, progress
 from netslim.errors import NetslimError, PipelineError
-from netslim.files import read_json, write_json
 from netslim.stopping import stop_on_sigterm
+from netslim.storage.atomic import read_json, write_json
 
 __all__ = ["REQUEST", "RESULT", "in_processes", "main", "raised", "told"]
 

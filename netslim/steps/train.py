@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from netslim import data, distributed, models, presets, sparsity, store, tracking
 from netslim.machine import keep_freed_memory
-from netslim.places import CHECKPOINTS
 from netslim.plan import Plan
 from netslim.recipe import Recipe
 from netslim.steps.accelerator import check_gpus, promised
 from netslim.steps.evidence import Evidence, as_files, read_evidence
 from netslim.steps.nodes import NODES, on_nodes
 from netslim.steps.processes import in_processes
+from netslim.storage.backends import CHECKPOINTS
 from netslim.train import TrainResult, train
 
 if TYPE_CHECKING:

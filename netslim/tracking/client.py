@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from netslim.errors import NetslimError, TrackingError
-from netslim.files import storage_errors
+from netslim.storage.atomic import storage_errors
 from netslim.tracking.place import URI, artifact_location, shown, sqlite_file
 
 if TYPE_CHECKING:

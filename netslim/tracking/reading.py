@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netslim.errors import TrackingError
-from netslim.files import read_json
 from netslim.ledger import Ledger, Row
+from netslim.storage.atomic import read_json
 from netslim.tracking.client import mlflow_at
 from netslim.tracking.models import fetch_model, has_model
 from netslim.tracking.place import Place

@@ -9,7 +9,7 @@ import pytest
 from safetensors import SafetensorError
 
 from netslim.errors import DataError, StorageError
-from netslim.files import atomic_directory, atomic_file, read_json, sha256, write_json
+from netslim.storage.atomic import atomic_directory, atomic_file, read_json, sha256, write_json
 
 FULL = "/dev/full"  # a device whose every write the kernel refuses with ENOSPC
 

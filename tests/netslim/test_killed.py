@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from netslim import data, s3
+from netslim import data
+from netslim.storage import s3
 
 KILLS = 20
 # One process imports torch, and each training is a fork of it, so that a new start costs milliseconds.
@@ -22,7 +23,7 @@ import os, sys, torch
 from netslim.checkpoint import weights_digest
 from netslim.data import open_dataset
 from netslim.recipe import Recipe
-from netslim.s3 import is_s3
+from netslim.storage.s3 import is_s3
 from netslim.train import train
 
 torch.set_num_threads(1)

@@ -11,10 +11,10 @@ import yaml
 
 from components import readme
 from netslim.errors import ConfigError
-from netslim.places import CHECKPOINTS
 from netslim.steps.accelerator import EXPECTED
 from netslim.steps.nodes import NAMESPACE, NODES, POD
 from netslim.steps.trainjob import Nodes
+from netslim.storage.backends import CHECKPOINTS
 from pipelines import sweeps
 from pipelines.compiling import compile_pipeline
 from pipelines.platform import on

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from netslim import data, measure, s3
+from netslim import data, measure
 from netslim.bundle import int8 as quantising
 from netslim.bundle.int8 import quantise
 from netslim.bundle.layout import SUMS
@@ -23,6 +23,7 @@ from netslim.bundle.publish import publish
 from netslim.cli.bench import bench
 from netslim.data.images import centre
 from netslim.errors import BundleError, ConfigError, StorageError
+from netslim.storage import s3
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "consume.py"
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from netslim import data, s3
+from netslim import data
 from netslim.data import folder
 from netslim.errors import ConfigError, DataError, StorageError
+from netslim.storage import s3
 
 
 def test_the_names() -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from netslim import data
 from netslim.errors import DataError
-from netslim.files import write_json
 from netslim.steps.evaluate import evaluate_step
 from netslim.steps.evidence import Evidence, as_files, read_evidence
+from netslim.storage.atomic import write_json
 
 STEPS = {
     "train": Evidence({"error": 1.5, "stage": "sparse", "resumed": False}, [{"step": 1, "train/loss": 0.5}]),

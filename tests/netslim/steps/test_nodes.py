@@ -17,15 +17,16 @@ import torch
 from kubernetes_server import NAMESPACE, Kubernetes
 from training_step import arguments
 
-from netslim import s3, store
+from netslim import store
 from netslim.errors import DataError
-from netslim.places import CHECKPOINTS
 from netslim.steps import nodes
 from netslim.steps.cluster import Cluster, FailedError
 from netslim.steps.evidence import read_evidence
 from netslim.steps.nodes import NODES, POD
 from netslim.steps.train import train_step
 from netslim.steps.trainjob import Nodes
+from netslim.storage import s3
+from netslim.storage.backends import CHECKPOINTS
 from netslim.tracking.place import KEY
 
 SCRIPT = """

@@ -21,9 +21,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from netslim.files import sha256
 from netslim.layer_report import LayerRow
 from netslim.ledger import Histogram, Ledger, Row, Size
+from netslim.storage.atomic import sha256
 from netslim.tracking.client import mlflow_at
 from netslim.tracking.place import default_uri
 

@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
-from netslim import s3
-from netslim.files import atomic_file
+from netslim.storage import s3
+from netslim.storage.atomic import atomic_file
 
 __all__ = ["CHECKPOINTS", "Bucket", "Folder", "Place", "at"]
 

@@ -18,8 +18,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from netslim.errors import StorageError
-from netslim.files import atomic_file, sha256
 from netslim.progress import bar
+from netslim.storage.atomic import atomic_file, sha256
 
 __all__ = [
     "delete",

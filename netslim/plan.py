@@ -142,8 +142,8 @@ class Plan:
         Raises:
             ModelError: the plan is for another network; the message has the layer and both widths.
         """
+        from netslim.nn.module_copy import Tree
         from netslim.surgery import operate
-        from netslim.twin import Tree
 
         return operate(Tree.of(model), self).model
 

@@ -22,10 +22,10 @@ from netslim.graph.observe import observe
 from netslim.graph.structure import Structure
 from netslim.layer_report import Report
 from netslim.momentum import carried
+from netslim.nn.module_copy import Tree, twin
 from netslim.plan import Plan
 from netslim.surgery import operate
 from netslim.threshold import Choice, Percent, Scope, choose
-from netslim.twin import Tree, twin
 
 __all__ = ["PruneResult", "preflight", "prune"]
 

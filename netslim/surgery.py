@@ -13,9 +13,9 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from netslim.errors import ModelError
 from netslim.narrowing import narrow, narrow_grouped, whole
+from netslim.nn.channel_select import Narrowed
+from netslim.nn.module_copy import Tree, twin
 from netslim.plan import Edit, Keep, Plan
-from netslim.selection import Narrowed
-from netslim.twin import Tree, twin
 
 if TYPE_CHECKING:
     from netslim.compensate import Folded

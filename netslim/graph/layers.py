@@ -15,7 +15,7 @@ from torch.nn.modules.conv import _ConvNd
 from netslim.graph.channels import Channels
 from netslim.graph.facts import IN, OUT, Facts, Norm, Read, Taps, numbers_of
 from netslim.graph.traced import Traced, channels_of, made, rule, shape_of, unknown
-from netslim.selection import Narrowed
+from netslim.nn.channel_select import Narrowed
 
 __all__ = ["inputs_along", "outputs_along"]
 

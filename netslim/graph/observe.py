@@ -16,7 +16,7 @@ from netslim.errors import ModelError, NetslimError
 from netslim.graph import joining, layers, moving, pointwise, pooling, selecting
 from netslim.graph.facts import Facts
 from netslim.graph.traced import Mode, Traced
-from netslim.twin import Tree, twin
+from netslim.nn.module_copy import Tree, twin
 
 __all__ = ["observe"]
 

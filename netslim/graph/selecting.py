@@ -9,7 +9,7 @@ import numpy as np
 from netslim.graph.channels import Channels
 from netslim.graph.layers import inputs_along, outputs_along
 from netslim.graph.traced import Traced, rule, unknown
-from netslim.selection import place, select
+from netslim.nn.channel_select import place, select
 
 __all__: list[str] = []
 

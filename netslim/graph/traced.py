@@ -35,7 +35,7 @@ class Traced(Tensor):
         source: the path of the parameter or buffer that it is; "" for any other tensor.
         memory: what it shares with its views.
         made_by: the BatchNorm whose output it is.
-        selected: if `netslim.selection` made it, the labels selected from and the channels read.
+        selected: if `netslim.nn.channel_select` made it, the labels selected from and the channels read.
     """
 
     facts: Facts

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import netslim
+from netslim.nn.channel_select import Narrowed
 from netslim.plan import Plan
-from netslim.selection import Narrowed
 
 __all__ = ["masked", "outputs", "prove", "relative", "settled", "widths"]
 

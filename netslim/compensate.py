@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from netslim.dependency.channel_state import Array, Floats
+from netslim.dependency.graph import Bools, Structure
+from netslim.dependency.records import Facts, Norm, Read, Taps, numbers_of
 from netslim.errors import DataError
-from netslim.graph.channels import Array, Floats
-from netslim.graph.facts import Facts, Norm, Read, Taps, numbers_of
-from netslim.graph.structure import Bools, Structure
 from netslim.plan import Edit, Plan
 
 __all__ = ["Folded", "Loss", "fold", "recalibrate"]

@@ -14,9 +14,9 @@ from typing import Literal, get_args
 import numpy as np
 
 from netslim.bites import Unit
+from netslim.dependency.equivalence import Ints, classes
+from netslim.dependency.graph import Bools, Structure
 from netslim.errors import ConfigError
-from netslim.graph.classes import Ints, classes
-from netslim.graph.structure import Bools, Structure
 
 __all__ = ["Coupling", "Policy", "couple"]
 

@@ -16,14 +16,14 @@ from netslim.budget import Target, percent_for
 from netslim.compensate import fold
 from netslim.cost import Cost, count
 from netslim.coupling import Coupling, Policy, couple
+from netslim.dependency.graph import Structure
+from netslim.dependency.trace import observe
 from netslim.errors import ConfigError, ModelError
-from netslim.graph.cut import cut
-from netslim.graph.observe import observe
-from netslim.graph.structure import Structure
 from netslim.layer_report import Report
 from netslim.momentum import carried
 from netslim.nn.module_copy import Tree, twin
 from netslim.plan import Plan
+from netslim.pruning.build_plan import cut
 from netslim.surgery import operate
 from netslim.threshold import Choice, Percent, Scope, choose
 

@@ -12,15 +12,22 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from netslim.dependency.records import Facts
+from netslim.dependency.rules import channel_select, concat_split, elementwise, layers, pooling, reshape
+from netslim.dependency.tracer import Mode, Traced
 from netslim.errors import ModelError, NetslimError
-from netslim.graph import joining, layers, moving, pointwise, pooling, selecting
-from netslim.graph.facts import Facts
-from netslim.graph.traced import Mode, Traced
 from netslim.nn.module_copy import Tree, twin
 
 __all__ = ["observe"]
 
-RULES = (joining, layers, moving, pointwise, pooling, selecting)  # imported for the rules they register
+RULES = (
+    concat_split,
+    layers,
+    reshape,
+    elementwise,
+    pooling,
+    channel_select,
+)  # imported for the rules they register
 
 _OBLIVIOUS = ("torch.nn.", "torchvision.ops.")
 """Where a module's mode changes no dependency: dropout and its kind, BatchNorm, stochastic depth."""

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from netslim.graph.channels import Channels, Floats
-from netslim.graph.traced import Traced, channels_of, made, rule, shape_of, unknown
+from netslim.dependency.channel_state import Channels, Floats
+from netslim.dependency.tracer import Traced, channels_of, made, rule, shape_of, unknown
 
 __all__: list[str] = []
 

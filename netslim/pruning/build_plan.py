@@ -10,9 +10,9 @@ import numpy as np
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from netslim.graph.classes import Ints
-from netslim.graph.facts import Norm, Read
-from netslim.graph.structure import Bools, Structure
+from netslim.dependency.equivalence import Ints
+from netslim.dependency.graph import Bools, Structure
+from netslim.dependency.records import Norm, Read
 from netslim.plan import Edit, Keep, Places, Plan
 
 __all__ = ["cut"]

@@ -9,8 +9,8 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
-from netslim.graph.channels import Channels
-from netslim.graph.traced import Traced, channels_of, made, rule, shape_of, unknown
+from netslim.dependency.channel_state import Channels
+from netslim.dependency.tracer import Traced, channels_of, made, rule, shape_of, unknown
 
 __all__: list[str] = []
 

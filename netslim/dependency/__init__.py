@@ -10,7 +10,7 @@ layers, pointwise, joining, moving, pooling, selecting
 observe     the run
 """
 
-from netslim.graph.facts import Facts
-from netslim.graph.observe import observe
+from netslim.dependency.records import Facts
+from netslim.dependency.trace import observe
 
 __all__ = ["Facts", "observe"]

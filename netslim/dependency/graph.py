@@ -10,9 +10,9 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from netslim.dependency.equivalence import Ints, classes
+from netslim.dependency.records import Facts, Norm
 from netslim.errors import ModelError
-from netslim.graph.classes import Ints, classes
-from netslim.graph.facts import Facts, Norm
 
 __all__ = ["Structure"]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from netslim.graph.channels import Channels
-from netslim.graph.layers import inputs_along, outputs_along
-from netslim.graph.traced import Traced, rule, unknown
+from netslim.dependency.channel_state import Channels
+from netslim.dependency.rules.layers import inputs_along, outputs_along
+from netslim.dependency.tracer import Traced, rule, unknown
 from netslim.nn.channel_select import place, select
 
 __all__: list[str] = []

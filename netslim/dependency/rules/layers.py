@@ -12,9 +12,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
-from netslim.graph.channels import Channels
-from netslim.graph.facts import IN, OUT, Facts, Norm, Read, Taps, numbers_of
-from netslim.graph.traced import Traced, channels_of, made, rule, shape_of, unknown
+from netslim.dependency.channel_state import Channels
+from netslim.dependency.records import IN, OUT, Facts, Norm, Read, Taps, numbers_of
+from netslim.dependency.tracer import Traced, channels_of, made, rule, shape_of, unknown
 from netslim.nn.channel_select import Narrowed
 
 __all__ = ["inputs_along", "outputs_along"]

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from netslim.graph.classes import Ints
-from netslim.graph.facts import Facts
+from netslim.dependency.equivalence import Ints
+from netslim.dependency.records import Facts
 
 __all__ = ["Count"]
 

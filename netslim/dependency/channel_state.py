@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from netslim.graph.classes import Ints
+from netslim.dependency.equivalence import Ints
 
 __all__ = ["Channels", "Floats"]
 

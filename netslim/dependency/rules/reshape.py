@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from netslim.graph.channels import Array, Channels
-from netslim.graph.counts import Count
-from netslim.graph.traced import Traced, channels_of, made, rule, size_of, unknown
+from netslim.dependency.channel_state import Array, Channels
+from netslim.dependency.symbolic_size import Count
+from netslim.dependency.tracer import Traced, channels_of, made, rule, size_of, unknown
 
 __all__: list[str] = []
 

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from netslim.dependency.channel_state import Channels
+from netslim.dependency.equivalence import Ints
+from netslim.dependency.records import Facts, Norm
+from netslim.dependency.symbolic_size import Count
 from netslim.errors import ModelError
-from netslim.graph.channels import Channels
-from netslim.graph.classes import Ints
-from netslim.graph.counts import Count
-from netslim.graph.facts import Facts, Norm
 
 __all__ = ["Mode", "Traced", "channels_of", "made", "rule", "shape_of", "size_of", "unknown"]
 

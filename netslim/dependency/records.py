@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from netslim.graph.channels import Channels, Floats
-from netslim.graph.classes import Ints
+from netslim.dependency.channel_state import Channels, Floats
+from netslim.dependency.equivalence import Ints
 
 __all__ = ["IN", "OUT", "Facts", "Frozen", "Norm", "Read", "Taps", "numbers_of"]
 

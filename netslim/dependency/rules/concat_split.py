@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from netslim.graph.channels import Array, Channels
-from netslim.graph.counts import Count
-from netslim.graph.traced import Traced, channels_of, made, rule, shape_of, unknown
+from netslim.dependency.channel_state import Array, Channels
+from netslim.dependency.symbolic_size import Count
+from netslim.dependency.tracer import Traced, channels_of, made, rule, shape_of, unknown
 
 __all__: list[str] = []
 

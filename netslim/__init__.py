@@ -10,10 +10,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from netslim.compensate import recalibrate
     from netslim.cost import Cost, count
-    from netslim.plan import Plan
-    from netslim.pruning import PruneResult, preflight, prune
+    from netslim.pruning.bias_compensation import recalibrate
+    from netslim.pruning.plan import Plan
+    from netslim.pruning.pruner import PruneResult, preflight, prune
 
 __version__ = "0.1.0"
 

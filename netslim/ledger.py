@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from netslim.errors import DataError
-from netslim.layer_report import LayerRow
+from netslim.pruning.layer_report import LayerRow
 from netslim.storage.atomic import read_json, write_json
 
 __all__ = ["Decision", "Histogram", "Ledger", "Row", "Size", "decide"]

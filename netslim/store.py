@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from netslim.errors import DataError, ModelError
 from netslim.models import Architecture
-from netslim.plan import Plan
+from netslim.pruning.plan import Plan
 from netslim.storage.atomic import atomic_directory, read_json, sha256, write_json
 
 __all__ = ["StoredModel", "load_model", "save_model"]

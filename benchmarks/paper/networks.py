@@ -24,7 +24,7 @@ from netslim.errors import NetslimError
 from netslim.evaluation import evaluate
 from netslim.models import Architecture
 from netslim.models.initialise import he
-from netslim.plan import Plan
+from netslim.pruning.plan import Plan
 from netslim.recipe import Recipe
 from netslim.sparsity import NEAR_ZERO
 from netslim.storage.atomic import read_json

@@ -134,7 +134,7 @@ def contents(place: Path) -> str:
 
 
 def _plan(slimming: Any, digest: str | None) -> None:
-    from netslim.plan import Plan
+    from netslim.pruning.plan import Plan
 
     plan = Plan.from_json(slimming["plan"])
     if not plan.digest == slimming["plan_digest"] == digest:

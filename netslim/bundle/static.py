@@ -14,7 +14,7 @@ from netslim.storage.atomic import write_json
 
 if TYPE_CHECKING:
     from netslim.data import DatasetInfo
-    from netslim.plan import Plan
+    from netslim.pruning.plan import Plan
 
 __all__ = ["SAMPLE_IMAGES", "preprocessing", "write_samples", "write_static"]
 

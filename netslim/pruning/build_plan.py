@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from netslim.dependency.equivalence import Ints
 from netslim.dependency.graph import Bools, Structure
 from netslim.dependency.records import Norm, Read
-from netslim.plan import Edit, Keep, Places, Plan
+from netslim.pruning.plan import Edit, Keep, Places, Plan
 
 __all__ = ["cut"]
 

@@ -13,8 +13,8 @@ from netslim import data, measure, progress, tracking
 from netslim.bundle.complete import complete
 from netslim.bundle.layout import MODEL
 from netslim.errors import DataError
-from netslim.layer_report import LayerRow
 from netslim.ledger import Histogram, Ledger, Row, Size, decide
+from netslim.pruning.layer_report import LayerRow
 from netslim.steps.evidence import Evidence, read_evidence
 
 if TYPE_CHECKING:

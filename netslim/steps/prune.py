@@ -19,10 +19,10 @@ from netslim.streaming import Streamed
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from netslim.coupling import Policy
     from netslim.data import PackedDataset
-    from netslim.pruning import PruneResult
-    from netslim.threshold import Scope
+    from netslim.pruning.groups import Policy
+    from netslim.pruning.pruner import PruneResult
+    from netslim.pruning.ranking import Scope
 
 __all__ = ["prune_step"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from netslim import data, distributed, models, presets, sparsity, store, tracking
 from netslim.machine import keep_freed_memory
-from netslim.plan import Plan
+from netslim.pruning.plan import Plan
 from netslim.recipe import Recipe
 from netslim.steps.accelerator import check_gpus, promised
 from netslim.steps.evidence import Evidence, as_files, read_evidence

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netslim.bites import Unit
-from netslim.budget import TOLERANCE, Target, percent_for
 from netslim.cost import Cost
 from netslim.errors import ConfigError
-from netslim.threshold import choose
+from netslim.pruning.budget import TOLERANCE, Target, percent_for
+from netslim.pruning.ranking import choose
+from netslim.pruning.removal_steps import Unit
 
 WIDTHS = [20, 30, 24]
 WIDE = [48, 64, 96]

@@ -7,7 +7,7 @@ import json
 
 from rich.console import Console
 
-from netslim.layer_report import LayerRow, Report
+from netslim.pruning.layer_report import LayerRow, Report
 
 REPORT = Report(
     rows=(

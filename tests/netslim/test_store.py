@@ -16,7 +16,7 @@ import netslim
 from netslim import models, store
 from netslim.errors import ModelError
 from netslim.models import Architecture
-from netslim.plan import Plan
+from netslim.pruning.plan import Plan
 from netslim.storage.atomic import sha256
 
 SHAPES = {"vgg-digits": (1, 8, 8), "resnet164": (3, 16, 16), "densenet40": (3, 16, 16), "mlp": (1, 6, 6)}

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netslim.bites import DEAD, Unit
 from netslim.errors import ConfigError, ModelError
-from netslim.threshold import Choice, choose
+from netslim.pruning.ranking import Choice, choose
+from netslim.pruning.removal_steps import DEAD, Unit
 
 
 def unit(name: str, *importance: float, factors: int = 1, groups: int = 1, frozen: str = "") -> Unit:

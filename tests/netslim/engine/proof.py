@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import netslim
 from netslim.nn.channel_select import Narrowed
-from netslim.plan import Plan
+from netslim.pruning.plan import Plan
 
 __all__ = ["masked", "outputs", "prove", "relative", "settled", "widths"]
 

@@ -16,7 +16,7 @@ from torch import nn
 
 import netslim
 from netslim.errors import ModelError
-from netslim.plan import Edit, Keep, Plan
+from netslim.pruning.plan import Edit, Keep, Plan
 
 IMAGES = torch.randn(3, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 

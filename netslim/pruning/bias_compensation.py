@@ -23,7 +23,7 @@ from netslim.dependency.channel_state import Array, Floats
 from netslim.dependency.graph import Bools, Structure
 from netslim.dependency.records import Facts, Norm, Read, Taps, numbers_of
 from netslim.errors import DataError
-from netslim.plan import Edit, Plan
+from netslim.pruning.plan import Edit, Plan
 
 __all__ = ["Folded", "Loss", "fold", "recalibrate"]
 

@@ -3,7 +3,7 @@
 The channels of all layers are ranked together by importance, lowest first and stably, and the stated number
 is taken from the low end. Nothing is ever compared with the threshold: among many equal factors (a proximal
 L1 leaves hundreds at exactly 0) `|gamma| > threshold` removes too many and `>=` too few. What may go of one
-layer, and in what portions, is in `netslim.bites`.
+layer, and in what portions, is in `netslim.pruning.removal_steps`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from netslim.bites import DEAD, Bites, Integers, Limits, Unit, exact
 from netslim.errors import ConfigError, ModelError
-from netslim.layer_report import LayerRow
+from netslim.pruning.layer_report import LayerRow
+from netslim.pruning.removal_steps import DEAD, Bites, Integers, Limits, Unit, exact
 
 __all__ = ["Choice", "Percent", "Scope", "choose"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from netslim.errors import ModelError
-from netslim.surgery import Operation
+from netslim.pruning.apply_plan import Operation
 
 __all__ = ["carried"]
 

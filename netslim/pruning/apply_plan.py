@@ -12,13 +12,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from netslim.errors import ModelError
-from netslim.narrowing import narrow, narrow_grouped, whole
 from netslim.nn.channel_select import Narrowed
 from netslim.nn.module_copy import Tree, twin
-from netslim.plan import Edit, Keep, Plan
+from netslim.pruning.plan import Edit, Keep, Plan
+from netslim.pruning.slicing import narrow, narrow_grouped, whole
 
 if TYPE_CHECKING:
-    from netslim.compensate import Folded
+    from netslim.pruning.bias_compensation import Folded
 
 __all__ = ["Operation", "operate"]
 

@@ -12,20 +12,20 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from netslim.budget import Target, percent_for
-from netslim.compensate import fold
 from netslim.cost import Cost, count
-from netslim.coupling import Coupling, Policy, couple
 from netslim.dependency.graph import Structure
 from netslim.dependency.trace import observe
 from netslim.errors import ConfigError, ModelError
-from netslim.layer_report import Report
-from netslim.momentum import carried
 from netslim.nn.module_copy import Tree, twin
-from netslim.plan import Plan
+from netslim.pruning.apply_plan import operate
+from netslim.pruning.bias_compensation import fold
+from netslim.pruning.budget import Target, percent_for
 from netslim.pruning.build_plan import cut
-from netslim.surgery import operate
-from netslim.threshold import Choice, Percent, Scope, choose
+from netslim.pruning.groups import Coupling, Policy, couple
+from netslim.pruning.layer_report import Report
+from netslim.pruning.optimizer_state import carried
+from netslim.pruning.plan import Plan
+from netslim.pruning.ranking import Choice, Percent, Scope, choose
 
 __all__ = ["PruneResult", "preflight", "prune"]
 
@@ -81,9 +81,9 @@ def prune(
         example_input: a tensor, batch first, or a tuple of arguments; only shapes and types count.
         percent: the share of all scaling factors that goes, or "dead" for those at zero.
         target: a budget in its place, such as {"flops": 0.5} or "params=400000".
-        policy: how channels that meet in a sum or a concat choose; see `netslim.coupling`.
-        min_channels, max_layer_percent, channel_multiple, scope: see `netslim.threshold.choose`.
-        compensate: fold what the removed channels sent into what stays; see `netslim.compensate`.
+        policy: how channels that meet in a sum or a concat choose; see `netslim.pruning.groups`.
+        min_channels, max_layer_percent, channel_multiple, scope: see `netslim.pruning.ranking.choose`.
+        compensate: fold what the removed channels sent into what stays; see `netslim.pruning.bias_compensation`.
         optimizer: over this model's parameters; one like it is made for the slim network, with its state.
 
     Raises:

@@ -143,7 +143,7 @@ class Plan:
             ModelError: the plan is for another network; the message has the layer and both widths.
         """
         from netslim.nn.module_copy import Tree
-        from netslim.surgery import operate
+        from netslim.pruning.apply_plan import operate
 
         return operate(Tree.of(model), self).model
 

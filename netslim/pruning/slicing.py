@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from netslim.plan import Edit, Ints, Keep
+from netslim.pruning.plan import Edit, Ints, Keep
 
 __all__ = ["Seen", "narrow", "narrow_grouped", "whole"]
 

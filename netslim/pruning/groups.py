@@ -13,10 +13,10 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from netslim.bites import Unit
 from netslim.dependency.equivalence import Ints, classes
 from netslim.dependency.graph import Bools, Structure
 from netslim.errors import ConfigError
+from netslim.pruning.removal_steps import Unit
 
 __all__ = ["Coupling", "Policy", "couple"]
 

@@ -31,7 +31,7 @@ from benchmarks.stored import output_option, save
 from benchmarks.trained import CIFAR, Case, prepare, sparse_network, training_images
 from netslim import sparsity
 from netslim.data import PackedDataset
-from netslim.evaluation import evaluate
+from netslim.training.evaluate import evaluate
 
 PERCENTS: tuple[float | str, ...] = (0.3, 0.4, 0.5, 0.6, 0.7, "dead")
 BINS = {

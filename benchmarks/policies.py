@@ -25,9 +25,9 @@ from benchmarks.provenance import bullets, facts, markdown
 from benchmarks.stored import output_option, save
 from benchmarks.trained import Case, prepare, sparse_network, training_images
 from netslim.data import PackedDataset
-from netslim.evaluation import evaluate
 from netslim.export import export_onnx
 from netslim.measure import latency
+from netslim.training.evaluate import evaluate
 
 CASES = (
     Case("pre-activation ResNet-20", "digits", "resnet164", "digits", arguments={"depth": 20}),

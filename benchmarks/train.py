@@ -38,11 +38,11 @@ from torchvision import transforms
 from benchmarks.provenance import bullets, facts, markdown
 from benchmarks.stored import output_option, save
 from netslim import models
-from netslim.batches import Batch
 from netslim.data import DatasetInfo, Split
-from netslim.loop import Run
-from netslim.machine import keep_freed_memory
-from netslim.recipe import Recipe
+from netslim.training.device import keep_freed_memory
+from netslim.training.loaders.in_memory import Batch
+from netslim.training.recipe import Recipe
+from netslim.training.trainer import Run
 
 LAM = 1e-4
 

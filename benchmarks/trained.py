@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from netslim import data, models, presets
-from netslim.batches import InMemory
+from netslim import data, models
 from netslim.data import PackedDataset
-from netslim.train import train
+from netslim.training import presets
+from netslim.training.loaders.in_memory import InMemory
+from netslim.training.train import train
 
 __all__ = ["CIFAR", "Case", "prepare", "sparse_network", "training_images"]
 

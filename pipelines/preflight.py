@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from netslim import data, models, presets, tracking
+from netslim import data, models, tracking
 from netslim.errors import ConfigError, DataError
+from netslim.training import presets
 from pipelines import containers
 from pipelines.config import RunConfig
 

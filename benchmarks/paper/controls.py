@@ -12,8 +12,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import netslim
 from benchmarks.paper.datasets import Dataset
 from benchmarks.paper.networks import Made, Net, NetworkCache, example
-from netslim.evaluation import evaluate
-from netslim.recipe import Recipe
+from netslim.training.evaluate import evaluate
+from netslim.training.recipe import Recipe
 
 __all__ = ["filter_pruned", "from_scratch"]
 

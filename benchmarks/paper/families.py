@@ -9,10 +9,11 @@ from typing import Any
 from benchmarks.paper.context import Context
 from benchmarks.paper.datasets import Dataset, part
 from benchmarks.paper.networks import Net
-from netslim import models, presets
+from netslim import models
 from netslim.models import Architecture
-from netslim.recipe import Recipe
 from netslim.sparsity import scaling_factors
+from netslim.training import presets
+from netslim.training.recipe import Recipe
 
 __all__ = ["FAMILIES", "WORDS", "Family", "Study"]
 

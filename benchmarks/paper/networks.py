@@ -21,15 +21,15 @@ from benchmarks.paper.datasets import Dataset
 from benchmarks.trained import training_images
 from netslim import store
 from netslim.errors import NetslimError
-from netslim.evaluation import evaluate
 from netslim.models import Architecture
 from netslim.models.initialise import he
 from netslim.pruning.plan import Plan
-from netslim.recipe import Recipe
 from netslim.sparsity import NEAR_ZERO
 from netslim.storage.atomic import read_json
 from netslim.store import StoredModel
-from netslim.train import train
+from netslim.training.evaluate import evaluate
+from netslim.training.recipe import Recipe
+from netslim.training.train import train
 
 __all__ = ["Made", "MissingNetworkError", "Net", "NetworkCache", "example"]
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from benchmarks.paper.datasets import Dataset
 from benchmarks.paper.networks import Net, NetworkCache
-from netslim import models, presets
+from netslim import models
+from netslim.training import presets
 
 __all__ = ["PRUNING", "SCHEMES", "STAGES", "Scheme", "Slimmed", "choose", "slim"]
 

@@ -18,10 +18,11 @@ from torch import nn
 import netslim
 from benchmarks.paper.context import Context
 from benchmarks.paper.result import Result, Row, Table
-from netslim import data, models, presets
+from netslim import data, models
 from netslim.cost import Cost
 from netslim.sparsity import scaling_factors
-from netslim.train import train
+from netslim.training import presets
+from netslim.training.train import train
 
 __all__ = ["table2"]
 

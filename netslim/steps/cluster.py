@@ -10,7 +10,7 @@ from typing import Any
 
 from netslim.errors import PipelineError
 from netslim.steps.trainjob import GROUP, PLURAL, VERSION
-from netslim.stopping import stop_on_sigterm
+from netslim.training.signals import stop_on_sigterm
 
 __all__ = ["Cluster", "FailedError"]
 

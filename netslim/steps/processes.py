@@ -16,8 +16,8 @@ from typing import Any
 
 from netslim import errors, progress
 from netslim.errors import NetslimError, PipelineError
-from netslim.stopping import stop_on_sigterm
 from netslim.storage.atomic import read_json, write_json
+from netslim.training.signals import stop_on_sigterm
 
 __all__ = ["REQUEST", "RESULT", "in_processes", "main", "raised", "told"]
 
@@ -67,9 +67,9 @@ def in_processes(count: int, arguments: Mapping[str, Any]) -> dict[str, float]:
 
 def main(folder: str) -> int:
     """One process of several: take part in the training, and tell whoever started it how it went."""
-    from netslim import distributed
     from netslim.steps.accelerator import check_gpus
     from netslim.steps.train import train_step
+    from netslim.training import distributed
 
     if os.environ["RANK"] != "0":
         os.environ.pop(progress.ENVIRONMENT, None)  # one bar is enough

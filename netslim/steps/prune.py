@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import netslim
 from netslim import data, progress, store
-from netslim.batches import InMemory
-from netslim.evaluation import evaluate
-from netslim.machine import keep_freed_memory
 from netslim.sparsity import NEAR_ZERO
 from netslim.steps.evidence import Evidence, as_files, read_evidence
-from netslim.streaming import Streamed
+from netslim.training.device import keep_freed_memory
+from netslim.training.evaluate import evaluate
+from netslim.training.loaders.in_memory import InMemory
+from netslim.training.loaders.streaming import Streamed
 
 if TYPE_CHECKING:
     from torch import Tensor

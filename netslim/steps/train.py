@@ -9,16 +9,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from netslim import data, distributed, models, presets, sparsity, store, tracking
-from netslim.machine import keep_freed_memory
+from netslim import data, models, sparsity, store, tracking
 from netslim.pruning.plan import Plan
-from netslim.recipe import Recipe
 from netslim.steps.accelerator import check_gpus, promised
 from netslim.steps.evidence import Evidence, as_files, read_evidence
 from netslim.steps.nodes import NODES, on_nodes
 from netslim.steps.processes import in_processes
 from netslim.storage.backends import CHECKPOINTS
-from netslim.train import TrainResult, train
+from netslim.training import distributed, presets
+from netslim.training.device import keep_freed_memory
+from netslim.training.recipe import Recipe
+from netslim.training.train import TrainResult, train
 
 if TYPE_CHECKING:
     from netslim.data import DatasetInfo

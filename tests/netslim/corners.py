@@ -10,7 +10,7 @@ from torch import nn
 
 from netslim.data import DatasetInfo, PackedDataset, Split, open_dataset
 from netslim.data.packed import write_info, write_split
-from netslim.recipe import Recipe
+from netslim.training.recipe import Recipe
 
 SIDE = 6
 

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from corners import SIDE, network
 from torch import Tensor, nn
 
-from netslim.adversary import provoked
-from netslim.recipe import Recipe
+from netslim.training.adversarial import provoked
+from netslim.training.recipe import Recipe
 
 RECIPE = Recipe(epochs=1, adversarial=0.01, label_smoothing=0.1)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from netslim.augment import AUGMENTATIONS, Augmentation, Warp, draw, maps, windows
+from netslim.training.loaders.augmentation import AUGMENTATIONS, Augmentation, Warp, draw, maps, windows
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from netslim.augment import AUGMENTATIONS, draw
-from netslim.batches import InMemory, Normalise, ordered
 from netslim.data import DatasetInfo, Split
 from netslim.errors import ConfigError, DataError
+from netslim.training.loaders.augmentation import AUGMENTATIONS, draw
+from netslim.training.loaders.in_memory import InMemory, Normalise, ordered
 
 
 def info(images: np.ndarray, **changes) -> DatasetInfo:

@@ -11,9 +11,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from netslim.checkpoint import Checkpoints, weights_digest
 from netslim.errors import StorageError
 from netslim.storage import s3
+from netslim.training.checkpoint import Checkpoints, weights_digest
 
 MINE = {"recipe": "a", "seed": "0"}
 TENSORS = {"x": torch.arange(6.0).reshape(2, 3), "random": torch.arange(9, dtype=torch.uint8)}

@@ -14,11 +14,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from netslim import data, distributed
-from netslim.batches import InMemory
+from netslim import data
 from netslim.errors import ConfigError, TrainingError
-from netslim.recipe import Recipe
-from netslim.train import train
+from netslim.training import distributed
+from netslim.training.loaders.in_memory import InMemory
+from netslim.training.recipe import Recipe
+from netslim.training.train import train
 
 # What is run in one process here and in several there. An odd batch size: the parts of a batch are unequal.
 SCENARIOS: dict[str, dict[str, Any]] = {
@@ -202,7 +203,7 @@ def in_different(folder: Path, out: Path) -> None:
 
 def in_norm(folder: Path, out: Path) -> None:
     """BatchNorm over three uneven parts of a batch, in double precision, against torch's over the whole."""
-    from netslim.syncbn import synchronised
+    from netslim.training.sync_batchnorm import synchronised
 
     torch.manual_seed(0)
     whole = torch.randn(11, 4, 3, 3, dtype=torch.double) * 3 + 100

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from netslim.history import History
+from netslim.training.history import History
 
 
 def rows(path) -> list[dict]:

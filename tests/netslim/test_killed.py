@@ -20,11 +20,11 @@ KILLS = 20
 # One process imports torch, and each training is a fork of it, so that a new start costs milliseconds.
 SERVER = """
 import os, sys, torch
-from netslim.checkpoint import weights_digest
+from netslim.training.checkpoint import weights_digest
 from netslim.data import open_dataset
-from netslim.recipe import Recipe
+from netslim.training.recipe import Recipe
 from netslim.storage.s3 import is_s3
-from netslim.train import train
+from netslim.training.train import train
 
 torch.set_num_threads(1)
 

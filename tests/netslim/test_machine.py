@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from netslim.machine import autocast_dtype, best_device, cpu_threads, placed
+from netslim.training.device import autocast_dtype, best_device, cpu_threads, placed
 
 
 def test_a_placed_model_is_channels_last_inside_and_as_it_was_outside():
@@ -37,7 +37,7 @@ def test_threads_are_restored():
 
 FAULTS = """
 import ctypes, resource, sys, torch
-from netslim.machine import keep_freed_memory
+from netslim.training.device import keep_freed_memory
 ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # no pages of 2 MiB, of which so few are asked for
 if sys.argv[1] == "keep":
     keep_freed_memory()

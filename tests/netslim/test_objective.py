@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from netslim.objective import logits_of, objective
-from netslim.recipe import Recipe
+from netslim.training.loss import logits_of, objective
+from netslim.training.recipe import Recipe
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 3.0, -2.0]])
 LABELS = torch.tensor([0, 2])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from netslim import presets
 from netslim.errors import ConfigError
+from netslim.training import presets
 
 CIFAR = {"epochs": 160, "batch_size": 64, "lr": 0.1, "schedule": "step", "milestones": [0.5, 0.75]}
 THIRDS = {"schedule": "step", "milestones": [1 / 3, 2 / 3], "batch_size": 256}

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from netslim.errors import ConfigError
-from netslim.recipe import Recipe
+from netslim.training.recipe import Recipe
 
 
 def test_the_defaults_are_the_papers():

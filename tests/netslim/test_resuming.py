@@ -12,7 +12,7 @@ import pytest
 from corners import corners, network, recipe, same
 from torch import nn
 
-from netslim.train import train
+from netslim.training.train import train
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +101,8 @@ def test_another_trainings_checkpoint_is_not_taken_up(dataset, tmp_path, change)
 SCRIPT = """
 import pathlib, sys, time, torch
 from netslim.data import open_dataset
-from netslim.recipe import Recipe
-from netslim.train import train
+from netslim.training.recipe import Recipe
+from netslim.training.train import train
 
 data, kept, slow = sys.argv[1], pathlib.Path(sys.argv[2]), float(sys.argv[3])
 torch.manual_seed(0)

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import boto3
 import pytest
 
-from netslim.checkpoint import Checkpoints
 from netslim.errors import StorageError
 from netslim.storage import s3
+from netslim.training.checkpoint import Checkpoints
 
 Fault = Callable[[str, str, int], str]
 """Method, path and how often this was asked before -> "", "503", "truncate", "hang up" or "stall"."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from netslim import schedule
+from netslim.training import lr_schedule
 
 
 def by_torch(make, lr: float, steps: int) -> list[float]:
@@ -22,23 +22,23 @@ def by_torch(make, lr: float, steps: int) -> list[float]:
 
 def test_step_equals_torch_where_milestones_are_whole():
     expected = by_torch(lambda o: torch.optim.lr_scheduler.MultiStepLR(o, [80, 120], gamma=0.1), 0.1, 160)
-    np.testing.assert_allclose(schedule.learning_rates(0.1, 160), expected, rtol=1e-12)
+    np.testing.assert_allclose(lr_schedule.learning_rates(0.1, 160), expected, rtol=1e-12)
 
 
 def test_cosine_equals_torch():
     expected = by_torch(lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 50), 0.05, 50)
-    np.testing.assert_allclose(schedule.learning_rates(0.05, 50, schedule="cosine"), expected, rtol=1e-9)
+    np.testing.assert_allclose(lr_schedule.learning_rates(0.05, 50, schedule="cosine"), expected, rtol=1e-9)
 
 
 def test_constant():
-    assert schedule.learning_rates(0.3, 4, schedule="constant").tolist() == [0.3] * 4
+    assert lr_schedule.learning_rates(0.3, 4, schedule="constant").tolist() == [0.3] * 4
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 5, 10, 30])
 def test_short_runs_keep_both_milestones(epochs):
     """Asking for epoch == 0.75 * epochs loses the second drop of 30 epochs (22.5): count the rates."""
     steps_per_epoch = 4
-    rates = schedule.learning_rates(1.0, epochs * steps_per_epoch)
+    rates = lr_schedule.learning_rates(1.0, epochs * steps_per_epoch)
     values, counts = np.unique(rates, return_counts=True)
     np.testing.assert_allclose(values, [0.01, 0.1, 1.0])
     assert counts.tolist() == [epochs, epochs, 2 * epochs]
@@ -46,19 +46,19 @@ def test_short_runs_keep_both_milestones(epochs):
 
 @pytest.mark.parametrize("steps", [3, 30, 300, 7050, 301 * 3])
 def test_a_third_is_a_third(steps):
-    rates = schedule.learning_rates(1.0, steps, milestones=(1 / 3, 2 / 3))
+    rates = lr_schedule.learning_rates(1.0, steps, milestones=(1 / 3, 2 / 3))
     assert np.unique(rates, return_counts=True)[1].tolist() == [steps // 3] * 3
 
 
 def test_pull_and_its_inverse():
-    rates = schedule.learning_rates(0.1, 1000)
+    rates = lr_schedule.learning_rates(0.1, 1000)
     by_hand = 1e-4 * (500 * 0.1 + 250 * 0.01 + 250 * 0.001) / 0.1
-    assert schedule.pull(1e-4, rates, 0.9) == pytest.approx(by_hand)
-    assert schedule.lam_for_pull(by_hand, rates, 0.9) == pytest.approx(1e-4)
-    assert schedule.lam_for_pull(0.0, rates, 0.9) == 0.0
+    assert lr_schedule.pull(1e-4, rates, 0.9) == pytest.approx(by_hand)
+    assert lr_schedule.lam_for_pull(by_hand, rates, 0.9) == pytest.approx(1e-4)
+    assert lr_schedule.lam_for_pull(0.0, rates, 0.9) == 0.0
 
 
 def test_the_papers_vgg_on_cifar_pulls_by_six_and_a_half():
     """160 epochs of 50,000 images in batches of 64 at lambda 1e-4: a number to hold other runs to."""
-    rates = schedule.learning_rates(0.1, 160 * (50_000 // 64))
-    assert schedule.pull(1e-4, rates, 0.9) == pytest.approx(6.59, abs=0.01)
+    rates = lr_schedule.learning_rates(0.1, 160 * (50_000 // 64))
+    assert lr_schedule.pull(1e-4, rates, 0.9) == pytest.approx(6.59, abs=0.01)

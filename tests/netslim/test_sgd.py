@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from netslim.sgd import SGD
+from netslim.training.sgd import SGD
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -47,12 +47,12 @@ def test_training_does_not_load_torchs_compiler():
     """The point of it: two seconds less in every training process."""
     script = """
 import sys, torch
-from netslim.sgd import SGD
+from netslim.training.sgd import SGD
 layer = torch.nn.Linear(2, 2)
 optimizer = SGD(layer.parameters(), momentum=0.9, nesterov=True, weight_decay=0.0)
 layer(torch.ones(1, 2)).sum().backward()
 optimizer.step(0.1)
-import netslim.train
+import netslim.training.train
 assert "torch._dynamo" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from netslim import schedule, sparsity
+from netslim import sparsity
 from netslim.errors import ModelError
+from netslim.training import lr_schedule
 
 
 def network() -> nn.Sequential:
@@ -138,7 +139,7 @@ def test_frozen_factors_stay():
 @pytest.mark.parametrize("penalty", ["l1", "proximal"])
 def test_both_penalties_pull_as_far_as_stated(penalty, nesterov):
     """With no other gradient, a factor far from zero moves by lam * sum(lr) / (1 - momentum)."""
-    rates = schedule.learning_rates(0.1, 4000, schedule="cosine")
+    rates = lr_schedule.learning_rates(0.1, 4000, schedule="cosine")
     factor = nn.Parameter(torch.tensor([10.0, -10.0], dtype=torch.float64))
     optimizer = torch.optim.SGD([factor], lr=0.1, momentum=0.9, nesterov=nesterov)
     for lr in rates.tolist():
@@ -150,7 +151,7 @@ def test_both_penalties_pull_as_far_as_stated(penalty, nesterov):
         if penalty == "proximal":
             sparsity.apply_proximal([factor], 0.001, lr, 0.9)
     moved = 10.0 - factor.detach().abs().numpy()
-    np.testing.assert_allclose(moved, schedule.pull(0.001, rates, 0.9), rtol=0.01)
+    np.testing.assert_allclose(moved, lr_schedule.pull(0.001, rates, 0.9), rtol=0.01)
 
 
 def test_statistics_count_by_hand():

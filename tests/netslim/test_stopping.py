@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from netslim.stopping import stop_on_sigterm
+from netslim.training.signals import stop_on_sigterm
 
 
 @pytest.fixture(autouse=True)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from netslim import distributed
 from netslim.data import DatasetInfo, ImageFiles, Split
 from netslim.errors import ConfigError
-from netslim.streaming import Streamed
+from netslim.training import distributed
+from netslim.training.loaders.streaming import Streamed
 
 SIZE = 8
 

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from corners import SIDE, corners, network, recipe, same
 from torch import nn
 
-from netslim.batches import InMemory
 from netslim.data import Split
 from netslim.errors import ConfigError, ModelError, TrainingError
-from netslim.train import evaluate, train
+from netslim.training.loaders.in_memory import InMemory
+from netslim.training.train import evaluate, train
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from netslim import presets
+from netslim.training import presets
 from pipelines.cli import sweep
 
 

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from netslim import tracking
-from netslim.history import History
 from netslim.ledger import Ledger, Row
 from netslim.steps.evidence import read_history
 from netslim.tracking.live import GRACE
+from netslim.training.history import History
 
 EXPERIMENT = "netslim/live"
 Place = Callable[[str, str], None]

@@ -11,20 +11,21 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from netslim import distributed, sparsity
-from netslim.adversary import provoked
-from netslim.batches import InMemory
-from netslim.checkpoint import Checkpoint, Checkpoints
+from netslim import sparsity
 from netslim.errors import ConfigError, ModelError, TrainingError
-from netslim.evaluation import evaluate
-from netslim.history import History
-from netslim.machine import autocast_dtype
-from netslim.objective import logits_of, objective
 from netslim.progress import Bar
-from netslim.recipe import Recipe
-from netslim.sgd import SGD
-from netslim.stopping import Stop
-from netslim.streaming import Streamed
+from netslim.training import distributed
+from netslim.training.adversarial import provoked
+from netslim.training.checkpoint import Checkpoint, Checkpoints
+from netslim.training.device import autocast_dtype
+from netslim.training.evaluate import evaluate
+from netslim.training.history import History
+from netslim.training.loaders.in_memory import InMemory
+from netslim.training.loaders.streaming import Streamed
+from netslim.training.loss import logits_of, objective
+from netslim.training.recipe import Recipe
+from netslim.training.sgd import SGD
+from netslim.training.signals import Stop
 
 if TYPE_CHECKING:
     from netslim.data import PackedDataset

@@ -7,7 +7,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from netslim.recipe import Recipe
+from netslim.training.recipe import Recipe
 
 __all__ = ["logits_of", "objective"]
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from netslim import distributed
-from netslim.batches import Batch, Normalise, whole_batches
 from netslim.data.images import ImageFiles
 from netslim.errors import ConfigError
+from netslim.training import distributed
+from netslim.training.loaders.in_memory import Batch, Normalise, whole_batches
 
 if TYPE_CHECKING:
     from netslim.data import DatasetInfo, Split
@@ -28,7 +28,7 @@ _Key = tuple[int, int]
 
 
 class Streamed:
-    """Shuffled, augmented training batches of image files; the same promises as `netslim.batches.InMemory`.
+    """Shuffled, augmented training batches of image files; the same promises as `netslim.training.loaders.in_memory.InMemory`.
 
     Every crop is drawn from the seed, the epoch and the image, so neither the number of workers nor their
     speed changes what is seen. For a GPU one worker process per CPU core decodes (16 at most); training on

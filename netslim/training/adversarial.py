@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from netslim.objective import objective
-from netslim.recipe import Recipe
+from netslim.training.loss import objective
+from netslim.training.recipe import Recipe
 
 __all__ = ["provoked"]
 

@@ -1,6 +1,6 @@
 """Augmentation of whole batches: crop and mirror as one gather from a strided view, and bends. No torch here.
 
-(Images that do not fit in memory are cropped while they are decoded: `netslim.streaming`.)
+(Images that do not fit in memory are cropped while they are decoded: `netslim.training.loaders.streaming`.)
 
 Images are padded with black once, mirrored copies are stored beside them, and every possible crop of every
 image is a window into that memory. Cutting a batch is then one indexing expression, `windows[image,

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from netslim.errors import ConfigError
-from netslim.recipe import Recipe
+from netslim.training.recipe import Recipe
 
 __all__ = ["STAGES", "STRENGTHS", "names", "stage", "with_strength"]
 

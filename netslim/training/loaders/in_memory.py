@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from netslim import distributed
-from netslim.augment import AUGMENTATIONS, draw, maps, windows
 from netslim.errors import ConfigError, DataError
+from netslim.training import distributed
+from netslim.training.loaders.augmentation import AUGMENTATIONS, draw, maps, windows
 
 if TYPE_CHECKING:
     from netslim.data import DatasetInfo, Split
@@ -33,7 +33,7 @@ class InMemory:
 
     Every batch is full: the images left over when the split is not a multiple of the batch size sit out one
     epoch, other ones each time. A split smaller than a batch is one batch. Of several processes
-    (`netslim.distributed`) each gets its `part` of every batch; `batch_size` is that of all together.
+    (`netslim.training.distributed`) each gets its `part` of every batch; `batch_size` is that of all together.
     """
 
     def __init__(

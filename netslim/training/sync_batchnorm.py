@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules._functions import SyncBatchNorm as OnGPU
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from netslim import distributed
+from netslim.training import distributed
 
 __all__ = ["synchronised"]
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from netslim.augment import AUGMENTATIONS
 from netslim.errors import ConfigError
-from netslim.schedule import SCHEDULES, Rates, lam_for_pull, learning_rates
+from netslim.training.loaders.augmentation import AUGMENTATIONS
+from netslim.training.lr_schedule import SCHEDULES, Rates, lam_for_pull, learning_rates
 
 __all__ = ["PENALTIES", "PRECISIONS", "Recipe"]
 
@@ -54,11 +54,11 @@ class Recipe:
     """Softens teacher and student alike when `distill` is above 0."""
     adversarial: float = 0.0
     """How far each image is moved to where its loss rises fastest, in normalised pixels (Euclidean length)
-    and before it is learnt from; 0 is not at all. See `netslim.adversary`. Doubles the cost of a step."""
+    and before it is learnt from; 0 is not at all. See `netslim.training.adversarial`. Doubles the cost of a step."""
     augment: str = "auto"
-    """`auto` takes what the dataset suggests; else one of `netslim.augment`, or `imagenet` (for folders)."""
+    """`auto` takes what the dataset suggests; else one of `netslim.training.loaders.augmentation`, or `imagenet` (for folders)."""
     precision: str = "auto"
-    """`fp32`, `bf16` (autocast), or `auto`: bf16 where the hardware computes it, see `netslim.machine`."""
+    """`fp32`, `bf16` (autocast), or `auto`: bf16 where the hardware computes it, see `netslim.training.device`."""
     threads: int = 0
     """CPU threads; 0 leaves torch's setting. The same seed with another number gives other last digits."""
     select: str = "last"

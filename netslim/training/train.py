@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from netslim import distributed, progress, sparsity
-from netslim.checkpoint import Checkpoints, weights_digest
+from netslim import progress, sparsity
 from netslim.errors import ConfigError
-from netslim.evaluation import evaluate
-from netslim.loop import Run
-from netslim.machine import best_device, cpu_threads, placed
-from netslim.recipe import Recipe
-from netslim.stopping import Stop, stop_on_sigterm
-from netslim.syncbn import synchronised
+from netslim.training import distributed
+from netslim.training.checkpoint import Checkpoints, weights_digest
+from netslim.training.device import best_device, cpu_threads, placed
+from netslim.training.evaluate import evaluate
+from netslim.training.recipe import Recipe
+from netslim.training.signals import Stop, stop_on_sigterm
+from netslim.training.sync_batchnorm import synchronised
+from netslim.training.trainer import Run
 
 if TYPE_CHECKING:
     from netslim.data import PackedDataset
@@ -67,7 +68,7 @@ def train(
     same number of threads the result is a function of the starting weights, the data, the recipe and the
     seed, bit for bit, also when the training was killed and resumed any number of times.
 
-    Within `netslim.distributed.joined` every process calls this with the same arguments; together they
+    Within `netslim.training.distributed.joined` every process calls this with the same arguments; together they
     compute what one computes, up to rounding and to what dropout draws. Rank 0 alone writes.
 
     Args:

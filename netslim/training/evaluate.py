@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from netslim import distributed
-from netslim.batches import ordered
-from netslim.objective import logits_of
+from netslim.training import distributed
+from netslim.training.loaders.in_memory import ordered
+from netslim.training.loss import logits_of
 
 if TYPE_CHECKING:
     from netslim.data import DatasetInfo, Split
@@ -21,7 +21,7 @@ def evaluate(model: nn.Module, split: Split, info: DatasetInfo, *, batch_size: i
     """The share of a split's images that the model gets wrong, in percent.
 
     In eval mode and float32, on the device where the model is; its train or eval modes are put back.
-    Of several processes (`netslim.distributed`) each takes its share, and all get the whole split's error.
+    Of several processes (`netslim.training.distributed`) each takes its share, and all get the whole split's error.
     Batches are as large as is fast on the device, from 8 to 500 images, if `batch_size` does not say.
     """
     device = next(model.parameters()).device

@@ -37,7 +37,7 @@ from torch import nn
 import netslim
 from benchmarks.provenance import bullets, facts, markdown
 from benchmarks.stored import output_option, save
-from netslim.models import zoo
+from netslim.models import torchvision_zoo
 
 NO_BATCHNORM = ("alexnet", "convnext", "squeezenet", "swin", "vit")
 PLAIN_VGG = ("vgg11", "vgg13", "vgg16", "vgg19")
@@ -49,7 +49,7 @@ SIDES = ("ours", "theirs")
 
 def model_names() -> list[str]:
     """The torchvision classifiers that have BatchNorm."""
-    return [n for n in zoo.names() if not n.startswith(NO_BATCHNORM) and n not in PLAIN_VGG]
+    return [n for n in torchvision_zoo.names() if not n.startswith(NO_BATCHNORM) and n not in PLAIN_VGG]
 
 
 def build(name: str) -> tuple[nn.Module, torch.Tensor]:
@@ -57,7 +57,7 @@ def build(name: str) -> tuple[nn.Module, torch.Tensor]:
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # two builders announce a changed default
-        model = zoo.build(name, **EXTRAS.get(name, {}))
+        model = torchvision_zoo.build(name, **EXTRAS.get(name, {}))
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight)

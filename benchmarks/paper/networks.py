@@ -19,14 +19,13 @@ from torch import nn
 import netslim
 from benchmarks.paper.datasets import Dataset
 from benchmarks.trained import training_images
-from netslim import store
 from netslim.errors import NetslimError
-from netslim.models import Architecture
-from netslim.models.initialise import he
+from netslim.models import Architecture, artifact
+from netslim.models.artifact import StoredModel
+from netslim.models.init import he
 from netslim.pruning.plan import Plan
 from netslim.sparsity import NEAR_ZERO
 from netslim.storage.atomic import read_json
-from netslim.store import StoredModel
 from netslim.training.evaluate import evaluate
 from netslim.training.recipe import Recipe
 from netslim.training.train import train
@@ -58,7 +57,7 @@ class Net:
         return self.facts["error"]
 
     def load(self) -> StoredModel:
-        return store.load_model(self.folder)
+        return artifact.load_model(self.folder)
 
 
 class NetworkCache:
@@ -184,7 +183,7 @@ class NetworkCache:
                 "channels": cost.channels,
                 **facts,
             }
-            store.save_model(net.folder, model, architecture, plan, beside={FACTS: facts})
+            artifact.save_model(net.folder, model, architecture, plan, beside={FACTS: facts})
             shutil.rmtree(scratch, ignore_errors=True)
             error = f"error {facts['error']:.2f} %, " if "error" in facts else ""
             click.echo(f"  {title}: {error}{facts['cpu_seconds']:.0f} s", err=True)

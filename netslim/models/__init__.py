@@ -9,7 +9,7 @@ Importing this package does not import torch; building a network does.
 from __future__ import annotations
 
 from netslim.models.architecture import Architecture
-from netslim.models.catalogue import check_name, names, resolve
-from netslim.models.fit import check_fit
+from netslim.models.check import check_fit
+from netslim.models.registry import check_name, names, resolve
 
 __all__ = ["Architecture", "check_fit", "check_name", "names", "resolve"]

@@ -45,9 +45,9 @@ class Architecture:
         Raises:
             ModelError: the factory is unknown, refuses its arguments, or returns no nn.Module.
         """
-        from netslim.models import factories
+        from netslim.models import factory
 
-        return factories.call(self.factory, self.arguments)
+        return factory.call(self.factory, self.arguments)
 
     def to_json(self) -> dict[str, Any]:
         return {"factory": self.factory, "arguments": dict(self.arguments)}

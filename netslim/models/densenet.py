@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from netslim.errors import ModelError
-from netslim.models.initialise import he
+from netslim.models.init import he
 
 __all__ = ["densenet40"]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from netslim.errors import ModelError
-from netslim.models.initialise import he
+from netslim.models.init import he
 
 __all__ = ["mlp"]
 

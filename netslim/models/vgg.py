@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from torch import nn
 
 from netslim.errors import ModelError
-from netslim.models.initialise import he
+from netslim.models.init import he
 
 __all__ = ["vgg11_small", "vgg19", "vgg_a", "vgg_digits"]
 

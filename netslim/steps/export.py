@@ -9,12 +9,13 @@ from typing import Any
 import torch
 
 import netslim
-from netslim import data, measure, progress, store
+from netslim import data, measure, progress
 from netslim.bundle.int8 import quantise
 from netslim.bundle.layout import MODEL
 from netslim.bundle.preproc import write_preproc
 from netslim.bundle.static import SAMPLE_IMAGES, write_samples, write_static
 from netslim.export import export_onnx
+from netslim.models import artifact
 from netslim.steps.evidence import Evidence, as_files, read_evidence
 from netslim.storage.atomic import atomic_directory, write_json
 
@@ -35,7 +36,7 @@ def export_step(
     """
     packed = data.open_dataset(dataset)
     info = packed.info
-    stored = store.load_model(start)
+    stored = artifact.load_model(start)
     shape = (info.channels, *info.image_size)
     cost = netslim.count(stored.model, torch.zeros(1, *shape))
     metadata = {

@@ -8,7 +8,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 import netslim
-from netslim import data, progress, store
+from netslim import data, progress
+from netslim.models import artifact
 from netslim.sparsity import NEAR_ZERO
 from netslim.steps.evidence import Evidence, as_files, read_evidence
 from netslim.training.device import keep_freed_memory
@@ -55,7 +56,7 @@ def prune_step(
 
     keep_freed_memory()
     packed = data.open_dataset(dataset)
-    wide = store.load_model(start)
+    wide = artifact.load_model(start)
     example = torch.zeros(1, packed.info.channels, *packed.info.image_size)
     with progress.bar("pruning", 3) as bar:
         result = netslim.prune(
@@ -84,7 +85,7 @@ def prune_step(
     facts = {"settings": settings, "recalibrated": recalibrate, **_facts(result, error)}
     testimony = Evidence(facts)
     beside = as_files({**read_evidence(start), "prune": testimony})
-    store.save_model(model, result.model, wide.architecture, wide.plan.then(result.plan), beside=beside)
+    artifact.save_model(model, result.model, wide.architecture, wide.plan.then(result.plan), beside=beside)
     return testimony.numbers()
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from netslim import data, models, sparsity, store, tracking
+from netslim import data, models, sparsity, tracking
+from netslim.models import artifact
 from netslim.pruning.plan import Plan
 from netslim.steps.accelerator import check_gpus, promised
 from netslim.steps.evidence import Evidence, as_files, read_evidence
@@ -72,7 +73,7 @@ def train_step(
     packed = data.open_dataset(dataset)
     recipe = presets.stage(preset, stage, presets.with_strength(overrides, strength))
     found = _start(packed.info, start, architecture, architecture_args or {}, seed)
-    taught_by = store.load_model(teacher).model if teacher and recipe.distill else None
+    taught_by = artifact.load_model(teacher).model if teacher and recipe.distill else None
     checkpoints = os.environ.get(CHECKPOINTS) or Path(model).with_name("checkpoints")
     with ExitStack() as stack:
         history = Path(stack.enter_context(TemporaryDirectory())) / "history.jsonl"
@@ -96,7 +97,7 @@ def train_step(
     else:  # a new pass begins
         known = {"train": testimony}
     if distributed.rank() == 0:
-        store.save_model(model, found.model, found.architecture, found.plan, beside=as_files(known))
+        artifact.save_model(model, found.model, found.architecture, found.plan, beside=as_files(known))
     return testimony.numbers()
 
 
@@ -106,9 +107,9 @@ def _start(
     architecture: str,
     arguments: Mapping[str, Any],
     seed: int,
-) -> store.StoredModel:
+) -> artifact.StoredModel:
     if start is not None:
-        return store.load_model(start)
+        return artifact.load_model(start)
     import torch
 
     named = models.resolve(
@@ -124,11 +125,11 @@ def _start(
         model, num_classes=len(info.classes), in_channels=info.channels, image_size=info.image_size
     )
     sparsity.scaling_factors(model)  # a network that cannot be slimmed is refused before it is trained
-    return store.StoredModel(model, named, Plan.empty())
+    return artifact.StoredModel(model, named, Plan.empty())
 
 
 def _facts(
-    stage: str, recipe: Recipe, seed: int, result: TrainResult, found: store.StoredModel, info: DatasetInfo
+    stage: str, recipe: Recipe, seed: int, result: TrainResult, found: artifact.StoredModel, info: DatasetInfo
 ) -> dict[str, Any]:
     assert result.sparsity is not None  # checked by _start
     return {

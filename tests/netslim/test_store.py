@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import netslim
-from netslim import models, store
+from netslim import models
 from netslim.errors import ModelError
-from netslim.models import Architecture
+from netslim.models import Architecture, artifact
 from netslim.pruning.plan import Plan
 from netslim.storage.atomic import sha256
 
@@ -46,7 +46,7 @@ def trained(name: str) -> tuple[nn.Module, Architecture]:
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     model, architecture = trained("mlp")
-    store.save_model(tmp_path / "model", model, architecture, Plan.empty())
+    artifact.save_model(tmp_path / "model", model, architecture, Plan.empty())
     return tmp_path / "model"
 
 
@@ -56,8 +56,8 @@ def test_wide_and_slim_networks_come_back_bit_for_bit(name: str, tmp_path: Path)
     images = torch.rand(2, *SHAPES[name])
     result = netslim.prune(wide, images, percent=0.4)
     for model, plan in ((wide, Plan.empty()), (result.model, result.plan)):
-        store.save_model(tmp_path / "model", model, architecture, plan)
-        found = store.load_model(tmp_path / "model")
+        artifact.save_model(tmp_path / "model", model, architecture, plan)
+        found = artifact.load_model(tmp_path / "model")
         assert found.architecture == architecture
         assert found.plan == plan
         assert not any(module.training for module in found.model.modules())
@@ -76,9 +76,9 @@ def test_a_second_pass_is_stored_as_one_composed_plan(tmp_path: Path) -> None:
     images = torch.rand(2, *SHAPES["vgg-digits"])
     first = netslim.prune(wide, images, percent=0.3)
     second = netslim.prune(first.model, images, percent=0.3)
-    store.save_model(tmp_path / "model", second.model, architecture, first.plan.then(second.plan))
+    artifact.save_model(tmp_path / "model", second.model, architecture, first.plan.then(second.plan))
     with torch.no_grad():
-        assert torch.equal(store.load_model(tmp_path / "model").model(images), second.model.eval()(images))
+        assert torch.equal(artifact.load_model(tmp_path / "model").model(images), second.model.eval()(images))
 
 
 def test_there_is_no_pickle_in_it(saved: Path) -> None:
@@ -91,14 +91,14 @@ def test_loading_draws_nothing_from_the_global_generator(saved: Path) -> None:
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    store.load_model(saved)
+    artifact.load_model(saved)
     assert torch.equal(torch.rand(1), expected)
 
 
 def test_saving_again_replaces(saved: Path) -> None:
     model, architecture = trained("vgg-digits")
-    store.save_model(saved, model, architecture, Plan.empty())
-    assert store.load_model(saved).architecture == architecture
+    artifact.save_model(saved, model, architecture, Plan.empty())
+    assert artifact.load_model(saved).architecture == architecture
 
 
 @pytest.fixture
@@ -136,10 +136,10 @@ class Extra(nn.Module):
 
 def test_tied_turned_overlapping_and_half_tensors(odd: Architecture, tmp_path: Path) -> None:
     model = odd.build()
-    store.save_model(tmp_path / "model", model, odd, Plan.empty())
+    artifact.save_model(tmp_path / "model", model, odd, Plan.empty())
     stored = load_file(tmp_path / "model" / "weights.safetensors")
     assert ("first.weight" in stored) != ("tied.weight" in stored)
-    found = store.load_model(tmp_path / "model").model
+    found = artifact.load_model(tmp_path / "model").model
     before, after = model.state_dict(), found.state_dict()
     assert list(before) == list(after)
     for name in before:
@@ -151,7 +151,7 @@ def test_tied_turned_overlapping_and_half_tensors(odd: Architecture, tmp_path: P
 def test_a_state_that_is_no_tensor_is_refused(odd: Architecture, tmp_path: Path) -> None:
     extra = Architecture("odd_nets:Extra")
     with pytest.raises(ModelError, match=r"_extra_state: its state is a dict"):
-        store.save_model(tmp_path / "model", extra.build(), extra, Plan.empty())
+        artifact.save_model(tmp_path / "model", extra.build(), extra, Plan.empty())
     assert not (tmp_path / "model").exists()
 
 
@@ -160,7 +160,7 @@ def test_truncated_weights_are_refused(saved: Path, keep: int) -> None:
     file = saved / "weights.safetensors"
     file.write_bytes(file.read_bytes()[:keep])
     with pytest.raises(ModelError, match=r"weights.safetensors: truncated or altered.*Make the model again"):
-        store.load_model(saved)
+        artifact.load_model(saved)
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights", b"\xff" * 100, b"\x80\x04cbuiltins\n"])
@@ -168,7 +168,7 @@ def test_foreign_weights_are_refused_even_with_their_checksum(saved: Path, conte
     (saved / "weights.safetensors").write_bytes(content)
     edit(saved, sha256=sha256(saved / "weights.safetensors"))
     with pytest.raises(ModelError, match=r"weights.safetensors: cannot be read"):
-        store.load_model(saved)
+        artifact.load_model(saved)
 
 
 def edit(saved: Path, **change: object) -> None:
@@ -178,10 +178,10 @@ def edit(saved: Path, **change: object) -> None:
 
 def test_missing_files_are_named(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"nowhere/architecture.json: no such file"):
-        store.load_model(tmp_path / "nowhere")
+        artifact.load_model(tmp_path / "nowhere")
     (saved / "weights.safetensors").unlink()
     with pytest.raises(ModelError, match=r"weights.safetensors: no such file"):
-        store.load_model(saved)
+        artifact.load_model(saved)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_missing_files_are_named(saved: Path, tmp_path: Path) -> None:
 def test_a_foreign_description_is_refused(saved: Path, content: str, message: str) -> None:
     (saved / "architecture.json").write_text(content)
     with pytest.raises(ModelError, match=f"architecture.json: {message}"):
-        store.load_model(saved)
+        artifact.load_model(saved)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_weights_of_another_network_are_refused(
     save_file({k: v for k, v in tensors.items() if v is not None}, saved / "weights.safetensors")
     edit(saved, sha256=sha256(saved / "weights.safetensors"))
     with pytest.raises(ModelError, match=rf"the weights do not fit the network: .*{message}"):
-        store.load_model(saved)
+        artifact.load_model(saved)
 
 
 def test_other_arguments_of_the_factory_are_noticed(saved: Path) -> None:
@@ -230,7 +230,7 @@ def test_other_arguments_of_the_factory_are_noticed(saved: Path) -> None:
     with pytest.raises(
         ModelError, match=r"the weights do not fit the network: 4.weight is float32\[12, 20\]"
     ):
-        store.load_model(saved)
+        artifact.load_model(saved)
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +242,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise OSError(errno.ENOSPC, "No space left on device")
 
     model, architecture = trained("mlp")
-    monkeypatch.setattr(store, "save_file", full)
+    monkeypatch.setattr(artifact, "save_file", full)
     with pytest.raises(StorageError, match="the disk is full"):
-        store.save_model(tmp_path / "model", model, architecture, Plan.empty())
+        artifact.save_model(tmp_path / "model", model, architecture, Plan.empty())
     assert list(tmp_path.iterdir()) == []

@@ -31,7 +31,7 @@ import netslim
 from netslim import models
 from netslim.errors import ModelError
 from netslim.export import export_onnx
-from netslim.models import zoo
+from netslim.models import torchvision_zoo
 
 FAMILIES = (
     *("densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet", "inception_v3", "maxvit_t"),
@@ -66,7 +66,7 @@ def build(name: str) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # two builders announce a changed default
         size = {"input_size": (side, side)} if name == "maxvit_t" else {}
-        return zoo.build(name, num_classes=10, **size, **HEADS.get(name, {}))
+        return torchvision_zoo.build(name, num_classes=10, **size, **HEADS.get(name, {}))
 
 
 def norms(model: nn.Module) -> dict[str, nn.BatchNorm2d]:
@@ -243,7 +243,7 @@ def test_onnx_of_a_pruned_network(name: str, tmp_path: Path) -> None:
 def test_the_lists_are_complete() -> None:
     """58 classifiers have BatchNorm and are proven above; the other 22 are refused with the reason."""
     assert len(FAMILIES + REST) == 58
-    assert sorted(FAMILIES + REST + WITHOUT_BATCHNORM) == sorted(zoo.names())
+    assert sorted(FAMILIES + REST + WITHOUT_BATCHNORM) == sorted(torchvision_zoo.names())
     for name in WITHOUT_BATCHNORM:
         with torch.device("meta"):
             model = torchvision.models.get_model(name)

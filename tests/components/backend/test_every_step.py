@@ -21,8 +21,8 @@ from torch import nn
 
 from components import readme
 from netslim.ledger import Ledger
+from netslim.models.artifact import load_model
 from netslim.steps.evidence import read_evidence
-from netslim.store import load_model
 from pipelines.compiling import compile_pipeline
 from pipelines.slimming import build
 

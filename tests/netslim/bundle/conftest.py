@@ -10,9 +10,10 @@ import pytest
 import torch
 
 import netslim
-from netslim import data, models, store
+from netslim import data, models
 from netslim.bundle.complete import complete
 from netslim.ledger import Ledger, Row
+from netslim.models import artifact
 from netslim.steps.evidence import read_evidence
 from netslim.steps.export import export_step
 
@@ -35,7 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
         if isinstance(layer, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(layer.weight, 0.2, 1)
     pruned = netslim.prune(wide, torch.zeros(1, 1, 8, 8), percent=0.5)
-    store.save_model(folder / "model", pruned.model, architecture, pruned.plan)
+    artifact.save_model(folder / "model", pruned.model, architecture, pruned.plan)
     export_step(dataset, folder / "model", folder / "onnx", pass_index=1)
     facts = read_evidence(folder / "onnx")["export"].facts
     row = Row(

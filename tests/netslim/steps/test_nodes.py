@@ -17,8 +17,8 @@ import torch
 from kubernetes_server import NAMESPACE, Kubernetes
 from training_step import arguments
 
-from netslim import store
 from netslim.errors import DataError
+from netslim.models import artifact
 from netslim.steps import nodes
 from netslim.steps.cluster import Cluster, FailedError
 from netslim.steps.evidence import read_evidence
@@ -92,7 +92,7 @@ def test_two_nodes_make_what_one_process_makes_though_one_is_lost(
     assert ours.numbers().keys() == one.keys()
     losses = [[row["train/loss"] for row in each.history] for each in (ours, theirs)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)
-    weights = [store.load_model(tmp_path / name / "model").model.state_dict() for name in ("two", "one")]
+    weights = [artifact.load_model(tmp_path / name / "model").model.state_dict() for name in ("two", "one")]
     for name, tensor in weights[1].items():
         torch.testing.assert_close(weights[0][name], tensor, rtol=5e-2, atol=5e-3)
     left = s3.names(place)

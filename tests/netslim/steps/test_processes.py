@@ -15,8 +15,8 @@ import pytest
 import torch
 from training_step import arguments
 
-from netslim import store
 from netslim.errors import DataError, PipelineError
+from netslim.models import artifact
 from netslim.steps import train as step
 from netslim.steps.accelerator import EXPECTED
 from netslim.steps.evidence import read_evidence
@@ -35,7 +35,9 @@ def test_one_artifact_as_one_process_makes_it(dataset: Path, tmp_path: Path) -> 
     two = in_processes(2, asked)
     one = step.train_step(**{**asked, "model": tmp_path / "one" / "model"})
     assert two.keys() == one.keys()
-    ours, theirs = (store.load_model(tmp_path / name / "model").model.state_dict() for name in ("two", "one"))
+    ours, theirs = (
+        artifact.load_model(tmp_path / name / "model").model.state_dict() for name in ("two", "one")
+    )
     for name, tensor in theirs.items():
         torch.testing.assert_close(ours[name], tensor, rtol=1e-2, atol=1e-3)
     curves = [read_evidence(tmp_path / name / "model")["train"].history for name in ("two", "one")]

@@ -47,7 +47,7 @@ def build(name: str, *, in_channels: int = 3, **arguments: Any) -> nn.Module:
     """
     import torchvision.models
 
-    from netslim.models.initialise import start_scaling_factors
+    from netslim.models.init import start_scaling_factors
 
     if name not in names():
         raise ModelError("torchvision has no such classifier", field="model", value=name)

@@ -10,9 +10,9 @@ from typing import Any
 from torch import nn
 
 from netslim.errors import ModelError, NetslimError
-from netslim.models import zoo
+from netslim.models import torchvision_zoo
 from netslim.models.architecture import Architecture
-from netslim.models.catalogue import CATALOGUE
+from netslim.models.registry import CATALOGUE
 
 __all__ = ["call", "describe"]
 
@@ -39,8 +39,8 @@ def call(factory: str, arguments: Mapping[str, Any]) -> nn.Module:
         ModelError: the factory cannot be found, fails, or returns something else than an nn.Module.
     """
     try:
-        if factory.startswith(zoo.PREFIX):
-            model = zoo.build(factory.removeprefix(zoo.PREFIX), **arguments)
+        if factory.startswith(torchvision_zoo.PREFIX):
+            model = torchvision_zoo.build(factory.removeprefix(torchvision_zoo.PREFIX), **arguments)
         else:
             model = _load(factory)(**arguments)
     except NetslimError:

@@ -32,17 +32,17 @@ def check_name(name: str) -> str:
     Raises:
         ModelError: there is no such network.
     """
-    from netslim.models import zoo
+    from netslim.models import torchvision_zoo
 
     ours = name.replace("_", "-")
     if ours in CATALOGUE:
         return ours
-    if ":" in name and not name.startswith(zoo.PREFIX):
+    if ":" in name and not name.startswith(torchvision_zoo.PREFIX):
         return name
-    classifier = name.removeprefix(zoo.PREFIX)
-    if classifier in zoo.names():
-        return zoo.PREFIX + classifier
-    close = difflib.get_close_matches(classifier, [*names(), *zoo.names()], n=3, cutoff=0.5)
+    classifier = name.removeprefix(torchvision_zoo.PREFIX)
+    if classifier in torchvision_zoo.names():
+        return torchvision_zoo.PREFIX + classifier
+    close = difflib.get_close_matches(classifier, [*names(), *torchvision_zoo.names()], n=3, cutoff=0.5)
     meant = f"Did you mean {' or '.join(close)}? " if close else ""
     others = "any torchvision classifier and package.module:factory work too"
     remedy = f"{meant}Ours are {', '.join(names())}; {others}"
@@ -66,9 +66,9 @@ def resolve(
     Raises:
         ModelError: the name is unknown, or the factory does not take one of `arguments`.
     """
-    from netslim.models import factories, zoo
+    from netslim.models import factory, torchvision_zoo
 
     factory = check_name(name)
     context = {"num_classes": num_classes, "in_channels": in_channels, "image_size": list(image_size)}
-    describe = zoo.describe if factory.startswith(zoo.PREFIX) else factories.describe
+    describe = torchvision_zoo.describe if factory.startswith(torchvision_zoo.PREFIX) else factory.describe
     return describe(factory, context, arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from netslim.data.info import Split
-from netslim.data.source import Source
+from netslim.data.raw import Source
 
 __all__ = ["load"]
 

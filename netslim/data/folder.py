@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from netslim.data.images import ImageFiles, as_array, centre, decode, in_threads, kind
 from netslim.data.info import Split
-from netslim.data.source import Source
+from netslim.data.raw import Source
 from netslim.errors import DataError
 from netslim.progress import bar
 

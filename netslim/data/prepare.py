@@ -8,11 +8,11 @@ import shutil
 import tempfile
 from pathlib import Path, PurePosixPath
 
-from netslim.data import digits, folder, official
+from netslim.data import digits, folder, torchvision_sets
 from netslim.data.images import ImageFiles
 from netslim.data.info import DatasetInfo
 from netslim.data.packed import write_info, write_split
-from netslim.data.source import Source, check
+from netslim.data.raw import Source, check
 from netslim.data.statistics import channel_statistics
 from netslim.data.validation import draw_validation
 from netslim.errors import ConfigError
@@ -30,7 +30,7 @@ INSIDE = "images"
 
 def names() -> list[str]:
     """The datasets that `prepare` knows, sorted."""
-    return sorted(["digits", *official.OFFICIAL, *FOLDERS])
+    return sorted(["digits", *torchvision_sets.OFFICIAL, *FOLDERS])
 
 
 def prepare(
@@ -115,7 +115,7 @@ def _check_options(
         remedy = "Download into a folder first, and upload that"
         raise ConfigError("a download cannot go there", field="data root", value=str(root), remedy=remedy)
     if root is None and name != "digits" and not download:
-        ask = ", or ask for the download" if name in official.OFFICIAL else ""
+        ask = ", or ask for the download" if name in torchvision_sets.OFFICIAL else ""
         remedy = f"Give the folder or the s3:// address of its files{ask}"
         raise ConfigError(f"{name} needs one", field="data root", remedy=remedy)
 
@@ -140,11 +140,11 @@ def _load(
     place = Path(root) if root is not None else scratch / "downloaded"
     if address is not None:
         place = scratch / "fetched"
-        wanted = official.wanted_files(name)
+        wanted = torchvision_sets.wanted_files(name)
         s3.download_tree(address, place, only=lambda relative: PurePosixPath(relative).name in wanted)
     elif download:
         place.mkdir(parents=True, exist_ok=True)
-    return official.load(name, place, download=download, scratch=scratch / "unpacked")
+    return torchvision_sets.load(name, place, download=download, scratch=scratch / "unpacked")
 
 
 def _streamed_from(source: Source, draft: Path) -> str:

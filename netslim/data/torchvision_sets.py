@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from netslim.data.info import Split
-from netslim.data.source import Source
+from netslim.data.raw import Source
 from netslim.errors import DataError
 
 __all__ = ["OFFICIAL", "load", "wanted_files"]

@@ -25,8 +25,8 @@ from benchmarks.provenance import bullets, facts, markdown
 from benchmarks.stored import output_option, save
 from benchmarks.trained import Case, prepare, sparse_network, training_images
 from netslim.data import PackedDataset
-from netslim.export import export_onnx
-from netslim.measure import latency
+from netslim.onnx_export.export import export_onnx
+from netslim.onnx_export.runtime import latency
 from netslim.training.evaluate import evaluate
 
 CASES = (

@@ -30,7 +30,7 @@ from benchmarks.provenance import bullets, facts, markdown
 from benchmarks.stored import output_option, save
 from netslim import models
 from netslim.bundle.bench import compare
-from netslim.export import export_onnx
+from netslim.onnx_export.export import export_onnx
 
 NETWORKS: dict[str, tuple[str, tuple[int, int, int], int]] = {
     "demo": ("vgg-digits", (1, 8, 8), 10),

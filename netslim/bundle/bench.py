@@ -16,7 +16,7 @@ from pathlib import Path
 
 from netslim.bundle.layout import model_file
 from netslim.errors import BundleError
-from netslim.measure import Latency, input_shape, latencies
+from netslim.onnx_export.runtime import Latency, input_shape, latencies
 
 __all__ = ["BATCHES", "Measured", "compare"]
 

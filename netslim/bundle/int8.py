@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from netslim import measure
 from netslim.bundle.layout import INT8, MODEL
 from netslim.data import Split
+from netslim.onnx_export import runtime
 
 if TYPE_CHECKING:
     from netslim.data import DatasetInfo, PackedDataset
@@ -62,8 +62,8 @@ def quantise(folder: Path, dataset: PackedDataset, *, limit: float = LIMIT) -> Q
         with tempfile.TemporaryDirectory() as parent:
             draft = Path(parent, INT8)
             _write(folder / MODEL, draft, Path(parent), calibration, info)
-            error = measure.error(draft, judged, info)
-            error_float = measure.error(folder / MODEL, judged, info)
+            error = runtime.error(draft, judged, info)
+            error_float = runtime.error(folder / MODEL, judged, info)
             rise = error - error_float
             shipped = rise <= limit + 1e-9
             size = draft.stat().st_size
@@ -142,7 +142,7 @@ def _batches(split: Split, info: DatasetInfo) -> Iterator[dict[str, Any]]:
     # Few large images at once: to see every layer's range, onnxruntime keeps all that they make.
     size = info.batch_of(2**15, least=1, most=32)
     for start in range(0, len(split), size):
-        yield {"input": measure.normalise(split.images[start : start + size], info)}
+        yield {"input": runtime.normalise(split.images[start : start + size], info)}
 
 
 @contextmanager

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from netslim.bundle.graph import weights_of
 from netslim.bundle.layout import (
     INT8,
     LABELS,
@@ -30,6 +29,7 @@ from netslim.bundle.layout import (
 )
 from netslim.bundle.verify import models_of
 from netslim.errors import BundleError
+from netslim.onnx_export.graph import weights_of
 
 __all__: list[str] = []
 

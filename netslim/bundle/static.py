@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from netslim.bundle.layout import LABELS, SAMPLES, SIGNATURE, SLIMMING
-from netslim.measure import normalise
+from netslim.onnx_export.runtime import normalise
 from netslim.storage.atomic import write_json
 
 if TYPE_CHECKING:

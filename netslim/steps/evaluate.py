@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from netslim import data, measure, progress, tracking
+from netslim import data, progress, tracking
 from netslim.bundle.complete import complete
 from netslim.bundle.layout import MODEL
 from netslim.errors import DataError
 from netslim.ledger import Histogram, Ledger, Row, Size, decide
+from netslim.onnx_export import runtime
 from netslim.pruning.layer_report import LayerRow
 from netslim.steps.evidence import Evidence, read_evidence
 
@@ -63,13 +64,13 @@ def evaluate_step(
             f"carries evidence of {told}, not of train and export", field=str(onnx), remedy=remedy
         )
     with progress.bar("measuring", 3) as bar:
-        error = measure.error(file, packed.split("test"), packed.info)
+        error = runtime.error(file, packed.split("test"), packed.info)
         # What to go on with is not decided on test images where others are held out.
         held_out = "val" in packed.info.sizes
-        error_val = measure.error(file, packed.split("val"), packed.info) if held_out else None
+        error_val = runtime.error(file, packed.split("val"), packed.info) if held_out else None
         bar.advance(error=error)
         shape = (packed.info.channels, *packed.info.image_size)
-        latency = measure.latency(file, shape, batch_sizes=BATCHES)
+        latency = runtime.latency(file, shape, batch_sizes=BATCHES)
         bar.advance()
         row = _row(pass_index, error, error_val, latency, steps, point)
         before = Ledger.load(previous) if previous else Ledger()
@@ -94,7 +95,7 @@ def _row(
     index: int,
     error: float,
     error_val: float | None,
-    latency: Mapping[int, measure.Latency],
+    latency: Mapping[int, runtime.Latency],
     steps: Mapping[str, Evidence],
     point: str,
 ) -> Row:

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 
 import netslim
-from netslim import data, measure, progress
+from netslim import data, progress
 from netslim.bundle.int8 import quantise
 from netslim.bundle.layout import MODEL
 from netslim.bundle.preproc import write_preproc
 from netslim.bundle.static import SAMPLE_IMAGES, write_samples, write_static
-from netslim.export import export_onnx
 from netslim.models import artifact
+from netslim.onnx_export import runtime
+from netslim.onnx_export.export import export_onnx
 from netslim.steps.evidence import Evidence, as_files, read_evidence
 from netslim.storage.atomic import atomic_directory, write_json
 
@@ -58,7 +59,7 @@ def export_step(
         write_preproc(folder, info)
         pixels = packed.split("test").images[:SAMPLE_IMAGES]
         with torch.no_grad():
-            logits = stored.model.cpu().eval()(torch.from_numpy(measure.normalise(pixels, info)))
+            logits = stored.model.cpu().eval()(torch.from_numpy(runtime.normalise(pixels, info)))
         write_samples(folder, pixels, logits.numpy(), info)
         bar.advance()
         int8 = quantise(folder, packed)

@@ -1,4 +1,4 @@
-"""The error of a PyTorch model on a split. An ONNX model is measured by `netslim.measure`, without torch."""
+"""The error of a PyTorch model on a split. An ONNX model is measured by `netslim.onnx_export.runtime`, without torch."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ BRINGS = {
     "data": {"torch", "torchvision", "sklearn", "safetensors", "kfp.dsl.executor_main", "boto3"},
     "train": {"mlflow"},
     "export": {"onnx", "onnxscript", "onnxruntime", "matplotlib.pyplot", "jinja2"},
-    "consume": {"onnxruntime", "numpy", "PIL.Image", "netslim.measure"},
+    "consume": {"onnxruntime", "numpy", "PIL.Image", "netslim.onnx_export.runtime"},
     "tracking": {"mlflow.server", "psycopg2", "boto3"},
 }
 

@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from netslim import export
 from netslim.errors import ExportError
-from netslim.export import export_onnx
+from netslim.onnx_export import export
+from netslim.onnx_export.export import export_onnx
 
 SHAPE = (1, 8, 8)
 METADATA = {"netslim.classes": '["zero", "one"]', "netslim.pass": "1"}

@@ -16,7 +16,7 @@ from infos import info
 from onnx import TensorProto, helper
 
 from netslim.errors import ExportError
-from netslim.measure import error, latency, normalise
+from netslim.onnx_export.runtime import error, latency, normalise
 
 INFO = info(channels=2, mean=(0.5, 0.25), std=(0.1, 0.2))
 
@@ -105,5 +105,5 @@ def test_latency_grows_with_the_batch_and_takes_the_time_it_was_given(tmp_path: 
 
 
 def test_measuring_needs_no_torch() -> None:
-    code = "import sys, netslim.measure, netslim.ledger; print('torch' in sys.modules)"
+    code = "import sys, netslim.onnx_export.runtime, netslim.ledger; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"

@@ -30,8 +30,8 @@ from torch import Tensor, nn
 import netslim
 from netslim import models
 from netslim.errors import ModelError
-from netslim.export import export_onnx
 from netslim.models import torchvision_zoo
+from netslim.onnx_export.export import export_onnx
 
 FAMILIES = (
     *("densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet", "inception_v3", "maxvit_t"),

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from netslim import data, measure
+from netslim import data
 from netslim.bundle import int8 as quantising
 from netslim.bundle.int8 import quantise
 from netslim.bundle.layout import SUMS
@@ -23,6 +23,7 @@ from netslim.bundle.publish import publish
 from netslim.cli.bench import bench
 from netslim.data.images import centre
 from netslim.errors import BundleError, ConfigError, StorageError
+from netslim.onnx_export import runtime
 from netslim.storage import s3
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "consume.py"
@@ -37,7 +38,7 @@ def test_preprocessing_in_the_graph_is_that_of_the_dataset(
     noise = np.random.default_rng(0).integers(0, 256, (3, 6, 6), np.uint8)
     images = [Image.fromarray(one).resize(size[::-1], Image.Resampling.BICUBIC) for one in noise]
     pixels = np.stack([centre(image, 8) for image in images])[..., None].reshape(3, 8, 8, 1)
-    logits = run(made / "model.onnx", measure.normalise(pixels, info))
+    logits = run(made / "model.onnx", runtime.normalise(pixels, info))
     powers = np.exp(logits - logits.max(1, keepdims=True))
     found = run(made / "model.preproc.onnx", np.stack([np.asarray(image) for image in images])[..., None])
     np.testing.assert_allclose(found, powers / powers.sum(1, keepdims=True), atol=1e-4)
@@ -92,7 +93,7 @@ def test_a_consumer_needs_neither_torch_nor_us(made: Path, dataset: Path, tmp_pa
     command = [sys.executable, "-c", blocked, str(EXAMPLE), str(made), str(tmp_path / "digit.png")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    logits = run(made / "model.onnx", measure.normalise(split.images[:1], data.open_dataset(dataset).info))
+    logits = run(made / "model.onnx", runtime.normalise(split.images[:1], data.open_dataset(dataset).info))
     assert done.stdout.split()[1] == str(logits.argmax())
     code = [
         line for line in EXAMPLE.read_text().splitlines() if line and not line.startswith(("#", "import"))

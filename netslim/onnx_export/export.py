@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from netslim.bundle.graph import weights_of
 from netslim.errors import ExportError
+from netslim.onnx_export.graph import weights_of
 from netslim.storage.atomic import atomic_file, sha256
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import netslim
-from netslim.ledger import Ledger, Row
 from netslim.report.text import markdown, scaled, times
+from netslim.results.run_results import Ledger, Row
 
 if TYPE_CHECKING:
     from netslim.data import DatasetInfo

@@ -23,7 +23,7 @@ from netslim.bundle.layout import (
     SLIMMING,
     seal,
 )
-from netslim.ledger import Ledger, Size
+from netslim.results.run_results import Ledger, Size
 from netslim.storage.atomic import atomic_directory, write_json
 
 if TYPE_CHECKING:

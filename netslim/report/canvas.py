@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from netslim.ledger import Ledger
+from netslim.results.run_results import Ledger
 
 __all__ = ["COLOURS", "Colours", "Plot", "pass_colour"]
 

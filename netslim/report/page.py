@@ -8,10 +8,10 @@ from typing import NamedTuple
 from jinja2 import Environment, StrictUndefined
 
 import netslim
-from netslim.ledger import Ledger
 from netslim.report.canvas import COLOURS
 from netslim.report.figures import figures
 from netslim.report.text import CAPTION, columns, scaled, significant, times
+from netslim.results.run_results import Ledger
 
 __all__ = ["html"]
 

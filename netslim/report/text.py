@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from netslim.ledger import Ledger, Row
+from netslim.results.run_results import Ledger, Row
 
 if TYPE_CHECKING:
     from rich.table import Table

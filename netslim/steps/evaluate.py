@@ -13,9 +13,9 @@ from netslim import data, progress, tracking
 from netslim.bundle.complete import complete
 from netslim.bundle.layout import MODEL
 from netslim.errors import DataError
-from netslim.ledger import Histogram, Ledger, Row, Size, decide
 from netslim.onnx_export import runtime
 from netslim.pruning.layer_report import LayerRow
+from netslim.results.run_results import Histogram, Ledger, Row, Size, decide
 from netslim.steps.evidence import Evidence, read_evidence
 
 if TYPE_CHECKING:

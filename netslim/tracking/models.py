@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netslim.bundle.layout import FOREIGN, LIMITS, MODEL
-from netslim.ledger import Row
+from netslim.results.run_results import Row
 from netslim.tracking.runs import PARENT
 
 if TYPE_CHECKING:

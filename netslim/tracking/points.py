@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from netslim.ledger import Ledger, Row
+from netslim.results.run_results import Ledger, Row
 
 __all__ = ["Point", "curve_points", "row_points"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netslim.errors import TrackingError
-from netslim.ledger import Ledger, Row
+from netslim.results.run_results import Ledger, Row
 from netslim.storage.atomic import read_json
 from netslim.tracking.client import mlflow_at
 from netslim.tracking.models import fetch_model, has_model

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from netslim.errors import TrackingError
-from netslim.ledger import Ledger
+from netslim.results.run_results import Ledger
 from netslim.tracking.client import mlflow_at
 from netslim.tracking.place import KEY, URI, Place
 from netslim.tracking.reading import ledger_of

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from netslim.ledger import Ledger, Row
+from netslim.results.run_results import Ledger, Row
 from netslim.tracking.client import alone
 from netslim.tracking.models import model_id_of
 from netslim.tracking.record import child_name

@@ -15,8 +15,8 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from netslim import report
-from netslim.ledger import Histogram, Ledger, Row, Size
 from netslim.pruning.layer_report import LayerRow
+from netslim.results.run_results import Histogram, Ledger, Row, Size
 
 pytestmark = pytest.mark.browser
 

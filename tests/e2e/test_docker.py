@@ -26,7 +26,7 @@ from sklearn.datasets import load_digits
 
 from components.images import image
 from netslim import tracking
-from netslim.ledger import Row
+from netslim.results.run_results import Row
 from pipelines.containers import IMAGE_USER
 
 pytestmark = pytest.mark.docker

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from netslim.errors import DataError
-from netslim.ledger import Decision, Histogram, Ledger, Row, Size, decide
 from netslim.pruning.layer_report import LayerRow
+from netslim.results.run_results import Decision, Histogram, Ledger, Row, Size, decide
 
 
 def row(index: int, *, error: float = 1.0, channels: int = 50, **more: Any) -> Row:

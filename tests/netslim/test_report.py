@@ -15,11 +15,11 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from netslim import report
-from netslim.ledger import Histogram, Ledger, Row, Size
 from netslim.pruning.layer_report import LayerRow
 from netslim.report.canvas import COLOURS
 from netslim.report.figures import figures, front
 from netslim.report.text import scaled, significant
+from netslim.results.run_results import Histogram, Ledger, Row, Size
 
 
 def row(index: int, **more: Any) -> Row:

@@ -12,8 +12,8 @@ import torch
 import netslim
 from netslim import data, models
 from netslim.bundle.complete import complete
-from netslim.ledger import Ledger, Row
 from netslim.models import artifact
+from netslim.results.run_results import Ledger, Row
 from netslim.steps.evidence import read_evidence
 from netslim.steps.export import export_step
 

@@ -21,8 +21,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from netslim.ledger import Histogram, Ledger, Row, Size
 from netslim.pruning.layer_report import LayerRow
+from netslim.results.run_results import Histogram, Ledger, Row, Size
 from netslim.storage.atomic import sha256
 from netslim.tracking.client import mlflow_at
 from netslim.tracking.place import default_uri

@@ -14,7 +14,7 @@ from kfp import dsl
 
 from components.finish.component import finish
 from netslim import tracking
-from netslim.ledger import Ledger, Row, decide
+from netslim.results.run_results import Ledger, Row, decide
 
 Place = Callable[[str, str], None]
 

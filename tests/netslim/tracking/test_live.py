@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from netslim import tracking
-from netslim.ledger import Ledger, Row
+from netslim.results.run_results import Ledger, Row
 from netslim.steps.evidence import read_history
 from netslim.tracking.live import GRACE
 from netslim.training.history import History

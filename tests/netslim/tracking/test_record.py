@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from netslim import tracking
-from netslim.ledger import Ledger
+from netslim.results.run_results import Ledger
 
 EXPERIMENT = "netslim/pixels"
 Place = Callable[[str, str], None]

@@ -20,7 +20,7 @@ import onnxruntime
 import pytest
 
 from netslim import tracking
-from netslim.ledger import Ledger
+from netslim.results.run_results import Ledger
 from netslim.tracking.registry import best_of
 
 Place = Callable[[str, str], None]

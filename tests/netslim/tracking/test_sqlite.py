@@ -13,7 +13,7 @@ import pytest
 
 from netslim import tracking
 from netslim.errors import NetslimError, TrackingError
-from netslim.ledger import Ledger
+from netslim.results.run_results import Ledger
 from netslim.tracking.client import ensure_experiment, mlflow_at
 
 EXPERIMENT = "netslim/pixels"

@@ -24,7 +24,7 @@ from rich.console import Console
 
 from netslim import report, tracking
 from netslim.errors import TrackingError
-from netslim.ledger import Ledger
+from netslim.results.run_results import Ledger
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 SETTINGS = dict(

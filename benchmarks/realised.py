@@ -29,7 +29,7 @@ import netslim
 from benchmarks.provenance import bullets, facts, markdown
 from benchmarks.stored import output_option, save
 from netslim import models
-from netslim.bundle.bench import compare
+from netslim.bundle.benchmark import compare
 from netslim.onnx_export.export import export_onnx
 
 NETWORKS: dict[str, tuple[str, tuple[int, int, int], int]] = {

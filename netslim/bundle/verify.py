@@ -2,7 +2,7 @@
 
 The cheap questions come first, each guards the next: names and sizes before anything is read, checksums
 before anything is parsed, the graph's structure before anything is run. What runs foreign weights does so in
-a process of its own with limits on time and memory (`netslim.bundle.probe`), because a parser of C++ may do
+a process of its own with limits on time and memory (`netslim.bundle.sandbox`), because a parser of C++ may do
 worse than raise.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from netslim.bundle.layout import FOREIGN, INT8, LIMITS, MODEL, PREPROC, UNLISTED, listed, regular
-from netslim.bundle.signing import check_signature
+from netslim.bundle.signature import check_signature
 from netslim.errors import BundleError, NetslimError
 from netslim.storage.atomic import sha256
 
@@ -113,9 +113,9 @@ def _checksums(place: Path) -> str:
 
 
 def _apart(place: Path, question: str) -> str:
-    """Ask `netslim.bundle.probe` in a process of its own."""
+    """Ask `netslim.bundle.sandbox` in a process of its own."""
     with tempfile.TemporaryDirectory() as scratch:
-        command = [sys.executable, "-m", "netslim.bundle.probe", question, str(place.absolute())]
+        command = [sys.executable, "-m", "netslim.bundle.sandbox", question, str(place.absolute())]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         try:
             done = subprocess.run(

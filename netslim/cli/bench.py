@@ -30,7 +30,7 @@ def bench(bundle: Path, against: Path | None, threads: int, seconds: float) -> N
     from rich.console import Console
     from rich.table import Table
 
-    from netslim.bundle.bench import BATCHES, compare
+    from netslim.bundle.benchmark import BATCHES, compare
     from netslim.report.text import scaled, significant, times
 
     found = compare([bundle, *([against] if against else [])], threads=threads, seconds=seconds)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netslim import data, progress, tracking
-from netslim.bundle.complete import complete
+from netslim.bundle.assemble import complete
 from netslim.bundle.layout import MODEL
 from netslim.errors import DataError
 from netslim.onnx_export import runtime

@@ -10,10 +10,10 @@ import torch
 
 import netslim
 from netslim import data, progress
-from netslim.bundle.int8 import quantise
+from netslim.bundle.contents import SAMPLE_IMAGES, write_samples, write_static
 from netslim.bundle.layout import MODEL
-from netslim.bundle.preproc import write_preproc
-from netslim.bundle.static import SAMPLE_IMAGES, write_samples, write_static
+from netslim.bundle.preprocessing import write_preproc
+from netslim.bundle.quantization import quantise
 from netslim.models import artifact
 from netslim.onnx_export import runtime
 from netslim.onnx_export.export import export_onnx

@@ -11,7 +11,7 @@ import torch
 
 import netslim
 from netslim import data, models
-from netslim.bundle.complete import complete
+from netslim.bundle.assemble import complete
 from netslim.models import artifact
 from netslim.results.run_results import Ledger, Row
 from netslim.steps.evidence import read_evidence

@@ -16,10 +16,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 from netslim import data
-from netslim.bundle import int8 as quantising
-from netslim.bundle.int8 import quantise
+from netslim.bundle import quantization as quantising
 from netslim.bundle.layout import SUMS
 from netslim.bundle.publish import publish
+from netslim.bundle.quantization import quantise
 from netslim.cli.bench import bench
 from netslim.data.images import centre
 from netslim.errors import BundleError, ConfigError, StorageError

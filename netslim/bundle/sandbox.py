@@ -1,5 +1,5 @@
 """What `verify` asks about foreign models, in a process of its own: `python -m
-netslim.bundle.probe QUESTION FOLDER`.
+netslim.bundle.sandbox QUESTION FOLDER`.
 
 It answers with one line of JSON: {"good": true, "told": "..."}. A process that dies is an answer too.
 """

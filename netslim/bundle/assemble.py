@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from netslim.bundle.card import card, versions
 from netslim.bundle.layout import (
     CARD,
     INT8,
@@ -23,6 +22,7 @@ from netslim.bundle.layout import (
     SLIMMING,
     seal,
 )
+from netslim.bundle.model_card import card, versions
 from netslim.results.run_results import Ledger, Size
 from netslim.storage.atomic import atomic_directory, write_json
 

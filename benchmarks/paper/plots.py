@@ -9,7 +9,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
-from netslim.report.canvas import COLOURS
+from netslim.report.style import COLOURS
 
 __all__ = ["COLOURS", "figure_file"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import netslim
-from netslim.report.text import markdown, scaled, times
+from netslim.report.tables import markdown, scaled, times
 from netslim.results.run_results import Ledger, Row
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ def bench(bundle: Path, against: Path | None, threads: int, seconds: float) -> N
     from rich.table import Table
 
     from netslim.bundle.benchmark import BATCHES, compare
-    from netslim.report.text import scaled, significant, times
+    from netslim.report.tables import scaled, significant, times
 
     found = compare([bundle, *([against] if against else [])], threads=threads, seconds=seconds)
     rows: list[tuple[str, list[float], Callable[[float], str]]] = []

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from netslim.report.figures import plots
     from netslim.report.page import html
-    from netslim.report.text import markdown, table
+    from netslim.report.tables import markdown, table
 
 __all__ = ["html", "markdown", "plots", "table"]
 

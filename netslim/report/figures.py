@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-from netslim.report.canvas import Colours, Plot, pass_colour
+from netslim.report.style import Colours, Plot, pass_colour
 from netslim.results.run_results import Ledger, Row
 
 __all__ = ["figures", "front", "plots"]

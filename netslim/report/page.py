@@ -8,9 +8,9 @@ from typing import NamedTuple
 from jinja2 import Environment, StrictUndefined
 
 import netslim
-from netslim.report.canvas import COLOURS
 from netslim.report.figures import figures
-from netslim.report.text import CAPTION, columns, scaled, significant, times
+from netslim.report.style import COLOURS
+from netslim.report.tables import CAPTION, columns, scaled, significant, times
 from netslim.results.run_results import Ledger
 
 __all__ = ["html"]

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netslim.report.text import markdown
+from netslim.report.tables import markdown
 from netslim.results.run_results import Ledger, Row
 from netslim.tracking.models import log_model
 from netslim.tracking.points import Point, curve_points, row_points

@@ -16,9 +16,9 @@ from rich.console import Console
 
 from netslim import report
 from netslim.pruning.layer_report import LayerRow
-from netslim.report.canvas import COLOURS
 from netslim.report.figures import figures, front
-from netslim.report.text import scaled, significant
+from netslim.report.style import COLOURS
+from netslim.report.tables import scaled, significant
 from netslim.results.run_results import Histogram, Ledger, Row, Size
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.images import Kind, image
 from netslim.errors import PipelineError
-from netslim.tracking.place import sqlite_file
+from netslim.tracking.destination import sqlite_file
 
 if TYPE_CHECKING:
     from docker.types import Mount

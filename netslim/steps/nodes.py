@@ -23,7 +23,7 @@ from netslim.steps.trainjob import Nodes, trainjob
 from netslim.storage import s3
 from netslim.storage.atomic import atomic_directory
 from netslim.storage.backends import CHECKPOINTS
-from netslim.tracking.place import KEY, run_key
+from netslim.tracking.destination import KEY, run_key
 
 __all__ = ["NAMESPACE", "NODES", "POD", "main", "on_nodes"]
 

@@ -12,11 +12,11 @@ step = pass; a child per pass, with training curves at step = epoch, its model, 
 
 from __future__ import annotations
 
-from netslim.tracking.live import live_curves
-from netslim.tracking.place import default_uri, run_key
+from netslim.tracking.api import close_run, log_pass, recorded, register_run
+from netslim.tracking.destination import default_uri, run_key
+from netslim.tracking.live_curves import live_curves
 from netslim.tracking.preflight import preflight
-from netslim.tracking.reading import Found, download, read_run
-from netslim.tracking.recording import close_run, log_pass, recorded, register_run
+from netslim.tracking.read import Found, download, read_run
 
 __all__ = [
     "Found",

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from netslim.errors import NetslimError, TrackingError
 from netslim.storage.atomic import storage_errors
-from netslim.tracking.place import URI, artifact_location, shown, sqlite_file
+from netslim.tracking.destination import URI, artifact_location, shown, sqlite_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from netslim.errors import NetslimError, TrackingError
 from netslim.tracking.client import ensure_experiment, mlflow_at
-from netslim.tracking.place import URI, Place, artifact_location, shown, sqlite_file
+from netslim.tracking.destination import URI, Place, artifact_location, shown, sqlite_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from netslim.results.run_results import Ledger, Row
 from netslim.tracking.client import alone
-from netslim.tracking.models import model_id_of
-from netslim.tracking.record import child_name
+from netslim.tracking.logged_models import model_id_of
 from netslim.tracking.runs import IDENTITY, Family
+from netslim.tracking.write import child_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import netslim
 from netslim.errors import TrackingError
 from netslim.tracking.client import alone, ensure_experiment
-from netslim.tracking.place import EXPERIMENT, Place
+from netslim.tracking.destination import EXPERIMENT, Place
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

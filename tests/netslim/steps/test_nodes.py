@@ -27,7 +27,7 @@ from netslim.steps.train import train_step
 from netslim.steps.trainjob import Nodes
 from netslim.storage import s3
 from netslim.storage.backends import CHECKPOINTS
-from netslim.tracking.place import KEY
+from netslim.tracking.destination import KEY
 
 SCRIPT = """
 import json, sys

@@ -25,7 +25,7 @@ from netslim.pruning.layer_report import LayerRow
 from netslim.results.run_results import Histogram, Ledger, Row, Size
 from netslim.storage.atomic import sha256
 from netslim.tracking.client import mlflow_at
-from netslim.tracking.place import default_uri
+from netslim.tracking.destination import default_uri
 
 
 class Server:

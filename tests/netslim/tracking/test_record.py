@@ -241,7 +241,7 @@ def test_runs_below_kfps_own_leave_those_alone(
 MAKE = """
 import sys
 from netslim.tracking.client import mlflow_at
-from netslim.tracking.place import Place
+from netslim.tracking.destination import Place
 from netslim.tracking.runs import Family
 place = Place(sys.argv[1], "netslim/race", "race")
 with mlflow_at(place.uri) as client:

@@ -22,7 +22,7 @@ Place = Callable[[str, str], None]
 FIRST = """
 import sys
 from netslim.tracking.client import mlflow_at
-from netslim.tracking.place import Place
+from netslim.tracking.destination import Place
 from netslim.tracking.runs import Family
 import mlflow
 sys.stdin.readline()

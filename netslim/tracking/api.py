@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, TypeVar
 from netslim.errors import TrackingError
 from netslim.results.run_results import Ledger
 from netslim.tracking.client import mlflow_at
-from netslim.tracking.place import KEY, URI, Place
-from netslim.tracking.reading import ledger_of
-from netslim.tracking.record import close, record
+from netslim.tracking.destination import KEY, URI, Place
+from netslim.tracking.read import ledger_of
 from netslim.tracking.registry import register
 from netslim.tracking.runs import Family, find_family
+from netslim.tracking.write import close, record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from netslim.tracking.place import Place
+from netslim.tracking.destination import Place
 
 __all__ = ["live_curves"]
 
@@ -71,7 +71,7 @@ def _start(order: dict[str, object]) -> subprocess.Popen[bytes] | None:
     """The process beside the training; None where the machine allows no other."""
     try:
         teller = subprocess.Popen(
-            [sys.executable, "-m", "netslim.tracking.live"],
+            [sys.executable, "-m", "netslim.tracking.live_curves"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -134,9 +134,9 @@ class _Told:
         if not epochs:
             return
         from netslim.tracking.client import mlflow_at
-        from netslim.tracking.points import curve_points
-        from netslim.tracking.record import add_points
+        from netslim.tracking.metrics import curve_points
         from netslim.tracking.runs import Family
+        from netslim.tracking.write import add_points
 
         with mlflow_at(self.place.uri, create=False, retries=1, timeout=5) as client:
             child = Family.at(client, self.place).child(self.child)

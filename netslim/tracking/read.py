@@ -12,11 +12,11 @@ from netslim.errors import TrackingError
 from netslim.results.run_results import Ledger, Row
 from netslim.storage.atomic import read_json
 from netslim.tracking.client import mlflow_at
-from netslim.tracking.models import fetch_model, has_model
-from netslim.tracking.place import Place
-from netslim.tracking.record import DELIVERED, ROW
+from netslim.tracking.destination import Place
+from netslim.tracking.links import view
+from netslim.tracking.logged_models import fetch_model, has_model
 from netslim.tracking.runs import FAMILY, Family, find_family
-from netslim.tracking.view import view
+from netslim.tracking.write import DELIVERED, ROW
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

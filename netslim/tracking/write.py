@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from netslim.report.tables import markdown
 from netslim.results.run_results import Ledger, Row
-from netslim.tracking.models import log_model
-from netslim.tracking.points import Point, curve_points, row_points
+from netslim.tracking.logged_models import log_model
+from netslim.tracking.metrics import Point, curve_points, row_points
 from netslim.tracking.runs import Family
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from netslim.tracking.place import shown, sqlite_file
+from netslim.tracking.destination import shown, sqlite_file
 
 __all__ = ["link", "view"]
 

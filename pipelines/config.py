@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from netslim.errors import ConfigError
-from netslim.steps.accelerator import EXPECTED
+from netslim.steps.gpu_check import EXPECTED
 from pipelines.reading import read_yaml
 from pipelines.slimming import MAX_PASSES
 

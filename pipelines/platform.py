@@ -12,9 +12,9 @@ from typing import Any
 
 from kfp import kubernetes
 
-from netslim.steps.accelerator import EXPECTED
-from netslim.steps.nodes import NAMESPACE, NODES, POD
-from netslim.steps.trainjob import Nodes
+from netslim.steps.gpu_check import EXPECTED
+from netslim.steps.launch.trainjob import NAMESPACE, NODES, POD
+from netslim.steps.launch.trainjob_manifest import Nodes
 from netslim.storage.backends import CHECKPOINTS
 from pipelines.profiles import BACKOFF_FACTOR, KIND_OF_STEP, TOLERATION, Profile, seconds
 

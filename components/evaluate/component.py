@@ -35,8 +35,8 @@ def evaluate(
     Returns:
         Whether another pass is worth running.
     """
+    from netslim.steps.entrypoint import as_step
     from netslim.steps.evaluate import evaluate_step
-    from netslim.steps.shell import as_step
 
     go_on, found = as_step(evaluate_step)(
         dataset.path,

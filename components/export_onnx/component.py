@@ -20,8 +20,8 @@ def export_onnx(
         onnx: model.onnx, what follows from it alone (labels, samples, int8), and the evidence of its pass.
         pass_index: which slimming pass this is; 0 is the baseline.
     """
+    from netslim.steps.entrypoint import as_step
     from netslim.steps.export import export_step
-    from netslim.steps.shell import as_step
 
     found = as_step(export_step)(dataset.path, start.path, onnx.path, pass_index=int(pass_index))
     onnx.metadata.update(bytes=found["bytes"], params=found["params"], flops=found["flops"])

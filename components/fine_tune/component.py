@@ -30,7 +30,7 @@ def fine_tune(
         pass_index: which slimming pass this is.
         experiment: the MLflow experiment, for curves that are seen while training; empty for none.
     """
-    from netslim.steps.shell import as_step
+    from netslim.steps.entrypoint import as_step
     from netslim.steps.train import train_step
 
     found = as_step(train_step)(

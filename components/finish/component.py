@@ -18,8 +18,8 @@ def finish(
         status: how the rest of the pipeline ended.
         experiment: the MLflow experiment.
     """
+    from netslim.steps.entrypoint import as_step
     from netslim.steps.finish import finish_step
-    from netslim.steps.shell import as_step
 
     # "FAILED" is the one state that means the same locally and on a backend. No other state shows that the
     # run came to its end: a backend does not set FAILED after a time limit, a cancellation or a kill.

@@ -28,8 +28,8 @@ def prepare_data(
         title: the dataset's honest name in tables, when it is not the usual one.
         seed: decides which images go to the validation split.
     """
+    from netslim.steps.entrypoint import as_step
     from netslim.steps.prepare import prepare
-    from netslim.steps.shell import as_step
 
     dataset.metadata.update(
         as_step(prepare)(

@@ -36,8 +36,8 @@ def prune(
         compensate: fold the constants that pruned channels still sent into the layers that received them.
         pass_index: which slimming pass this is.
     """
+    from netslim.steps.entrypoint import as_step
     from netslim.steps.prune import prune_step
-    from netslim.steps.shell import as_step
 
     found = as_step(prune_step)(
         dataset.path,

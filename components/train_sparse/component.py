@@ -36,7 +36,7 @@ def train_sparse(
         pass_index: which slimming pass this is; 0 is the baseline.
         experiment: the MLflow experiment, for curves that are seen while training; empty for none.
     """
-    from netslim.steps.shell import as_step
+    from netslim.steps.entrypoint import as_step
     from netslim.steps.train import train_step
 
     found = as_step(train_step)(

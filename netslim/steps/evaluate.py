@@ -16,7 +16,7 @@ from netslim.errors import DataError
 from netslim.onnx_export import runtime
 from netslim.pruning.layer_report import LayerRow
 from netslim.results.run_results import Histogram, Ledger, Row, Size, decide
-from netslim.steps.evidence import Evidence, read_evidence
+from netslim.steps.step_record import Evidence, read_evidence
 
 if TYPE_CHECKING:
     from netslim.data import DatasetInfo

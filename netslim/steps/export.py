@@ -17,7 +17,7 @@ from netslim.bundle.quantization import quantise
 from netslim.models import artifact
 from netslim.onnx_export import runtime
 from netslim.onnx_export.export import export_onnx
-from netslim.steps.evidence import Evidence, as_files, read_evidence
+from netslim.steps.step_record import Evidence, as_files, read_evidence
 from netslim.storage.atomic import atomic_directory, write_json
 
 __all__ = ["export_step"]

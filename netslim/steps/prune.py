@@ -11,7 +11,7 @@ import netslim
 from netslim import data, progress
 from netslim.models import artifact
 from netslim.sparsity import NEAR_ZERO
-from netslim.steps.evidence import Evidence, as_files, read_evidence
+from netslim.steps.step_record import Evidence, as_files, read_evidence
 from netslim.training.device import keep_freed_memory
 from netslim.training.evaluate import evaluate
 from netslim.training.loaders.in_memory import InMemory

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from netslim import data, models, sparsity, tracking
 from netslim.models import artifact
 from netslim.pruning.plan import Plan
-from netslim.steps.accelerator import check_gpus, promised
-from netslim.steps.evidence import Evidence, as_files, read_evidence
-from netslim.steps.nodes import NODES, on_nodes
-from netslim.steps.processes import in_processes
+from netslim.steps.gpu_check import check_gpus, promised
+from netslim.steps.launch.torchrun import in_processes
+from netslim.steps.launch.trainjob import NODES, on_nodes
+from netslim.steps.step_record import Evidence, as_files, read_evidence
 from netslim.storage.backends import CHECKPOINTS
 from netslim.training import distributed, presets
 from netslim.training.device import keep_freed_memory

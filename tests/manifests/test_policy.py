@@ -15,7 +15,7 @@ from rendered import OVERLAYS, ROOT, Object, cluster, containers, every_pod, of_
 from components.images import Kind, image
 from netslim import __version__
 from netslim.errors import NetslimError, PipelineError, StorageError, TrackingError
-from netslim.steps import trainjob
+from netslim.steps.launch import trainjob_manifest
 from pipelines.compiling import compile_pipeline
 from pipelines.platform import on
 from pipelines.profiles import load
@@ -201,9 +201,9 @@ def test_the_example_of_serving_follows_kserves_rules() -> None:
 
 def test_the_runtime_is_what_trainjobs_ask_for() -> None:
     (runtime,) = of_kind(render("trainer"), "TrainingRuntime").values()
-    asked = trainjob.RUNTIME
+    asked = trainjob_manifest.RUNTIME
     assert (runtime["kind"], runtime["metadata"]["name"]) == (asked["kind"], asked["name"])
-    assert runtime["apiVersion"] == f"{trainjob.GROUP}/{trainjob.VERSION}"
+    assert runtime["apiVersion"] == f"{trainjob_manifest.GROUP}/{trainjob_manifest.VERSION}"
     (job,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
     (container,) = job["template"]["spec"]["template"]["spec"]["containers"]
     assert job["name"] == container["name"] == "node", "Trainer looks for it by this name"
@@ -223,7 +223,7 @@ def test_a_node_that_ends_by_a_users_mistake_is_not_started_again() -> None:
 def test_a_step_may_do_with_trainjobs_what_it_does() -> None:
     (role,) = of_kind(render("trainer"), "Role").values()
     (rule,) = role["rules"]
-    assert (rule["apiGroups"], rule["resources"]) == ([trainjob.GROUP], [trainjob.PLURAL])
+    assert (rule["apiGroups"], rule["resources"]) == ([trainjob_manifest.GROUP], [trainjob_manifest.PLURAL])
     assert set(rule["verbs"]) == {"create", "get", "delete"}
     (binding,) = of_kind(render("trainer"), "RoleBinding").values()
     (account,) = of_kind(render("overlays/local"), "ServiceAccount").keys() & {binding["subjects"][0]["name"]}

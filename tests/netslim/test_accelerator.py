@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from netslim.errors import PipelineError
-from netslim.steps.accelerator import EXPECTED, check_gpus
+from netslim.steps.gpu_check import EXPECTED, check_gpus
 
 
 def test_without_a_promise_nothing_is_asked_of_torch() -> None:
-    code = "import sys, netslim.steps.accelerator as a; a.check_gpus(); print('torch' in sys.modules)"
+    code = "import sys, netslim.steps.gpu_check as a; a.check_gpus(); print('torch' in sys.modules)"
     for environment in ({}, {EXPECTED: ""}, {EXPECTED: "0"}):
         done = subprocess.run(
             [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True

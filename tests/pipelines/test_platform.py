@@ -11,9 +11,9 @@ import yaml
 
 from components import readme
 from netslim.errors import ConfigError
-from netslim.steps.accelerator import EXPECTED
-from netslim.steps.nodes import NAMESPACE, NODES, POD
-from netslim.steps.trainjob import Nodes
+from netslim.steps.gpu_check import EXPECTED
+from netslim.steps.launch.trainjob import NAMESPACE, NODES, POD
+from netslim.steps.launch.trainjob_manifest import Nodes
 from netslim.storage.backends import CHECKPOINTS
 from pipelines import sweeps
 from pipelines.compiling import compile_pipeline

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from netslim import progress
 from netslim.errors import ConfigError
-from netslim.steps.shell import as_step
+from netslim.steps.entrypoint import as_step
 from pipelines.compiling import compile_pipeline
 from pipelines.slimming import build
 from pipelines.watch import Watch, step_titles

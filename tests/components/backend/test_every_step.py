@@ -22,7 +22,7 @@ from torch import nn
 from components import readme
 from netslim.models.artifact import load_model
 from netslim.results.run_results import Ledger
-from netslim.steps.evidence import read_evidence
+from netslim.steps.step_record import read_evidence
 from pipelines.compiling import compile_pipeline
 from pipelines.slimming import build
 

@@ -14,8 +14,8 @@ from netslim import data, models
 from netslim.bundle.assemble import complete
 from netslim.models import artifact
 from netslim.results.run_results import Ledger, Row
-from netslim.steps.evidence import read_evidence
 from netslim.steps.export import export_step
+from netslim.steps.step_record import read_evidence
 
 
 @pytest.fixture(scope="session")

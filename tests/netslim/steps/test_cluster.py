@@ -8,9 +8,9 @@ import pytest
 from kubernetes_server import NAMESPACE, Kubernetes
 
 from netslim.errors import PipelineError
-from netslim.steps import cluster as room
-from netslim.steps.cluster import Cluster, FailedError
-from netslim.steps.trainjob import Nodes, trainjob
+from netslim.steps.launch import kubernetes_api as room
+from netslim.steps.launch.kubernetes_api import Cluster, FailedError
+from netslim.steps.launch.trainjob_manifest import Nodes, trainjob
 
 
 def job(pod: dict[str, Any], program: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 from netslim import data
 from netslim.errors import DataError
 from netslim.steps.evaluate import evaluate_step
-from netslim.steps.evidence import Evidence, as_files, read_evidence
+from netslim.steps.step_record import Evidence, as_files, read_evidence
 from netslim.storage.atomic import write_json
 
 STEPS = {

@@ -19,12 +19,12 @@ from training_step import arguments
 
 from netslim.errors import DataError
 from netslim.models import artifact
-from netslim.steps import nodes
-from netslim.steps.cluster import Cluster, FailedError
-from netslim.steps.evidence import read_evidence
-from netslim.steps.nodes import NODES, POD
+from netslim.steps.launch import trainjob
+from netslim.steps.launch.kubernetes_api import Cluster, FailedError
+from netslim.steps.launch.trainjob import NODES, POD
+from netslim.steps.launch.trainjob_manifest import Nodes
+from netslim.steps.step_record import read_evidence
 from netslim.steps.train import train_step
-from netslim.steps.trainjob import Nodes
 from netslim.storage import s3
 from netslim.storage.backends import CHECKPOINTS
 from netslim.tracking.destination import KEY
@@ -43,10 +43,10 @@ def place(bucket: str, cluster: Kubernetes, pod: dict[str, Any], monkeypatch: py
     """The bucket's folder for checkpoints, in the environment of a step's pod that shall have two nodes."""
     own = {"id": os.environ["AWS_ACCESS_KEY_ID"], "secret": os.environ["AWS_SECRET_ACCESS_KEY"]}
     cluster.settings.update(settings={"endpoint": os.environ["AWS_ENDPOINT_URL"]}, keys=own)
-    monkeypatch.setattr(nodes, "Cluster", lambda namespace: Cluster(namespace, every=0.2))
+    monkeypatch.setattr(trainjob, "Cluster", lambda namespace: Cluster(namespace, every=0.2))
     monkeypatch.setenv(NODES, Nodes(2, 0, {"cpu": "1", "memory": "2Gi"}).to_json())
     monkeypatch.setenv(POD, pod["metadata"]["name"])
-    monkeypatch.setenv(nodes.NAMESPACE, NAMESPACE)
+    monkeypatch.setenv(trainjob.NAMESPACE, NAMESPACE)
     monkeypatch.setenv(CHECKPOINTS, f"s3://{bucket}/kept")
     monkeypatch.delenv(KEY, raising=False)
     monkeypatch.setenv("KFP_RUN_ID", "run-1")
@@ -118,8 +118,8 @@ def test_a_users_mistake_is_raised_here_and_not_tried_again(
 def test_nodes_that_end_without_a_word_are_told(
     dataset: Path, place: str, cluster: Kubernetes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nodes, "trainjob", lambda *given: killed(nodes_trainjob(*given)))
-    nodes_trainjob = sys.modules["netslim.steps.trainjob"].trainjob
+    monkeypatch.setattr(trainjob, "trainjob", lambda *given: killed(nodes_trainjob(*given)))
+    nodes_trainjob = sys.modules["netslim.steps.launch.trainjob_manifest"].trainjob
 
     def killed(job: dict[str, Any]) -> dict[str, Any]:
         job["spec"]["trainer"]["command"] = ["python3", "-c", "import os; os.abort()"]
@@ -146,7 +146,7 @@ def test_sigterm_ends_the_nodes_and_leaves_a_checkpoint(
 
 def test_a_step_keeps_its_name_and_shares_it_with_no_other(dataset: Path, tmp_path: Path) -> None:
     def name(**changes: Any) -> str:
-        return nodes._name({**arguments(dataset, tmp_path), **changes})
+        return trainjob._name({**arguments(dataset, tmp_path), **changes})
 
     assert name() == name(model="another try")
     names = {name(), name(stage="fine_tune"), name(seed=4), name(pass_index=1), name(overrides={"lam": 1e-3})}

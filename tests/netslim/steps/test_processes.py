@@ -18,13 +18,13 @@ from training_step import arguments
 from netslim.errors import DataError, PipelineError
 from netslim.models import artifact
 from netslim.steps import train as step
-from netslim.steps.accelerator import EXPECTED
-from netslim.steps.evidence import read_evidence
-from netslim.steps.processes import in_processes
+from netslim.steps.gpu_check import EXPECTED
+from netslim.steps.launch.torchrun import in_processes
+from netslim.steps.step_record import read_evidence
 
 SCRIPT = """
 import json, sys
-from netslim.steps.processes import in_processes
+from netslim.steps.launch.torchrun import in_processes
 
 print(in_processes(2, json.loads(sys.argv[1])))
 """

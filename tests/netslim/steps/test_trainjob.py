@@ -6,7 +6,7 @@ from typing import Any
 
 from kubeflow_trainer_api import models
 
-from netslim.steps.trainjob import Nodes, trainjob
+from netslim.steps.launch.trainjob_manifest import Nodes, trainjob
 
 WISH = Nodes(2, 4, {"cpu": "8", "memory": "64Gi", "nvidia.com/gpu": "4"})
 

@@ -16,7 +16,7 @@ import pytest
 
 from netslim import tracking
 from netslim.results.run_results import Ledger, Row
-from netslim.steps.evidence import read_history
+from netslim.steps.step_record import read_history
 from netslim.tracking.live_curves import GRACE
 from netslim.training.history import History
 

@@ -1,6 +1,6 @@
 """A training step's work in several processes of its container, a GPU each, started by torchrun.
 
-torchrun runs: python -m netslim.steps.processes FOLDER, with the step's arguments in FOLDER/request.json.
+torchrun runs: python -m netslim.steps.launch.torchrun FOLDER, with the step's arguments in FOLDER/request.json.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def in_processes(count: int, arguments: Mapping[str, Any]) -> dict[str, float]:
     """
     with TemporaryDirectory() as folder:
         Path(folder, REQUEST).write_text(json.dumps(arguments, default=os.fspath), encoding="utf-8")
-        own = ["--module", "netslim.steps.processes", folder]
+        own = ["--module", "netslim.steps.launch.torchrun", folder]
         torchrun = [sys.executable, "-m", "torch.distributed.run"]
         if NODES_OF_TRAINER not in os.environ:
             torchrun += ["--standalone", "--local-addr=127.0.0.1"]
@@ -67,7 +67,7 @@ def in_processes(count: int, arguments: Mapping[str, Any]) -> dict[str, float]:
 
 def main(folder: str) -> int:
     """One process of several: take part in the training, and tell whoever started it how it went."""
-    from netslim.steps.accelerator import check_gpus
+    from netslim.steps.gpu_check import check_gpus
     from netslim.steps.train import train_step
     from netslim.training import distributed
 

@@ -1,6 +1,6 @@
 """A training step's work on several nodes of a cluster: what it takes and what it gives go through a bucket.
 
-The step's pod calls `on_nodes`; each node runs: python -m netslim.steps.nodes s3://FOLDER
+The step's pod calls `on_nodes`; each node runs: python -m netslim.steps.launch.trainjob s3://FOLDER
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from netslim.errors import NetslimError, StorageError
-from netslim.steps.accelerator import EXPECTED, promised
-from netslim.steps.cluster import Cluster, FailedError
-from netslim.steps.processes import REQUEST, RESULT, in_processes, raised, told
-from netslim.steps.trainjob import Nodes, trainjob
+from netslim.steps.gpu_check import EXPECTED, promised
+from netslim.steps.launch.kubernetes_api import Cluster, FailedError
+from netslim.steps.launch.torchrun import REQUEST, RESULT, in_processes, raised, told
+from netslim.steps.launch.trainjob_manifest import Nodes, trainjob
 from netslim.storage import s3
 from netslim.storage.atomic import atomic_directory
 from netslim.storage.backends import CHECKPOINTS
@@ -55,7 +55,7 @@ def on_nodes(arguments: Mapping[str, Any]) -> dict[str, float]:
     _hand_over(arguments, folder)
     known = {CHECKPOINTS: os.environ[CHECKPOINTS], KEY: run_key() or ""}
     known |= {EXPECTED: str(wish.gpus)} if wish.gpus else {}
-    command = ["python3", "-m", "netslim.steps.nodes", folder]
+    command = ["python3", "-m", "netslim.steps.launch.trainjob", folder]
     try:
         cluster.run(trainjob(name, cluster.pod(os.environ[POD]), wish, command, known))
     except FailedError:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from netslim.errors import PipelineError
-from netslim.steps.trainjob import GROUP, PLURAL, VERSION
+from netslim.steps.launch.trainjob_manifest import GROUP, PLURAL, VERSION
 from netslim.training.signals import stop_on_sigterm
 
 __all__ = ["Cluster", "FailedError"]

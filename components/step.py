@@ -1,6 +1,6 @@
 """What makes a function a step: a KFP component where pipelines are compiled, itself where the step runs.
 
-A compiled pipeline names a step's function and does not carry its source (pipelines.lean): the function is in
+A compiled pipeline names a step's function and does not carry its source (pipelines.compiler.minify): the function is in
 the step's image, beside the rest of the code that it needs. So the module that holds it is imported in the
 step's process too, where KFP keeps its compiler away to start fast.
 

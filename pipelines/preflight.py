@@ -7,8 +7,8 @@ from pathlib import Path
 from netslim import data, models, tracking
 from netslim.errors import ConfigError, DataError
 from netslim.training import presets
-from pipelines import containers
-from pipelines.config import RunConfig
+from pipelines.local import docker
+from pipelines.run_config import RunConfig
 
 __all__ = ["preflight", "preflight_names"]
 
@@ -29,7 +29,7 @@ def preflight(config: RunConfig, tracking_uri: str) -> None:
             remedy="Give the folder with the dataset's files, or add --download",
         )
     if config.runner == "docker":
-        containers.preflight()
+        docker.preflight()
     tracking.preflight(tracking_uri, config.experiment)
 
 

@@ -44,17 +44,18 @@ def compile_(
 
     The images' registry and tag come from NETSLIM_REGISTRY and NETSLIM_IMAGE_TAG.
     """
-    from pipelines import slimming, sweeps
-    from pipelines.compiling import compile_pipeline
-    from pipelines.footprint import LIMIT, footprint
-    from pipelines.platform import on
-    from pipelines.profiles import load
+    from pipelines.cluster.platform import on
+    from pipelines.cluster.profiles import load
+    from pipelines.compiler.compile import compile_pipeline
+    from pipelines.compiler.size_estimate import LIMIT, footprint
+    from pipelines.slimming import pipeline
+    from pipelines.sweeps import pipeline
 
     place = on(load(profiles, **trainings))
     if pipeline == "slimming":
-        built = slimming.build(max_passes, baseline=baseline, place=place)
+        built = pipeline.build(max_passes, baseline=baseline, place=place)
     else:
-        builders = {"sweep-lambda": sweeps.build_lambda, "sweep-percent": sweeps.build_percent}
+        builders = {"sweep-lambda": pipeline.build_lambda, "sweep-percent": pipeline.build_percent}
         built = builders[pipeline](place=place)
     ir = compile_pipeline(built, output)
     steps = sum("executorLabel" in component for component in ir["components"].values())

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from netslim.errors import ConfigError
-from pipelines.config import RunConfig, load
-from pipelines.reading import read_yaml
+from pipelines.run_config import RunConfig, load
+from pipelines.yaml_numbers import read_yaml
 
 __all__ = ["config_from", "gpus_option", "pipeline_options", "platform_options", "run_options"]
 

@@ -21,9 +21,9 @@ def run(**options: Any) -> None:
     """
     from netslim import tracking
     from pipelines.cli.summary import summary
-    from pipelines.local import run_local
+    from pipelines.local.run import run_local
     from pipelines.preflight import preflight
-    from pipelines.slimming import build
+    from pipelines.slimming.pipeline import build
 
     config = config_from(options)
     console = Console()

@@ -27,7 +27,7 @@ from sklearn.datasets import load_digits
 from components.images import image
 from netslim import tracking
 from netslim.results.run_results import Row
-from pipelines.containers import IMAGE_USER
+from pipelines.local.docker import IMAGE_USER
 
 pytestmark = pytest.mark.docker
 

@@ -11,7 +11,7 @@ import pytest
 
 from components.images import Kind
 from netslim.cli.doctor import IMAGES
-from pipelines.containers import IMAGE_USER
+from pipelines.local.docker import IMAGE_USER
 
 FOLDER = Path(__file__).parents[2] / "images"
 KINDS: tuple[str, ...] = get_args(Kind)

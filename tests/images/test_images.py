@@ -21,7 +21,7 @@ from onnx import TensorProto, helper
 
 from components.images import Kind, image
 from netslim import __version__
-from pipelines.containers import IMAGE_USER
+from pipelines.local.docker import IMAGE_USER
 
 pytestmark = pytest.mark.docker
 

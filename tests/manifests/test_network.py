@@ -9,7 +9,7 @@ import pytest
 from mlflow.server.security_utils import is_allowed_host_header
 from rendered import OVERLAYS, Object, cluster, of_kind, pods, render, tracking_server
 
-from pipelines.profiles import load
+from pipelines.cluster.profiles import load
 
 pytestmark = pytest.mark.cluster
 

@@ -16,10 +16,10 @@ from components.images import Kind, image
 from netslim import __version__
 from netslim.errors import NetslimError, PipelineError, StorageError, TrackingError
 from netslim.steps.launch import trainjob_manifest
-from pipelines.compiling import compile_pipeline
-from pipelines.platform import on
-from pipelines.profiles import load
-from pipelines.slimming import build
+from pipelines.cluster.platform import on
+from pipelines.cluster.profiles import load
+from pipelines.compiler.compile import compile_pipeline
+from pipelines.slimming.pipeline import build
 
 pytestmark = pytest.mark.cluster
 

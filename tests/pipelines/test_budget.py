@@ -12,13 +12,13 @@ import pytest
 import yaml
 from kfp import compiler, dsl, kubernetes
 
-from pipelines import footprint as estimate
-from pipelines.compiling import compile_pipeline
-from pipelines.footprint import LIMIT, footprint
-from pipelines.lint import ARGV_LIMIT
-from pipelines.platform import on
-from pipelines.profiles import load
-from pipelines.slimming import MAX_PASSES, build
+from pipelines.cluster.platform import on
+from pipelines.cluster.profiles import load
+from pipelines.compiler import size_estimate as estimate
+from pipelines.compiler.compile import compile_pipeline
+from pipelines.compiler.lint import ARGV_LIMIT
+from pipelines.compiler.size_estimate import LIMIT, footprint
+from pipelines.slimming.pipeline import MAX_PASSES, build
 
 
 def documents(folder: Path, passes: int) -> tuple[dict[str, Any], dict[str, Any]]:

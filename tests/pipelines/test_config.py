@@ -9,7 +9,7 @@ import pytest
 
 from netslim.errors import ConfigError
 from pipelines.cli.options import pairs
-from pipelines.config import RunConfig, load
+from pipelines.run_config import RunConfig, load
 
 
 def test_a_bare_run_is_the_demo() -> None:

@@ -8,16 +8,16 @@ import pytest
 import yaml
 from kfp import compiler, dsl
 
-from pipelines import sweeps
-from pipelines.compiling import compile_pipeline
-from pipelines.lint import ARGV_LIMIT, RULES, lint
-from pipelines.slimming import MAX_PASSES, build
+from pipelines.compiler.compile import compile_pipeline
+from pipelines.compiler.lint import ARGV_LIMIT, RULES, lint
+from pipelines.slimming.pipeline import MAX_PASSES, build
+from pipelines.sweeps import pipeline
 
 OURS = {
     **{f"slimming-{passes}": build(passes) for passes in (1, 3, MAX_PASSES)},
     "slimming-without-baseline": build(2, baseline=False),
-    "sweep-lambda": sweeps.build_lambda(),
-    "sweep-percent": sweeps.build_percent(),
+    "sweep-lambda": pipeline.build_lambda(),
+    "sweep-percent": pipeline.build_percent(),
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.profiles import load
+from pipelines.cluster.profiles import load
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs" / "operate.md").read_text(encoding="utf-8")

@@ -15,16 +15,16 @@ from netslim.steps.gpu_check import EXPECTED
 from netslim.steps.launch.trainjob import NAMESPACE, NODES, POD
 from netslim.steps.launch.trainjob_manifest import Nodes
 from netslim.storage.backends import CHECKPOINTS
-from pipelines import sweeps
-from pipelines.compiling import compile_pipeline
-from pipelines.platform import on
-from pipelines.profiles import KIND_OF_STEP, load
-from pipelines.slimming import build
+from pipelines.cluster.platform import on
+from pipelines.cluster.profiles import KIND_OF_STEP, load
+from pipelines.compiler.compile import compile_pipeline
+from pipelines.slimming.pipeline import build
+from pipelines.sweeps import pipeline
 
 PIPELINES = {
     "slimming": lambda place: build(2, place=place),
-    "sweep-lambda": lambda place: sweeps.build_lambda(place=place),
-    "sweep-percent": lambda place: sweeps.build_percent(place=place),
+    "sweep-lambda": lambda place: pipeline.build_lambda(place=place),
+    "sweep-percent": lambda place: pipeline.build_percent(place=place),
 }
 
 

@@ -16,9 +16,9 @@ from click.testing import CliRunner, Result
 from kfp_server import Cluster, Fault, serving
 
 from netslim.errors import ConfigError, NetslimError, PipelineError
-from pipelines import submit as submitting
-from pipelines.backend import Backend
 from pipelines.cli.submit import submit
+from pipelines.cluster import submit as submitting
+from pipelines.cluster.kfp_client import Backend
 
 SHORT = ("--passes", "1", "--no-baseline")
 
@@ -292,7 +292,7 @@ WAITING = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 sys.path.insert(0, {tests!r})
-from pipelines.backend import Backend
+from pipelines.cluster.kfp_client import Backend
 from pipelines.cli.submit import follow
 follow(Backend(host={host!r}, namespace="ann"), {run!r}, "the-link", cancels={cancels})
 """

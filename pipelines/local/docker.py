@@ -26,7 +26,7 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
 def docker_runner(wanted: Mapping[str, Any]) -> Any:
-    """KFP's Docker runner for the run that pipelines.local describes.
+    """KFP's Docker runner for the run that pipelines.local.run describes.
 
     Containers get what a strict cluster would give them: no root, no capabilities, a read-only file system.
     They share the host's network, because the tracking server may be a process of this host.

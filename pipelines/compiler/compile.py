@@ -11,8 +11,8 @@ import yaml
 from kfp import compiler
 
 from netslim.storage.atomic import atomic_file
-from pipelines.lean import make_lean
-from pipelines.lint import lint
+from pipelines.compiler.lint import lint
+from pipelines.compiler.minify import make_lean
 
 __all__ = ["compile_pipeline"]
 

@@ -1,9 +1,9 @@
 """The process that runs a compiled pipeline under KFP's own local runner.
 
 It is a process of its own because KFP's local runner takes over the root logger and `print`, and the user's
-terminal belongs to the progress bars (pipelines.watch). Everything here goes to the run's log.
+terminal belongs to the progress bars (pipelines.local.console). Everything here goes to the run's log.
 
-Usage: python -m pipelines.worker RUN.json
+Usage: python -m pipelines.local.worker RUN.json
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from pipelines import containers
+from pipelines.local import docker
 
 __all__ = ["main"]
 
@@ -26,7 +26,7 @@ def main(request: str) -> int:
 
     wanted: dict[str, Any] = json.loads(Path(request).read_text(encoding="utf-8"))
     if wanted["runner"] == "docker":
-        wanted["arguments"] = containers.absolute(wanted["arguments"])
+        wanted["arguments"] = docker.absolute(wanted["arguments"])
     # Cache hits are told outside of KFP's own logging context; without a handler they would go unseen.
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
     warnings.filterwarnings("ignore", message="You may be attemp", category=RuntimeWarning)
@@ -49,7 +49,7 @@ def main(request: str) -> int:
 def runner(wanted: dict[str, Any]) -> Any:
     """KFP's runner of the kind that is wanted."""
     if wanted["runner"] == "docker":
-        return containers.docker_runner(wanted)
+        return docker.docker_runner(wanted)
     from kfp import local
 
     return local.SubprocessRunner(use_venv=False)

@@ -16,7 +16,7 @@ from components.finish.component import finish
 from components.prepare_data.component import prepare_data
 from components.prune.component import prune
 from components.train_sparse.component import train_sparse
-from pipelines.platform import Place, anywhere
+from pipelines.cluster.platform import Place, anywhere
 
 __all__ = ["build_lambda", "build_percent"]
 

@@ -1,7 +1,7 @@
 """Leaves out of a compiled pipeline what only its reader needs, because a cluster stores each step often.
 
 A step's definition and command end up four to six times in the one object that is the run, and that object
-has a limit (pipelines.footprint). What goes: descriptions of the steps' inputs, which the READMEs keep, and
+has a limit (pipelines.compiler.size_estimate). What goes: descriptions of the steps' inputs, which the READMEs keep, and
 the pipeline's own inputs too; defaults of inputs that are always given; and the steps' source, since the same
 function is in the step's image (components.step). The image's tag stays for the cache to tell versions apart.
 """

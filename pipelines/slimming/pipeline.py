@@ -18,7 +18,7 @@ from components.prepare_data.component import prepare_data
 from components.prune.component import prune
 from components.train_sparse.component import train_sparse
 from netslim.errors import ConfigError
-from pipelines.platform import Place, anywhere
+from pipelines.cluster.platform import Place, anywhere
 
 __all__ = ["MAX_PASSES", "NAME", "build"]
 
@@ -30,7 +30,7 @@ def build(max_passes: int = 3, *, baseline: bool = True, place: Place = anywhere
     """Make the pipeline function for up to `max_passes` passes, 1 to 6.
 
     Without `baseline` pass 0 is left out: nothing is compared with, and fine-tuning has no teacher. `place`
-    gives each step what it gets from a cluster (pipelines.platform).
+    gives each step what it gets from a cluster (pipelines.cluster.platform).
 
     Raises:
         ConfigError: `max_passes` is out of range.

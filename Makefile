@@ -11,7 +11,7 @@ RUNS := netslim-runs
 help:  ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
 
-$(VENV)/installed: pyproject.toml constraints.txt
+$(VENV)/installed: pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV); PyTorch is large, this takes minutes the first time."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
@@ -27,6 +27,9 @@ demo: $(VENV)/installed  ## the main job: slim a small VGG on handwritten digits
 	$(BIN)/netslim run --output $(RUNS)
 
 lint: $(VENV)/installed-dev  ## style and types
+	@mkdir -p build/types/netslim_kfp
+	@ln -sfn ../../../components build/types/netslim_kfp/components
+	@ln -sfn ../../../pipelines build/types/netslim_kfp/pipelines
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -36,7 +39,7 @@ format: $(VENV)/installed-dev  ## put the code in its usual form
 	$(BIN)/ruff format .
 
 readmes: $(VENV)/installed-dev  ## write the components' READMEs from their signatures
-	$(BIN)/python -m components.readme
+	$(BIN)/python -m netslim_kfp.components.readme
 
 test: lint  ## style, types, and every test but the long ones
 	$(BIN)/python -m pytest -m "not zoo and not browser and not docker and not cluster"

@@ -1,7 +1,7 @@
 """Writes each component's README from its signature and docstring, so that neither can drift from the other.
 
-Usage: python -m components.readme           write them
-       python -m components.readme --check   fail when one is stale
+Usage: python -m netslim_kfp.components.readme           write them
+       python -m netslim_kfp.components.readme --check   fail when one is stale
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TYPES = {"Integer": "int", "Float": "float", "String": "str", "Boolean": "bool",
 
 def render(name: str) -> str:
     """The README of one component."""
-    module = importlib.import_module(f"components.{name}.component")
+    module = importlib.import_module(f"netslim_kfp.components.{name}.component")
     component = getattr(module, name)
     spec = component.component_spec
     metadata = yaml.safe_load((HERE / name / "metadata.yaml").read_text(encoding="utf-8"))

@@ -26,9 +26,9 @@ from typing import get_args
 
 import click
 
-from components.images import Kind, image
 from netslim import __version__
 from netslim.storage.atomic import sha256
+from netslim_kfp.components.images import Kind, image
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "images"

@@ -21,12 +21,12 @@ __all__ = ["Cost", "Plan", "PruneResult", "count", "preflight", "prune", "recali
 
 _HOMES = {
     "Cost": "cost",
-    "Plan": "plan",
-    "PruneResult": "pruning",
+    "Plan": "pruning.plan",
+    "PruneResult": "pruning.pruner",
     "count": "cost",
-    "preflight": "pruning",
-    "prune": "pruning",
-    "recalibrate": "compensate",
+    "preflight": "pruning.pruner",
+    "prune": "pruning.pruner",
+    "recalibrate": "pruning.bias_compensation",
 }
 
 

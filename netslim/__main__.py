@@ -50,7 +50,7 @@ class Commands(click.Group):
         try:
             command = point.load()
         except ModuleNotFoundError as error:
-            if (error.name or "").split(".")[0] in ("netslim", "components", "pipelines"):
+            if (error.name or "").split(".")[0] in ("netslim", "netslim_kfp"):
                 raise
             return missing(cmd_name, error.name or "")
         assert isinstance(command, click.Command)

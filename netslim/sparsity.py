@@ -7,9 +7,10 @@ A scaling factor (gamma) is one entry of the weight of a BatchNorm layer. Three 
     smooth-l1  grad += lam * clamp(gamma / width, -1, 1), the paper's alternative, without a jump at zero.
     proximal   gamma = soft-threshold(gamma, lr * lam / (1 - momentum)) after the step: exact zeros.
 
-All three pull with the same total strength, lam * sum(lr) / (1 - momentum) (see `netslim.training.lr_schedule.pull`): a
-subgradient is multiplied by 1 / (1 - momentum) on its way through the optimizer's momentum, and the
-proximal step, which does not pass through it, is multiplied by the same number here.
+All three pull with the same total strength, lam * sum(lr) / (1 - momentum) (see
+`netslim.training.lr_schedule.pull`): a subgradient is multiplied by 1 / (1 - momentum) on its way through
+the optimizer's momentum, and the proximal step, which does not pass through it, is multiplied by the same
+number here.
 
 Where the call belongs, once per optimizer step and not once per micro-batch:
 

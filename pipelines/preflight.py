@@ -7,8 +7,8 @@ from pathlib import Path
 from netslim import data, models, tracking
 from netslim.errors import ConfigError, DataError
 from netslim.training import presets
-from pipelines.local import docker
-from pipelines.run_config import RunConfig
+from netslim_kfp.pipelines.local import docker
+from netslim_kfp.pipelines.run_config import RunConfig
 
 __all__ = ["preflight", "preflight_names"]
 

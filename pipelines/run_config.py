@@ -14,8 +14,8 @@ import yaml
 
 from netslim.errors import ConfigError
 from netslim.steps.gpu_check import EXPECTED
-from pipelines.slimming.pipeline import MAX_PASSES
-from pipelines.yaml_numbers import read_yaml
+from netslim_kfp.pipelines.slimming.pipeline import MAX_PASSES
+from netslim_kfp.pipelines.yaml_numbers import read_yaml
 
 __all__ = ["RunConfig", "load"]
 

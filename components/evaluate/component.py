@@ -2,7 +2,7 @@
 
 from kfp import dsl
 
-from components.step import step
+from netslim_kfp.components.step import step
 
 
 @step("export")

@@ -1,8 +1,8 @@
 """Preprocessing inside the graph: pixels of any size in, probabilities out, nothing left to get wrong.
 
-The same arithmetic as `netslim.data.images.centre` and `netslim.onnx_export.runtime.normalise`, in ONNX operators: an
-image of the model's own size stays as it is; any other is resized with antialiasing until it covers 256/224
-of that size, and the centre is cut out.
+The same arithmetic as `netslim.data.images.centre` and `netslim.onnx_export.runtime.normalise`, in ONNX
+operators: an image of the model's own size stays as it is; any other is resized with antialiasing until it
+covers 256/224 of that size, and the centre is cut out.
 """
 
 from __future__ import annotations

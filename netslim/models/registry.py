@@ -68,7 +68,7 @@ def resolve(
     """
     from netslim.models import factory, torchvision_zoo
 
-    factory = check_name(name)
+    known = check_name(name)
     context = {"num_classes": num_classes, "in_channels": in_channels, "image_size": list(image_size)}
-    describe = torchvision_zoo.describe if factory.startswith(torchvision_zoo.PREFIX) else factory.describe
-    return describe(factory, context, arguments)
+    describe = torchvision_zoo.describe if known.startswith(torchvision_zoo.PREFIX) else factory.describe
+    return describe(known, context, arguments)

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Small utilities for `nn.Module`s, used by every other room."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Export to ONNX, and the measurement of exported models with onnxruntime."""

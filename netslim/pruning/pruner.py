@@ -83,8 +83,9 @@ def prune(
         target: a budget in its place, such as {"flops": 0.5} or "params=400000".
         policy: how channels that meet in a sum or a concat choose; see `netslim.pruning.groups`.
         min_channels, max_layer_percent, channel_multiple, scope: see `netslim.pruning.ranking.choose`.
-        compensate: fold what the removed channels sent into what stays; see `netslim.pruning.bias_compensation`.
-        optimizer: over this model's parameters; one like it is made for the slim network, with its state.
+        compensate: fold what the removed channels sent into what stays; see
+        `netslim.pruning.bias_compensation`. optimizer: over this model's parameters; one like it is made
+        for the slim network, with its state.
 
     Raises:
         ConfigError: an option is wrong, or the budget cannot be met.

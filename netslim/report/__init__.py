@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["html", "markdown", "plots", "table"]
 
-_HOMES = {"html": "page", "markdown": "text", "plots": "figures", "table": "text"}
+_HOMES = {"html": "page", "markdown": "tables", "plots": "figures", "table": "tables"}
 
 
 def __getattr__(name: str) -> Any:

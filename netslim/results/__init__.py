@@ -1,1 +1,1 @@
-"""TODO"""
+"""The results of a run, pass by pass, and the rule that ends the passes."""

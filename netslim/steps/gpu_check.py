@@ -8,7 +8,9 @@ from netslim.errors import PipelineError
 
 __all__ = ["EXPECTED", "check_gpus", "promised"]
 
-EXPECTED = "NETSLIM_EXPECTED_GPUS"  # set on a cluster only, by the step's profile (pipelines/profiles.yaml)
+EXPECTED = (
+    "NETSLIM_EXPECTED_GPUS"  # set on a cluster only, by the step's profile (pipelines/cluster/profiles.yaml)
+)
 
 
 def promised() -> int:

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Files: written atomically, on a local disk or in an S3 bucket."""

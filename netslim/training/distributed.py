@@ -1,8 +1,9 @@
 """One training in several processes, a GPU each: who takes part, and what they tell each other.
 
 Each process takes its part of every batch, and together they compute what one process computes with the
-whole batch: its gradients, and its BatchNorm statistics (`netslim.training.sync_batchnorm`). So a recipe means the same on any
-number of GPUs. Outside of `joined` there is one process, and every function here says so at no cost.
+whole batch: its gradients, and its BatchNorm statistics (`netslim.training.sync_batchnorm`). So a recipe
+means the same on any number of GPUs. Outside of `joined` there is one process, and every function here
+says so at no cost.
 """
 
 from __future__ import annotations

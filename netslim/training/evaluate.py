@@ -1,4 +1,5 @@
-"""The error of a PyTorch model on a split. An ONNX model is measured by `netslim.onnx_export.runtime`, without torch."""
+"""The error of a PyTorch model on a split. An ONNX model is measured by `netslim.onnx_export.runtime`,
+without torch."""
 
 from __future__ import annotations
 
@@ -21,8 +22,9 @@ def evaluate(model: nn.Module, split: Split, info: DatasetInfo, *, batch_size: i
     """The share of a split's images that the model gets wrong, in percent.
 
     In eval mode and float32, on the device where the model is; its train or eval modes are put back.
-    Of several processes (`netslim.training.distributed`) each takes its share, and all get the whole split's error.
-    Batches are as large as is fast on the device, from 8 to 500 images, if `batch_size` does not say.
+    Of several processes (`netslim.training.distributed`) each takes its share, and all get the whole
+    split's error. Batches are as large as is fast on the device, from 8 to 500 images, if `batch_size`
+    does not say.
     """
     device = next(model.parameters()).device
     if batch_size is None:  # on a CPU 128 images of CIFAR's size: what a layer makes of more leaves the cache

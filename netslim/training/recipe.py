@@ -54,11 +54,14 @@ class Recipe:
     """Softens teacher and student alike when `distill` is above 0."""
     adversarial: float = 0.0
     """How far each image is moved to where its loss rises fastest, in normalised pixels (Euclidean length)
-    and before it is learnt from; 0 is not at all. See `netslim.training.adversarial`. Doubles the cost of a step."""
+    and before it is learnt from; 0 is not at all. See `netslim.training.adversarial`. Doubles the cost of
+    a step."""
     augment: str = "auto"
-    """`auto` takes what the dataset suggests; else one of `netslim.training.loaders.augmentation`, or `imagenet` (for folders)."""
+    """`auto` takes what the dataset suggests; else a name of `netslim.training.loaders.augmentation`, or
+    `imagenet` (for folders)."""
     precision: str = "auto"
-    """`fp32`, `bf16` (autocast), or `auto`: bf16 where the hardware computes it, see `netslim.training.device`."""
+    """`fp32`, `bf16` (autocast), or `auto`: bf16 where the hardware computes it, see
+    `netslim.training.device`."""
     threads: int = 0
     """CPU threads; 0 leaves torch's setting. The same seed with another number gives other last digits."""
     select: str = "last"

@@ -68,8 +68,8 @@ def train(
     same number of threads the result is a function of the starting weights, the data, the recipe and the
     seed, bit for bit, also when the training was killed and resumed any number of times.
 
-    Within `netslim.training.distributed.joined` every process calls this with the same arguments; together they
-    compute what one computes, up to rounding and to what dropout draws. Rank 0 alone writes.
+    Within `netslim.training.distributed.joined` every process calls this with the same arguments; together
+    they compute what one computes, up to rounding and to what dropout draws. Rank 0 alone writes.
 
     Args:
         model: returns logits [batch, classes] for float32 images [batch, channels, height, width]; in train

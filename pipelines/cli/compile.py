@@ -8,7 +8,7 @@ from typing import Any
 import click
 import yaml
 
-from pipelines.cli.options import gpus_option, platform_options
+from netslim_kfp.pipelines.cli.options import gpus_option, platform_options
 
 __all__ = ["compile_"]
 
@@ -44,18 +44,18 @@ def compile_(
 
     The images' registry and tag come from NETSLIM_REGISTRY and NETSLIM_IMAGE_TAG.
     """
-    from pipelines.cluster.platform import on
-    from pipelines.cluster.profiles import load
-    from pipelines.compiler.compile import compile_pipeline
-    from pipelines.compiler.size_estimate import LIMIT, footprint
-    from pipelines.slimming import pipeline
-    from pipelines.sweeps import pipeline
+    from netslim_kfp.pipelines.cluster.platform import on
+    from netslim_kfp.pipelines.cluster.profiles import load
+    from netslim_kfp.pipelines.compiler.compile import compile_pipeline
+    from netslim_kfp.pipelines.compiler.size_estimate import LIMIT, footprint
+    from netslim_kfp.pipelines.slimming.pipeline import build
+    from netslim_kfp.pipelines.sweeps.pipeline import build_lambda, build_percent
 
     place = on(load(profiles, **trainings))
     if pipeline == "slimming":
-        built = pipeline.build(max_passes, baseline=baseline, place=place)
+        built = build(max_passes, baseline=baseline, place=place)
     else:
-        builders = {"sweep-lambda": pipeline.build_lambda, "sweep-percent": pipeline.build_percent}
+        builders = {"sweep-lambda": build_lambda, "sweep-percent": build_percent}
         built = builders[pipeline](place=place)
     ir = compile_pipeline(built, output)
     steps = sum("executorLabel" in component for component in ir["components"].values())

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from netslim.errors import ConfigError
-from pipelines.run_config import RunConfig, load
-from pipelines.yaml_numbers import read_yaml
+from netslim_kfp.pipelines.run_config import RunConfig, load
+from netslim_kfp.pipelines.yaml_numbers import read_yaml
 
 __all__ = ["config_from", "gpus_option", "pipeline_options", "platform_options", "run_options"]
 
@@ -119,7 +119,7 @@ PLATFORM_OPTIONS = [
     click.option(
         "--profiles",
         type=click.Path(dir_okay=False),
-        help="YAML file of what each kind of step gets: changes to pipelines/profiles.yaml.",
+        help="YAML file of what each kind of step gets: changes to pipelines/cluster/profiles.yaml.",
     ),
     click.option(
         "--nodes", type=click.IntRange(min=1), help="Nodes that train together, by a TrainJob.  [default: 1]"

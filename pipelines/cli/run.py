@@ -7,7 +7,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from pipelines.cli.options import config_from, run_options
+from netslim_kfp.pipelines.cli.options import config_from, run_options
 
 __all__ = ["run"]
 
@@ -20,10 +20,10 @@ def run(**options: Any) -> None:
     Unchanged steps of an earlier run into the same --output are not run again.
     """
     from netslim import tracking
-    from pipelines.cli.summary import summary
-    from pipelines.local.run import run_local
-    from pipelines.preflight import preflight
-    from pipelines.slimming.pipeline import build
+    from netslim_kfp.pipelines.cli.summary import summary
+    from netslim_kfp.pipelines.local.run import run_local
+    from netslim_kfp.pipelines.preflight import preflight
+    from netslim_kfp.pipelines.slimming.pipeline import build
 
     config = config_from(options)
     console = Console()

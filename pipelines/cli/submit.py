@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from netslim.errors import ConfigError
-from pipelines.cli.options import config_from, pipeline_options, platform_options
+from netslim_kfp.pipelines.cli.options import config_from, pipeline_options, platform_options
 
 if TYPE_CHECKING:
-    from pipelines.cluster.profiles import Profile
+    from netslim_kfp.pipelines.cluster.profiles import Profile
 
 __all__ = ["submit"]
 
@@ -65,11 +65,11 @@ def submit(
     Takes the options of `run`, and a connection. Prints a link to the run; with --wait it ends with exit
     code 9 when the run does not succeed. NETSLIM_REGISTRY and NETSLIM_IMAGE_TAG say where the images are.
     """
-    from pipelines.cluster import submit as cluster
-    from pipelines.cluster.kfp_client import Backend
-    from pipelines.cluster.profiles import load
-    from pipelines.preflight import preflight_names
-    from pipelines.slimming.pipeline import NAME
+    from netslim_kfp.pipelines.cluster import submit as cluster
+    from netslim_kfp.pipelines.cluster.kfp_client import Backend
+    from netslim_kfp.pipelines.cluster.profiles import load
+    from netslim_kfp.pipelines.preflight import preflight_names
+    from netslim_kfp.pipelines.slimming.pipeline import NAME
 
     if cron and waits:
         raise ConfigError("a schedule does not end", field="wait", remedy="Leave out --wait or --cron")
@@ -105,9 +105,9 @@ def submit(
 
 def compile_for(config: Any, file: Path, profiles: Mapping[str, Profile]) -> None:
     """Compile the pipeline of a run with what its steps get from the cluster."""
-    from pipelines.cluster.platform import on
-    from pipelines.compiler.compile import compile_pipeline
-    from pipelines.slimming.pipeline import build
+    from netslim_kfp.pipelines.cluster.platform import on
+    from netslim_kfp.pipelines.compiler.compile import compile_pipeline
+    from netslim_kfp.pipelines.slimming.pipeline import build
 
     place = on(profiles)
     compile_pipeline(build(config.passes, baseline=config.baseline, place=place), file, cache=config.cache)
@@ -115,7 +115,7 @@ def compile_for(config: Any, file: Path, profiles: Mapping[str, Profile]) -> Non
 
 def follow(backend: Any, run_id: str, link: str, *, cancels: bool) -> None:
     """Wait for the run to end; an interrupted wait leaves it running, unless it is to be canceled."""
-    from pipelines.cluster import submit as cluster
+    from netslim_kfp.pipelines.cluster import submit as cluster
 
     started = time.monotonic()
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 
 from netslim import report, tracking
-from pipelines.local.run import Outcome
-from pipelines.run_config import RunConfig
+from netslim_kfp.pipelines.local.run import Outcome
+from netslim_kfp.pipelines.run_config import RunConfig
 
 __all__ = ["summary"]
 

@@ -9,8 +9,8 @@ import click
 from rich.console import Console
 
 from netslim.errors import ConfigError
-from pipelines.cli.options import config_from, run_options
-from pipelines.run_config import RunConfig, checked_percent
+from netslim_kfp.pipelines.cli.options import config_from, run_options
+from netslim_kfp.pipelines.run_config import RunConfig, checked_percent
 
 __all__ = ["sweep"]
 
@@ -46,7 +46,7 @@ def sweep() -> None:
 @run_options
 def lambda_(lambdas: str, pulls: str, **options: Any) -> None:
     """Which lambda? Train, prune and fine-tune with each; choose by validation error (paper, section 4.3)."""
-    from pipelines.sweeps.pipeline import build_lambda
+    from netslim_kfp.pipelines.sweeps.pipeline import build_lambda
 
     config = with_validation(config_from(options))
     name, values = ("pull", numbers("pulls", pulls)) if pulls else ("lam", numbers("lambdas", lambdas))
@@ -68,7 +68,7 @@ def lambda_(lambdas: str, pulls: str, **options: Any) -> None:
 @run_options
 def percent(percents: str, **options: Any) -> None:
     """How much can go? Prune one sparse network by each percent and fine-tune (paper, Figure 5)."""
-    from pipelines.sweeps.pipeline import build_percent
+    from netslim_kfp.pipelines.sweeps.pipeline import build_percent
 
     config = config_from(options)
     values = [str(checked_percent(value.strip())) for value in percents.split(",")]
@@ -102,9 +102,9 @@ def shared(config: RunConfig) -> dict[str, Any]:
 
 def start(pipeline: Any, arguments: dict[str, Any], config: RunConfig) -> None:
     from netslim import tracking
-    from pipelines.cli.summary import summary
-    from pipelines.local.run import run_local
-    from pipelines.preflight import preflight
+    from netslim_kfp.pipelines.cli.summary import summary
+    from netslim_kfp.pipelines.local.run import run_local
+    from netslim_kfp.pipelines.preflight import preflight
 
     # KFP's local runner gives all iterations of a loop one folder, so a cached point would name files that a
     # later point has overwritten. Each point uses its files before the next begins; only the cache must go.

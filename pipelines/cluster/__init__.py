@@ -1,1 +1,1 @@
-"""TODO"""
+"""Runs on a KFP backend: client, submission, resource profiles."""

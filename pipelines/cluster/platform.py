@@ -16,7 +16,7 @@ from netslim.steps.gpu_check import EXPECTED
 from netslim.steps.launch.trainjob import NAMESPACE, NODES, POD
 from netslim.steps.launch.trainjob_manifest import Nodes
 from netslim.storage.backends import CHECKPOINTS
-from pipelines.cluster.profiles import BACKOFF_FACTOR, KIND_OF_STEP, TOLERATION, Profile, seconds
+from netslim_kfp.pipelines.cluster.profiles import BACKOFF_FACTOR, KIND_OF_STEP, TOLERATION, Profile, seconds
 
 __all__ = ["Place", "anywhere", "on"]
 

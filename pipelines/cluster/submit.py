@@ -12,7 +12,7 @@ from typing import Any
 import kfp_server_api as kfp
 
 from netslim.errors import ConfigError, PipelineError
-from pipelines.cluster.kfp_client import Backend, UnavailableError, equals
+from netslim_kfp.pipelines.cluster.kfp_client import Backend, UnavailableError, equals
 
 __all__ = ["Submission", "Version", "cancel", "schedule", "start", "upload", "wait"]
 

@@ -1,1 +1,1 @@
-"""TODO"""
+"""From a pipeline function to KFP's YAML: compile, shorten, check."""

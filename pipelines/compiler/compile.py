@@ -11,8 +11,8 @@ import yaml
 from kfp import compiler
 
 from netslim.storage.atomic import atomic_file
-from pipelines.compiler.lint import lint
-from pipelines.compiler.minify import make_lean
+from netslim_kfp.pipelines.compiler.lint import lint
+from netslim_kfp.pipelines.compiler.minify import make_lean
 
 __all__ = ["compile_pipeline"]
 

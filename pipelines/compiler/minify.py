@@ -1,9 +1,10 @@
 """Leaves out of a compiled pipeline what only its reader needs, because a cluster stores each step often.
 
 A step's definition and command end up four to six times in the one object that is the run, and that object
-has a limit (pipelines.compiler.size_estimate). What goes: descriptions of the steps' inputs, which the READMEs keep, and
-the pipeline's own inputs too; defaults of inputs that are always given; and the steps' source, since the same
-function is in the step's image (components.step). The image's tag stays for the cache to tell versions apart.
+has a limit (netslim_kfp.pipelines.compiler.size_estimate). What goes: descriptions of the steps' inputs,
+which the READMEs keep, and the pipeline's own inputs too; defaults of inputs that are always given; and
+the steps' source, since the same function is in the step's image (netslim_kfp.components.step). The
+image's tag stays for the cache to tell versions apart.
 """
 
 from __future__ import annotations
@@ -26,7 +27,12 @@ def make_lean(ir: dict[str, Any]) -> None:
     for executor in ir["deploymentSpec"]["executors"].values():
         container = executor["container"]
         name = container["args"][-1]
-        container["command"] = ["sh", "-ec", START, f"from components.{name}.component import {name}"]
+        container["command"] = [
+            "sh",
+            "-ec",
+            START,
+            f"from netslim_kfp.components.{name}.component import {name}",
+        ]
 
 
 def _trim_inputs(component: dict[str, Any], given: dict[str, Any]) -> None:

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Runs on this machine, with KFP's own local runners."""

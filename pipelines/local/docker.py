@@ -8,9 +8,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.images import Kind, image
 from netslim.errors import PipelineError
 from netslim.tracking.destination import sqlite_file
+from netslim_kfp.components.images import Kind, image
 
 if TYPE_CHECKING:
     from docker.types import Mount
@@ -26,7 +26,7 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
 def docker_runner(wanted: Mapping[str, Any]) -> Any:
-    """KFP's Docker runner for the run that pipelines.local.run describes.
+    """KFP's Docker runner for the run that netslim_kfp.pipelines.local.run describes.
 
     Containers get what a strict cluster would give them: no root, no capabilities, a read-only file system.
     They share the host's network, because the tracking server may be a process of this host.

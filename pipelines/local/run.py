@@ -18,9 +18,9 @@ from rich.console import Console
 
 from netslim import errors, progress
 from netslim.errors import NetslimError, PipelineError
-from pipelines.compiler.compile import compile_pipeline
-from pipelines.local.console import Watch, step_titles
-from pipelines.run_config import RunConfig
+from netslim_kfp.pipelines.compiler.compile import compile_pipeline
+from netslim_kfp.pipelines.local.console import Watch, step_titles
+from netslim_kfp.pipelines.run_config import RunConfig
 
 __all__ = ["Outcome", "run_local"]
 
@@ -84,7 +84,7 @@ def run_local(
 
 def _follow(folder: Path, environment: dict[str, str], watch: Watch) -> int:
     """Start the worker, copy what it says into the log, and keep the picture fresh until it ends."""
-    command = [sys.executable, "-m", "pipelines.local.worker", str(folder / "run.json")]
+    command = [sys.executable, "-m", "netslim_kfp.pipelines.local.worker", str(folder / "run.json")]
     with (
         (folder / "log.txt").open("w", encoding="utf-8") as log,
         subprocess.Popen(

@@ -1,9 +1,10 @@
 """The process that runs a compiled pipeline under KFP's own local runner.
 
 It is a process of its own because KFP's local runner takes over the root logger and `print`, and the user's
-terminal belongs to the progress bars (pipelines.local.console). Everything here goes to the run's log.
+terminal belongs to the progress bars (netslim_kfp.pipelines.local.console). Everything here goes to the
+run's log.
 
-Usage: python -m pipelines.local.worker RUN.json
+Usage: python -m netslim_kfp.pipelines.local.worker RUN.json
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from pipelines.local import docker
+from netslim_kfp.pipelines.local import docker
 
 __all__ = ["main"]
 

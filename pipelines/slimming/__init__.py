@@ -1,1 +1,1 @@
-"""TODO"""
+"""The pipeline of several slimming passes."""

@@ -10,15 +10,15 @@ from typing import Any
 
 from kfp import dsl
 
-from components.evaluate.component import evaluate
-from components.export_onnx.component import export_onnx
-from components.fine_tune.component import fine_tune
-from components.finish.component import finish
-from components.prepare_data.component import prepare_data
-from components.prune.component import prune
-from components.train_sparse.component import train_sparse
 from netslim.errors import ConfigError
-from pipelines.cluster.platform import Place, anywhere
+from netslim_kfp.components.evaluate.component import evaluate
+from netslim_kfp.components.export_onnx.component import export_onnx
+from netslim_kfp.components.fine_tune.component import fine_tune
+from netslim_kfp.components.finish.component import finish
+from netslim_kfp.components.prepare_data.component import prepare_data
+from netslim_kfp.components.prune.component import prune
+from netslim_kfp.components.train_sparse.component import train_sparse
+from netslim_kfp.pipelines.cluster.platform import Place, anywhere
 
 __all__ = ["MAX_PASSES", "NAME", "build"]
 
@@ -30,7 +30,7 @@ def build(max_passes: int = 3, *, baseline: bool = True, place: Place = anywhere
     """Make the pipeline function for up to `max_passes` passes, 1 to 6.
 
     Without `baseline` pass 0 is left out: nothing is compared with, and fine-tuning has no teacher. `place`
-    gives each step what it gets from a cluster (pipelines.cluster.platform).
+    gives each step what it gets from a cluster (netslim_kfp.pipelines.cluster.platform).
 
     Raises:
         ConfigError: `max_passes` is out of range.

@@ -1,1 +1,1 @@
-"""TODO"""
+"""The pipelines of the paper's two studies: lambda, and the pruned percentage."""

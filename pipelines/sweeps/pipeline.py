@@ -9,14 +9,14 @@ from typing import Any
 
 from kfp import dsl
 
-from components.evaluate.component import evaluate
-from components.export_onnx.component import export_onnx
-from components.fine_tune.component import fine_tune
-from components.finish.component import finish
-from components.prepare_data.component import prepare_data
-from components.prune.component import prune
-from components.train_sparse.component import train_sparse
-from pipelines.cluster.platform import Place, anywhere
+from netslim_kfp.components.evaluate.component import evaluate
+from netslim_kfp.components.export_onnx.component import export_onnx
+from netslim_kfp.components.fine_tune.component import fine_tune
+from netslim_kfp.components.finish.component import finish
+from netslim_kfp.components.prepare_data.component import prepare_data
+from netslim_kfp.components.prune.component import prune
+from netslim_kfp.components.train_sparse.component import train_sparse
+from netslim_kfp.pipelines.cluster.platform import Place, anywhere
 
 __all__ = ["build_lambda", "build_percent"]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components import readme
-from components.images import image
 from netslim.errors import ConfigError
+from netslim_kfp.components import readme
+from netslim_kfp.components.images import image
 
 ROOT = Path(readme.__file__).parent
 
@@ -45,7 +45,7 @@ def test_every_input_and_output_is_described(name: str) -> None:
 @pytest.mark.parametrize("name", readme.NAMES)
 def test_metadata_names_the_image_the_component_uses(name: str) -> None:
     metadata = yaml.safe_load((ROOT / name / "metadata.yaml").read_text())
-    component = getattr(importlib.import_module(f"components.{name}.component"), name)
+    component = getattr(importlib.import_module(f"netslim_kfp.components.{name}.component"), name)
     used = component.component_spec.implementation.container.image
     assert metadata["name"] == name
     assert used == image(metadata["image"])

@@ -24,10 +24,10 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from components.images import image
 from netslim import tracking
 from netslim.results.run_results import Row
-from pipelines.local.docker import IMAGE_USER
+from netslim_kfp.components.images import image
+from netslim_kfp.pipelines.local.docker import IMAGE_USER
 
 pytestmark = pytest.mark.docker
 

@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 from netslim import tracking
-from pipelines.cluster.platform import on
-from pipelines.cluster.profiles import load
-from pipelines.compiler.compile import compile_pipeline
-from pipelines.run_config import RunConfig
-from pipelines.slimming.pipeline import build
+from netslim_kfp.pipelines.cluster.platform import on
+from netslim_kfp.pipelines.cluster.profiles import load
+from netslim_kfp.pipelines.compiler.compile import compile_pipeline
+from netslim_kfp.pipelines.run_config import RunConfig
+from netslim_kfp.pipelines.slimming.pipeline import build
 
 
 def test_the_clusters_file_runs_here(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_the_clusters_file_runs_here(tmp_path: Path) -> None:
     uri = tracking.default_uri(tmp_path)
     environment = {**os.environ, "MLFLOW_TRACKING_URI": uri, "NETSLIM_RUN_KEY": "of-the-cluster"}
     done = subprocess.run(
-        [sys.executable, "-m", "pipelines.local.worker", str(tmp_path / "run.json")],
+        [sys.executable, "-m", "netslim_kfp.pipelines.local.worker", str(tmp_path / "run.json")],
         env=environment,
         cwd=tmp_path,
         capture_output=True,

@@ -32,9 +32,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from netslim import tracking
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "manifests"))
-from rendered import of_kind, render
+from tests.helpers.rendered import of_kind, render
 
 pytestmark = pytest.mark.cluster
 

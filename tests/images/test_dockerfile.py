@@ -9,9 +9,9 @@ from typing import get_args
 
 import pytest
 
-from components.images import Kind
 from netslim.cli.doctor import IMAGES
-from pipelines.local.docker import IMAGE_USER
+from netslim_kfp.components.images import Kind
+from netslim_kfp.pipelines.local.docker import IMAGE_USER
 
 FOLDER = Path(__file__).parents[2] / "images"
 KINDS: tuple[str, ...] = get_args(Kind)

@@ -19,9 +19,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from components.images import Kind, image
 from netslim import __version__
-from pipelines.local.docker import IMAGE_USER
+from netslim_kfp.components.images import Kind, image
+from netslim_kfp.pipelines.local.docker import IMAGE_USER
 
 pytestmark = pytest.mark.docker
 

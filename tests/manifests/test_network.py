@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 
 import pytest
 from mlflow.server.security_utils import is_allowed_host_header
-from rendered import OVERLAYS, Object, cluster, of_kind, pods, render, tracking_server
 
-from pipelines.cluster.profiles import load
+from netslim_kfp.pipelines.cluster.profiles import load
+from tests.helpers.rendered import OVERLAYS, Object, cluster, of_kind, pods, render, tracking_server
 
 pytestmark = pytest.mark.cluster
 

@@ -10,16 +10,16 @@ from typing import Any, get_args
 
 import pytest
 import yaml
-from rendered import OVERLAYS, ROOT, Object, cluster, containers, every_pod, of_kind, render
 
-from components.images import Kind, image
 from netslim import __version__
 from netslim.errors import NetslimError, PipelineError, StorageError, TrackingError
 from netslim.steps.launch import trainjob_manifest
-from pipelines.cluster.platform import on
-from pipelines.cluster.profiles import load
-from pipelines.compiler.compile import compile_pipeline
-from pipelines.slimming.pipeline import build
+from netslim_kfp.components.images import Kind, image
+from netslim_kfp.pipelines.cluster.platform import on
+from netslim_kfp.pipelines.cluster.profiles import load
+from netslim_kfp.pipelines.compiler.compile import compile_pipeline
+from netslim_kfp.pipelines.slimming.pipeline import build
+from tests.helpers.rendered import OVERLAYS, ROOT, Object, cluster, containers, every_pod, of_kind, render
 
 pytestmark = pytest.mark.cluster
 

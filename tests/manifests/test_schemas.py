@@ -6,7 +6,8 @@ from __future__ import annotations
 import kubernetes_validate
 import pytest
 from kubeflow_trainer_api import models
-from rendered import ROOTS, of_kind, render
+
+from tests.helpers.rendered import ROOTS, of_kind, render
 
 pytestmark = pytest.mark.cluster
 

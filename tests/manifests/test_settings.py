@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from rendered import OVERLAYS, ROOT, Object, containers, of_kind, render, settings
+
+from tests.helpers.rendered import OVERLAYS, ROOT, Object, containers, of_kind, render, settings
 
 pytestmark = pytest.mark.cluster
 

@@ -1,17 +1,11 @@
-"""Modules beside the tests that are none; and an S3 API over HTTP (moto's server), with a bucket for each
-test that asks for one.
-"""
+"""An S3 API over HTTP (moto's server), with a bucket for each test that asks for one."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")

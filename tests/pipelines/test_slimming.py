@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.compiler.compile import compile_pipeline
-from pipelines.slimming.pipeline import build
+from netslim_kfp.pipelines.compiler.compile import compile_pipeline
+from netslim_kfp.pipelines.slimming.pipeline import build
 
 
 def passes_of_evaluations(ir: dict[str, Any]) -> dict[int, Any]:

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from netslim.training import presets
-from pipelines.cli import sweep
+from netslim_kfp.pipelines.cli import sweep
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""TODO"""
+"""The tracing rules, by what an operation does to channels."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Training in several processes (torchrun) or on several nodes (Kubeflow Trainer)."""

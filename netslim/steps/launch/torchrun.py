@@ -1,6 +1,7 @@
 """A training step's work in several processes of its container, a GPU each, started by torchrun.
 
-torchrun runs: python -m netslim.steps.launch.torchrun FOLDER, with the step's arguments in FOLDER/request.json.
+torchrun runs: python -m netslim.steps.launch.torchrun FOLDER, with the step's arguments in
+FOLDER/request.json.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Training batches: from memory, or streamed from image files."""

@@ -33,7 +33,8 @@ class InMemory:
 
     Every batch is full: the images left over when the split is not a multiple of the batch size sit out one
     epoch, other ones each time. A split smaller than a batch is one batch. Of several processes
-    (`netslim.training.distributed`) each gets its `part` of every batch; `batch_size` is that of all together.
+    (`netslim.training.distributed`) each gets its `part` of every batch; `batch_size` is that of all
+    together.
     """
 
     def __init__(

@@ -28,7 +28,8 @@ _Key = tuple[int, int]
 
 
 class Streamed:
-    """Shuffled, augmented training batches of image files; the same promises as `netslim.training.loaders.in_memory.InMemory`.
+    """Shuffled, augmented training batches of image files; the same promises as
+    `netslim.training.loaders.in_memory.InMemory`.
 
     Every crop is drawn from the seed, the epoch and the image, so neither the number of workers nor their
     speed changes what is seen. For a GPU one worker process per CPU core decodes (16 at most); training on

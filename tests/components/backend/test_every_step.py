@@ -19,12 +19,12 @@ from typing import Any
 import pytest
 from torch import nn
 
-from components import readme
 from netslim.models.artifact import load_model
 from netslim.results.run_results import Ledger
 from netslim.steps.step_record import read_evidence
-from pipelines.compiler.compile import compile_pipeline
-from pipelines.slimming.pipeline import build
+from netslim_kfp.components import readme
+from netslim_kfp.pipelines.compiler.compile import compile_pipeline
+from netslim_kfp.pipelines.slimming.pipeline import build
 
 FILES = {file.stem: file for file in sorted((Path(__file__).parent / "executor_inputs").glob("*.json"))}
 LOGS = "executor-logs"  # an output that the backend adds to every step

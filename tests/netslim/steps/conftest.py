@@ -1,18 +1,14 @@
 """For tests of steps: a Kubernetes with Kubeflow Trainer in it, and a step's pod as KFP makes it."""
 
 import copy
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from kubernetes_server import NAMESPACE, Kubernetes, serving
-
 from netslim import data
+from tests.helpers.kubernetes_server import NAMESPACE, Kubernetes, serving
 
 
 def variable(name: str, kind: str, **reference: str) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from infos import info
 
 from netslim.data import Split
 from netslim.steps import prune
+from tests.helpers.infos import info
 
 
 @pytest.mark.parametrize("count", [300, 2000, 5001])

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from kfp import dsl
 
-from components.finish.component import finish
 from netslim import tracking
 from netslim.results.run_results import Ledger, Row, decide
+from netslim_kfp.components.finish.component import finish
 
 Place = Callable[[str, str], None]
 

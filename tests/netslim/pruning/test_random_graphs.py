@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from proof import prove, settled
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from tests.helpers.proof import prove, settled
 
 WIDTH = 8  # of every tensor between operations, so that any two can be added
 

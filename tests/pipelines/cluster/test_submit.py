@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from kfp_server import Cluster, Fault, serving
 
 from netslim.errors import ConfigError, NetslimError, PipelineError
-from pipelines.cli.submit import submit
-from pipelines.cluster import submit as submitting
-from pipelines.cluster.kfp_client import Backend
+from netslim_kfp.pipelines.cli.submit import submit
+from netslim_kfp.pipelines.cluster import submit as submitting
+from netslim_kfp.pipelines.cluster.kfp_client import Backend
+from tests.helpers.kfp_server import Cluster, Fault, serving
 
 SHORT = ("--passes", "1", "--no-baseline")
 
@@ -276,7 +276,7 @@ def test_no_kfp_at_the_address(cluster: Cluster) -> None:
 
 
 def test_a_login_page_is_recognised(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    from kfp_server import Handler
+    from tests.helpers.kfp_server import Handler
 
     def page(self: Any, status: int, content: Any) -> None:
         self.send_response(200)
@@ -289,11 +289,10 @@ def test_a_login_page_is_recognised(cluster: Cluster, monkeypatch: pytest.Monkey
 
 
 WAITING = """
-import signal, sys
+import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
-sys.path.insert(0, {tests!r})
-from pipelines.cluster.kfp_client import Backend
-from pipelines.cli.submit import follow
+from netslim_kfp.pipelines.cluster.kfp_client import Backend
+from netslim_kfp.pipelines.cli.submit import follow
 follow(Backend(host={host!r}, namespace="ann"), {run!r}, "the-link", cancels={cancels})
 """
 
@@ -302,9 +301,7 @@ follow(Backend(host={host!r}, namespace="ann"), {run!r}, "the-link", cancels={ca
 def test_ctrl_c_stops_the_wait_and_the_run_only_if_asked(cluster: Cluster, cancels: bool, said: str) -> None:
     run(cluster)
     cluster.states = ["RUNNING"]
-    code = WAITING.format(
-        tests=str(Path(__file__).parent), host=cluster.address, run=cluster.runs[0].run_id, cancels=cancels
-    )
+    code = WAITING.format(host=cluster.address, run=cluster.runs[0].run_id, cancels=cancels)
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as waiting:
         deadline = time.monotonic() + 60
         while not cluster.asked("GET /runs/"):

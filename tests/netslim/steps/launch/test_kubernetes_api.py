@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from kubernetes_server import NAMESPACE, Kubernetes
 
 from netslim.errors import PipelineError
 from netslim.steps.launch import kubernetes_api as room
 from netslim.steps.launch.kubernetes_api import Cluster, FailedError
 from netslim.steps.launch.trainjob_manifest import Nodes, trainjob
+from tests.helpers.kubernetes_server import NAMESPACE, Kubernetes
 
 
 def job(pod: dict[str, Any], program: str) -> dict[str, Any]:

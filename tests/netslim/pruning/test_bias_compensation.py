@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from networks import NETWORKS
-from proof import outputs, relative, settled
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import netslim
 from netslim.errors import DataError
+from tests.helpers.networks import NETWORKS
+from tests.helpers.proof import outputs, relative, settled
 
 IMAGES = torch.randn(3, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 

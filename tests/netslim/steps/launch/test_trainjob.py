@@ -14,8 +14,6 @@ from typing import Any
 
 import pytest
 import torch
-from kubernetes_server import NAMESPACE, Kubernetes
-from training_step import arguments
 
 from netslim.errors import DataError
 from netslim.models import artifact
@@ -28,6 +26,8 @@ from netslim.steps.train import train_step
 from netslim.storage import s3
 from netslim.storage.backends import CHECKPOINTS
 from netslim.tracking.destination import KEY
+from tests.helpers.kubernetes_server import NAMESPACE, Kubernetes
+from tests.helpers.training_step import arguments
 
 SCRIPT = """
 import json, sys

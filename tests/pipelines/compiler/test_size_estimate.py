@@ -12,13 +12,13 @@ import pytest
 import yaml
 from kfp import compiler, dsl, kubernetes
 
-from pipelines.cluster.platform import on
-from pipelines.cluster.profiles import load
-from pipelines.compiler import size_estimate as estimate
-from pipelines.compiler.compile import compile_pipeline
-from pipelines.compiler.lint import ARGV_LIMIT
-from pipelines.compiler.size_estimate import LIMIT, footprint
-from pipelines.slimming.pipeline import MAX_PASSES, build
+from netslim_kfp.pipelines.cluster.platform import on
+from netslim_kfp.pipelines.cluster.profiles import load
+from netslim_kfp.pipelines.compiler import size_estimate as estimate
+from netslim_kfp.pipelines.compiler.compile import compile_pipeline
+from netslim_kfp.pipelines.compiler.lint import ARGV_LIMIT
+from netslim_kfp.pipelines.compiler.size_estimate import LIMIT, footprint
+from netslim_kfp.pipelines.slimming.pipeline import MAX_PASSES, build
 
 
 def documents(folder: Path, passes: int) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -11,9 +11,9 @@ from rich.console import Console
 from netslim import progress
 from netslim.errors import ConfigError
 from netslim.steps.entrypoint import as_step
-from pipelines.compiler.compile import compile_pipeline
-from pipelines.local.console import Watch, step_titles
-from pipelines.slimming.pipeline import build
+from netslim_kfp.pipelines.compiler.compile import compile_pipeline
+from netslim_kfp.pipelines.local.console import Watch, step_titles
+from netslim_kfp.pipelines.slimming.pipeline import build
 
 TITLES = {"prune": "pass 1: prune", "train-sparse-2": "pass 1: train sparse"}
 LOG = [

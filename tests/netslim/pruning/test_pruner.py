@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from networks import Chain, Dense, Grouped, PostActivation, PreActivation
-from proof import masked, outputs, prove, relative, settled
 from torch import Tensor, nn
 
 import netslim
 from netslim import models
 from netslim.errors import ConfigError, ModelError
+from tests.helpers.networks import Chain, Dense, Grouped, PostActivation, PreActivation
+from tests.helpers.proof import masked, outputs, prove, relative, settled
 
 IMAGES = torch.randn(4, 3, 12, 12, generator=torch.Generator().manual_seed(1))
 

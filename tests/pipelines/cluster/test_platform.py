@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 import yaml
 
-from components import readme
 from netslim.errors import ConfigError
 from netslim.steps.gpu_check import EXPECTED
 from netslim.steps.launch.trainjob import NAMESPACE, NODES, POD
 from netslim.steps.launch.trainjob_manifest import Nodes
 from netslim.storage.backends import CHECKPOINTS
-from pipelines.cluster.platform import on
-from pipelines.cluster.profiles import KIND_OF_STEP, load
-from pipelines.compiler.compile import compile_pipeline
-from pipelines.slimming.pipeline import build
-from pipelines.sweeps import pipeline
+from netslim_kfp.components import readme
+from netslim_kfp.pipelines.cluster.platform import on
+from netslim_kfp.pipelines.cluster.profiles import KIND_OF_STEP, load
+from netslim_kfp.pipelines.compiler.compile import compile_pipeline
+from netslim_kfp.pipelines.slimming.pipeline import build
+from netslim_kfp.pipelines.sweeps import pipeline
 
 PIPELINES = {
     "slimming": lambda place: build(2, place=place),

@@ -10,7 +10,7 @@ import docker
 import pytest
 
 from netslim.errors import PipelineError
-from pipelines.local import docker
+from netslim_kfp.pipelines.local import docker as docker_runner
 
 
 def test_the_steps_get_what_they_need_of_the_environment_and_no_more() -> None:
@@ -23,7 +23,7 @@ def test_the_steps_get_what_they_need_of_the_environment_and_no_more() -> None:
         "SECRET_OF_ANOTHER": "x",
         "NETSLIM_RUN_KEY": "of the host",
     }
-    assert docker.environment(host, {"NETSLIM_RUN_KEY": "of the run"}) == {
+    assert docker_runner.environment(host, {"NETSLIM_RUN_KEY": "of the run"}) == {
         "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1",
         "OMP_NUM_THREADS": "1",
         "https_proxy": "http://proxy:3128",
@@ -34,7 +34,7 @@ def test_the_steps_get_what_they_need_of_the_environment_and_no_more() -> None:
 
 def seen(output: Path, arguments: dict[str, object], uri: str = "") -> dict[str, bool]:
     """The folders that a container sees, and whether it may only read them; by the same path inside."""
-    found = list(docker.mounts(output, arguments, {"MLFLOW_TRACKING_URI": uri}))
+    found = list(docker_runner.mounts(output, arguments, {"MLFLOW_TRACKING_URI": uri}))
     assert all(mount["Source"] == mount["Target"] and mount["Type"] == "bind" for mount in found)
     return {mount["Source"]: bool(mount.get("ReadOnly")) for mount in found}
 
@@ -55,7 +55,7 @@ def test_the_data_are_seen_and_left_alone_unless_they_are_to_be_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, download: bool
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    arguments = docker.absolute({"data_root": "photos", "download": download, "passes": 2})
+    arguments = docker_runner.absolute({"data_root": "photos", "download": download, "passes": 2})
     assert arguments == {"data_root": str(tmp_path / "photos"), "download": download, "passes": 2}
     there = seen(tmp_path / "out", arguments)
     assert there == {str(tmp_path / "out"): False, str(tmp_path / "photos"): not download}
@@ -63,7 +63,7 @@ def test_the_data_are_seen_and_left_alone_unless_they_are_to_be_fetched(
 
 @pytest.mark.parametrize("root", ["", "s3://bucket/prefix"])
 def test_what_is_no_folder_is_not_mounted(tmp_path: Path, root: str) -> None:
-    arguments = docker.absolute({"data_root": root})
+    arguments = docker_runner.absolute({"data_root": root})
     assert arguments == {"data_root": root}
     assert seen(tmp_path, arguments) == {str(tmp_path): False}
 
@@ -72,7 +72,7 @@ def test_a_person_keeps_their_artifacts(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "getuid", lambda: 1000)
     monkeypatch.setattr(os, "getgid", lambda: 100)
     monkeypatch.setattr(os, "chown", lambda *_, **__: pytest.fail("their folder is theirs already"))
-    assert docker.user(tmp_path) == "1000:100"
+    assert docker_runner.user(tmp_path) == "1000:100"
 
 
 def test_root_hands_the_output_to_the_images_own_user(
@@ -83,7 +83,7 @@ def test_root_hands_the_output_to_the_images_own_user(
     given = {}
     monkeypatch.setattr(os, "getuid", lambda: 0)
     monkeypatch.setattr(os, "chown", lambda path, *who, follow_symlinks: given.update({path: who}))
-    assert docker.user(tmp_path) == "65532:65532"
+    assert docker_runner.user(tmp_path) == "65532:65532"
     everything = {tmp_path, tmp_path / "artifacts", tmp_path / "artifacts" / "events"}
     assert given == dict.fromkeys(everything, (65532, 65532))
 
@@ -112,7 +112,7 @@ def test_an_engine_that_cannot_run_the_steps_is_found_before_the_first_one(
     monkeypatch.setenv("NETSLIM_IMAGE_TAG", "1")
     monkeypatch.delenv("NETSLIM_REGISTRY", raising=False)
     with pytest.raises(PipelineError, match=problem) as found:
-        docker.preflight()
+        docker_runner.preflight()
     assert remedy in str(found.value)
 
 
@@ -121,4 +121,4 @@ def test_an_engine_with_every_image_is_ready(monkeypatch: pytest.MonkeyPatch) ->
     client = SimpleNamespace(images=SimpleNamespace(list=lambda: [SimpleNamespace(tags=tags)]), close=list)
     monkeypatch.setattr(docker, "from_env", lambda: client)
     monkeypatch.setenv("NETSLIM_IMAGE_TAG", "1")
-    docker.preflight()
+    docker_runner.preflight()

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from networks import NETWORKS, Chain, Dense, PostActivation
-from proof import outputs, relative, settled
 from torch import nn
 
 import netslim
 from netslim.errors import ModelError
 from netslim.pruning.plan import Edit, Keep, Plan
+from tests.helpers.networks import NETWORKS, Chain, Dense, PostActivation
+from tests.helpers.proof import outputs, relative, settled
 
 IMAGES = torch.randn(3, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 

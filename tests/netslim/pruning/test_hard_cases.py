@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from networks import NETWORKS
-from proof import prove, settled
+
+from tests.helpers.networks import NETWORKS
+from tests.helpers.proof import prove, settled
 
 POLICIES = ("auto", "group", "select")
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from infos import info
 from onnx import TensorProto, helper
 
 from netslim.errors import ExportError
 from netslim.onnx_export.runtime import error, latency, normalise
+from tests.helpers.infos import info
 
 INFO = info(channels=2, mean=(0.5, 0.25), std=(0.1, 0.2))
 

@@ -9,10 +9,10 @@ import subprocess
 import sys
 
 import pytest
-from corners import corners, network, recipe, same
 from torch import nn
 
 from netslim.training.train import train
+from tests.helpers.corners import corners, network, recipe, same
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from netslim.errors import ConfigError
-from pipelines.cli.options import pairs
-from pipelines.run_config import RunConfig, load
+from netslim_kfp.pipelines.cli.options import pairs
+from netslim_kfp.pipelines.run_config import RunConfig, load
 
 
 def test_a_bare_run_is_the_demo() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import infos
 import numpy as np
 import pytest
 import torch
@@ -11,6 +10,7 @@ from netslim.data import DatasetInfo, Split
 from netslim.errors import ConfigError, DataError
 from netslim.training.loaders.augmentation import AUGMENTATIONS, draw
 from netslim.training.loaders.in_memory import InMemory, Normalise, ordered
+from tests.helpers import infos
 
 
 def info(images: np.ndarray, **changes) -> DatasetInfo:

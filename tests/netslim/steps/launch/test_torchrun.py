@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from training_step import arguments
 
 from netslim.errors import DataError, PipelineError
 from netslim.models import artifact
@@ -21,6 +20,7 @@ from netslim.steps import train as step
 from netslim.steps.gpu_check import EXPECTED
 from netslim.steps.launch.torchrun import in_processes
 from netslim.steps.step_record import read_evidence
+from tests.helpers.training_step import arguments
 
 SCRIPT = """
 import json, sys

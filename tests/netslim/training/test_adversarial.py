@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from corners import SIDE, network
 from torch import Tensor, nn
 
 from netslim.training.adversarial import provoked
 from netslim.training.recipe import Recipe
+from tests.helpers.corners import SIDE, network
 
 RECIPE = Recipe(epochs=1, adversarial=0.01, label_smoothing=0.1)
 

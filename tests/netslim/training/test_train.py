@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from corners import SIDE, corners, network, recipe, same
 from torch import nn
 
 from netslim.data import Split
 from netslim.errors import ConfigError, ModelError, TrainingError
 from netslim.training.loaders.in_memory import InMemory
 from netslim.training.train import evaluate, train
+from tests.helpers.corners import SIDE, corners, network, recipe, same
 
 
 @pytest.fixture(scope="module")

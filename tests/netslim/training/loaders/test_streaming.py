@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import infos
 import numpy as np
 import pytest
 import torch
@@ -12,6 +11,7 @@ from netslim.data import DatasetInfo, ImageFiles, Split
 from netslim.errors import ConfigError
 from netslim.training import distributed
 from netslim.training.loaders.streaming import Streamed
+from tests.helpers import infos
 
 SIZE = 8
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.cluster.profiles import load
+from netslim_kfp.pipelines.cluster.profiles import load
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 GUIDE = (ROOT / "docs" / "operate.md").read_text(encoding="utf-8")
 FENCED = re.findall(r"^```(\w*)\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
 

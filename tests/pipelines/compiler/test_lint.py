@@ -8,10 +8,10 @@ import pytest
 import yaml
 from kfp import compiler, dsl
 
-from pipelines.compiler.compile import compile_pipeline
-from pipelines.compiler.lint import ARGV_LIMIT, RULES, lint
-from pipelines.slimming.pipeline import MAX_PASSES, build
-from pipelines.sweeps import pipeline
+from netslim_kfp.pipelines.compiler.compile import compile_pipeline
+from netslim_kfp.pipelines.compiler.lint import ARGV_LIMIT, RULES, lint
+from netslim_kfp.pipelines.slimming.pipeline import MAX_PASSES, build
+from netslim_kfp.pipelines.sweeps import pipeline
 
 OURS = {
     **{f"slimming-{passes}": build(passes) for passes in (1, 3, MAX_PASSES)},

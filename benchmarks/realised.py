@@ -45,7 +45,9 @@ PERCENTS, MULTIPLES, BATCHES = (0.5, 0.7), (1, 8), (1, 32)
 def random_network(name: str, shape: tuple[int, int, int], classes: int) -> nn.Module:
     """The network in eval mode, with random scaling factors without ties."""
     torch.manual_seed(0)
-    model = models.resolve(name, num_classes=classes, in_channels=shape[0], image_size=shape[1:]).build()
+    model = models.build(
+        models.resolve(name, num_classes=classes, in_channels=shape[0], image_size=shape[1:])
+    )
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             nn.init.uniform_(layer.weight, 0.1, 1)

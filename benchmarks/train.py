@@ -85,9 +85,11 @@ CASES = {
 def network(case: Case) -> nn.Module:
     height, width, channels = case.shape
     torch.manual_seed(0)
-    return models.resolve(
-        case.network, num_classes=10, in_channels=channels, image_size=(height, width), **case.arguments
-    ).build()
+    return models.build(
+        models.resolve(
+            case.network, num_classes=10, in_channels=channels, image_size=(height, width), **case.arguments
+        )
+    )
 
 
 def common_loop(case: Case, split: Split) -> Callable[[], None]:

@@ -77,7 +77,7 @@ def sparse_network(case: Case, penalty: str, dataset: PackedDataset, work: Path)
         **case.arguments,
     )
     torch.manual_seed(0)
-    model = architecture.build()
+    model = models.build(architecture)
     recipe = presets.stage(case.preset, "sparse", case.recipe | {"penalty": penalty, "threads": 1})
     train(model, dataset, recipe, seed=0, checkpoint_dir=work / f"{case.model}-{penalty}", title=case.title)
     return model.eval()

@@ -11,22 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from netslim.cost import Cost, count
-    from netslim.pruning.bias_compensation import recalibrate
+    from netslim.nn.recalibration import recalibrate
+    from netslim.pruning.apply_plan import apply_plan
     from netslim.pruning.plan import Plan
     from netslim.pruning.pruner import PruneResult, preflight, prune
 
 __version__ = "0.1.0"
 
-__all__ = ["Cost", "Plan", "PruneResult", "count", "preflight", "prune", "recalibrate"]
+__all__ = ["Cost", "Plan", "PruneResult", "apply_plan", "count", "preflight", "prune", "recalibrate"]
 
 _HOMES = {
     "Cost": "cost",
     "Plan": "pruning.plan",
     "PruneResult": "pruning.pruner",
+    "apply_plan": "pruning.apply_plan",
     "count": "cost",
     "preflight": "pruning.pruner",
     "prune": "pruning.pruner",
-    "recalibrate": "pruning.bias_compensation",
+    "recalibrate": "nn.recalibration",
 }
 
 

@@ -24,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 from netslim.errors import ModelError
+from netslim.nn.modes import eval_mode, unwrap
 
 __all__ = ["Cost", "LayerCost", "count"]
 
@@ -84,7 +85,7 @@ def count(model: nn.Module, example_input: Any) -> Cost:
     Raises:
         ModelError: the model does not run on `example_input`.
     """
-    model = _unwrapped(model)
+    model = unwrap(model)
     inputs = example_input if isinstance(example_input, tuple) else (example_input,)
     macs = _macs(model, tree_map_only(Tensor, lambda value: value[:1], inputs))
     params: Counter[str] = Counter()
@@ -140,30 +141,21 @@ def _shape_of(tensor: Tensor) -> Tensor:
 
 def _run(model: nn.Module, tensors: dict[str, Tensor], inputs: tuple[Any, ...]) -> Counter[str]:
     watch = _Watch({_storage(tensor): _owner(name) for name, tensor in tensors.items()})
-    with _evaluating(model), torch.inference_mode(), watch:  # inference mode keeps conv2d and linear whole
+    with eval_mode(model), _unfused_attention(), torch.inference_mode(), watch:
+        # Inference mode keeps conv2d and linear whole.
         functional_call(model, tensors, inputs)
     return watch.macs
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Every module in eval mode, then each in its own mode again; attention's fused kernel off."""
-    modes = [(module, module.training) for module in model.modules()]
+def _unfused_attention() -> Iterator[None]:
+    """Attention computed by its linear layers, which are counted, and not by one fused kernel."""
     fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
-        torch.backends.mha.set_fastpath_enabled(False)
-        model.eval()
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)
-        for module, mode in modes:
-            module.training = mode
-
-
-def _unwrapped(model: nn.Module) -> nn.Module:
-    while isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-        model = model.module
-    return getattr(model, "_orig_mod", model)  # torch.compile's
 
 
 def _owner(parameter: str) -> str:

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from netslim.errors import ModelError
+from netslim.nn.modes import unwrap
 
 __all__ = [
     "NEAR_ZERO",
@@ -78,7 +79,7 @@ def scaling_factors(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     """
     found: list[tuple[str, nn.Parameter]] = []
     seen: set[int] = set()
-    for name, module in _bare(model).named_modules():
+    for name, module in unwrap(model).named_modules():
         factors = module.weight if isinstance(module, _BatchNorm) else None
         if factors is not None and id(factors) not in seen:
             seen.add(id(factors))
@@ -86,7 +87,7 @@ def scaling_factors(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     if not found:
         raise ModelError(
             "the model has no BatchNorm scaling factors, which network slimming prunes by",
-            field=type(_bare(model)).__name__,
+            field=type(unwrap(model)).__name__,
             remedy="Use a variant with BatchNorm (vgg19_bn instead of vgg19)",
         )
     return found
@@ -151,17 +152,6 @@ def statistics(factors: Factors, *, bins: int = 50) -> SparsityStats:
         counts=tuple(int(count) for count in counts),
         edges=tuple(edges.tolist()),
     )
-
-
-def _bare(model: nn.Module) -> nn.Module:
-    """The module inside DataParallel, DistributedDataParallel and torch.compile wrappers, in any nesting."""
-    while True:
-        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            model = model.module
-        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
-            model = inner
-        else:
-            return model
 
 
 def _parameters(factors: Factors) -> list[nn.Parameter]:

@@ -181,5 +181,5 @@ class Study:
         if self.family.layer is None:
             return None
         number = self.family.layer[not self.full]
-        names = [name for name, _ in scaling_factors(self.wide().build())]
+        names = [name for name, _ in scaling_factors(models.build(self.wide()))]
         return names[number - 1].removesuffix(".weight")

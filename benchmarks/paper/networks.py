@@ -101,7 +101,7 @@ class NetworkCache:
                 model, architecture, plan = stored.model, stored.architecture, stored.plan
             else:
                 torch.manual_seed(seed)
-                model, architecture, plan = start.build(), start, Plan.empty()
+                model, architecture, plan = models.build(start), start, Plan.empty()
             history = scratch / "factors.jsonl"
 
             def record(row: dict[str, Any]) -> None:
@@ -155,7 +155,7 @@ class NetworkCache:
         def make(scratch: Path) -> Made:
             slim = net.load()
             torch.manual_seed(seed)
-            model = he(slim.plan.apply(slim.architecture.build()))
+            model = he(slim.plan.apply(models.build(slim.architecture)))
             return model, slim.architecture, slim.plan, {}
 
         return self.get_or_make(title, made_of, make, dataset)

@@ -50,7 +50,7 @@ def table2(context: Context) -> Result:
     side = 32 if context.scale == "tiny" else 224
     context.seeds(1)
     torch.manual_seed(0)
-    wide = models.resolve("vgg-a", num_classes=1000, in_channels=3, image_size=(side, side)).build()
+    wide = models.build(models.resolve("vgg-a", num_classes=1000, in_channels=3, image_size=(side, side)))
     example = torch.zeros(1, 3, side, side)
     before = netslim.count(wide, example)
     rows = [Row("baseline", _columns(before, before), _paper("baseline"))]
@@ -107,7 +107,7 @@ def _one_step(context: Context, side: int) -> str:
     packed = context.work / "data" / Path(folder).name
     data.prepare("folder", packed, root=folder, size=side)
     dataset = data.open_dataset(packed)
-    model = models.resolve("vgg-a", num_classes=2, in_channels=3, image_size=(side, side)).build()
+    model = models.build(models.resolve("vgg-a", num_classes=2, in_channels=3, image_size=(side, side)))
     recipe = presets.stage("imagenet", "sparse", {"epochs": 1, "batch_size": 8, "threads": 1})
     begun = time.perf_counter()
     result = train(model, dataset, recipe, seed=0)

@@ -19,6 +19,6 @@ def sign(bundle: Path, key: Path) -> None:
     is made by `openssl ecparam -genkey -name prime256v1 -noout -out private.pem`, its public half by
     `openssl ec -in private.pem -pubout -out public.pem`. A password is read from NETSLIM_KEY_PASSWORD.
     """
-    from netslim.bundle.signature import sign as put
+    from netslim.bundle.sign import sign as put
 
     click.echo(f"{put(bundle, key)}: signed")

@@ -1,16 +1,13 @@
-"""Which network, as data: a factory's name and its arguments, from which it can be built at any time."""
+"""A network as data: the name of its factory and the arguments. `models.build` makes the network."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from netslim.errors import ModelError
-
-if TYPE_CHECKING:
-    from torch import nn
 
 __all__ = ["Architecture"]
 
@@ -38,16 +35,6 @@ class Architecture:
             remedy = "Use numbers, strings, booleans and lists: the architecture is stored as JSON"
             raise ModelError(f"not a JSON value ({error})", field="model arguments", remedy=remedy) from error
         object.__setattr__(self, "arguments", plain)
-
-    def build(self) -> nn.Module:
-        """A freshly initialised network in train mode, on the CPU; draws from torch's global generator.
-
-        Raises:
-            ModelError: the factory is unknown, refuses its arguments, or returns no nn.Module.
-        """
-        from netslim.models import factory
-
-        return factory.call(self.factory, self.arguments)
 
     def to_json(self) -> dict[str, Any]:
         return {"factory": self.factory, "arguments": dict(self.arguments)}

@@ -19,7 +19,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from netslim.errors import DataError, ModelError
-from netslim.models import Architecture
+from netslim.models.architecture import Architecture
+from netslim.models.factory import build
+from netslim.pruning.apply_plan import apply_plan
 from netslim.pruning.plan import Plan
 from netslim.storage.atomic import atomic_directory, read_json, sha256, write_json
 
@@ -91,7 +93,7 @@ def load_model(directory: str | os.PathLike[str]) -> StoredModel:
     weights = _weights(folder / WEIGHTS, description["sha256"])
     weights |= {alias: weights[name] for alias, name in description["tied"].items() if name in weights}
     with torch.random.fork_rng(devices=[]):
-        model = plan.apply(architecture.build())
+        model = apply_plan(build(architecture), plan)
     _must_fit(model.state_dict(), weights, folder)
     model.load_state_dict(weights)
     return StoredModel(model.eval(), architecture, plan)

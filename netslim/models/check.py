@@ -20,19 +20,17 @@ def check_fit(model: nn.Module, *, num_classes: int, in_channels: int, image_siz
     """
     import torch
 
-    modes = [(module, module.training) for module in model.modules()]
+    from netslim.nn.modes import eval_mode
+
     parameter = next(model.parameters(), torch.empty(0))
     blank = torch.zeros(2, in_channels, *image_size, dtype=parameter.dtype, device=parameter.device)
     given = f"images of {in_channels} x {image_size[0]} x {image_size[1]}"
     try:
-        with torch.no_grad():
-            out = model.eval()(blank)
+        with eval_mode(model), torch.no_grad():
+            out = model(blank)
     except Exception as error:  # any network of the user's may raise anything here
         remedy = "Choose another network, or resize the images when the dataset is prepared"
         raise ModelError(f"it cannot read {given} ({error})", field="model", remedy=remedy) from error
-    finally:
-        for module, training in modes:
-            module.training = training
     shape = list(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
     if shape != [2, num_classes]:
         problem = f"for two {given} it returns {shape}, not [2, {num_classes}]"

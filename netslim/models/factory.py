@@ -1,20 +1,44 @@
-"""Factories of networks: find the callable behind a name, see what it accepts, and call it."""
+"""From a name to an architecture, and from an architecture to a network: find a factory and call it."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from netslim.errors import ModelError, NetslimError
 from netslim.models import torchvision_zoo
 from netslim.models.architecture import Architecture
-from netslim.models.registry import CATALOGUE
+from netslim.models.registry import CATALOGUE, check_name
 
-__all__ = ["call", "describe"]
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["build", "describe", "resolve"]
+
+
+def resolve(
+    name: str, *, num_classes: int, in_channels: int, image_size: tuple[int, int], **arguments: Any
+) -> Architecture:
+    """The architecture for a dataset's classes and images.
+
+    Args:
+        name: one of `names()`; a torchvision classifier ("resnet50", or "torchvision:vgg19" where the bare
+            name is ours); or "package.module:callable", which is given those of the keyword arguments
+            below that it accepts.
+        num_classes: number of outputs.
+        in_channels: channels of an image.
+        image_size: height and width of an image, in pixels.
+        arguments: further arguments of the factory (`depth=29`, `hidden=[100, 60]`); none is ignored.
+
+    Raises:
+        ModelError: the name is unknown, or the factory does not take one of `arguments`.
+    """
+    known = check_name(name)
+    context = {"num_classes": num_classes, "in_channels": in_channels, "image_size": list(image_size)}
+    made_by = torchvision_zoo.describe if known.startswith(torchvision_zoo.PREFIX) else describe
+    return made_by(known, context, arguments)
 
 
 def describe(factory: str, context: Mapping[str, Any], arguments: Mapping[str, Any]) -> Architecture:
@@ -32,12 +56,15 @@ def describe(factory: str, context: Mapping[str, Any], arguments: Mapping[str, A
     return Architecture(factory, {k: v for k, v in context.items() if accepted(k)} | dict(arguments))
 
 
-def call(factory: str, arguments: Mapping[str, Any]) -> nn.Module:
-    """Build the network.
+def build(architecture: Architecture) -> nn.Module:
+    """A freshly initialised network in train mode, on the CPU; draws from torch's global generator.
 
     Raises:
         ModelError: the factory cannot be found, fails, or returns something else than an nn.Module.
     """
+    from torch import nn
+
+    factory, arguments = architecture.factory, architecture.arguments
     try:
         if factory.startswith(torchvision_zoo.PREFIX):
             model = torchvision_zoo.build(factory.removeprefix(torchvision_zoo.PREFIX), **arguments)
@@ -45,9 +72,10 @@ def call(factory: str, arguments: Mapping[str, Any]) -> nn.Module:
             model = _load(factory)(**arguments)
     except NetslimError:
         raise
-    except Exception as error:  # a foreign factory may raise anything; its traceback stays attached
+    except Exception as error:  # a user's factory may raise anything; its traceback stays attached
         problem = f"the factory failed ({type(error).__name__}: {error})"
-        raise ModelError(problem, field="model", value=factory, remedy=f"It was given {arguments}") from error
+        remedy = f"Its arguments were {dict(arguments)}"
+        raise ModelError(problem, field="model", value=factory, remedy=remedy) from error
     if not isinstance(model, nn.Module):
         problem = f"the factory returned a {type(model).__name__}, not a torch.nn.Module"
         raise ModelError(problem, field="model", value=factory)

@@ -20,7 +20,7 @@ from netslim.pruning.slicing import narrow, narrow_grouped, whole
 if TYPE_CHECKING:
     from netslim.pruning.bias_compensation import Folded
 
-__all__ = ["Operation", "operate"]
+__all__ = ["Operation", "apply_plan", "operate"]
 
 Cut = Callable[..., Tensor]
 
@@ -38,6 +38,15 @@ class Operation:
     model: nn.Module
     parameters: Mapping[int, tuple[nn.Parameter, Cut]]
     added: tuple[tuple[nn.Parameter, nn.Parameter], ...]
+
+
+def apply_plan(model: nn.Module, plan: Plan) -> nn.Module:
+    """A slim copy of `model`, which stays as it is. No example input is needed and nothing is traced.
+
+    Raises:
+        ModelError: the plan is for another network; the message names the layer and both widths.
+    """
+    return operate(Tree.of(model), plan).model
 
 
 def operate(tree: Tree, plan: Plan, folded: Folded | None = None) -> Operation:

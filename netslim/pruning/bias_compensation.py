@@ -9,23 +9,21 @@ BatchNorm behind, so that the slim network computes in eval mode what the wide o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
 from netslim.dependency.channel_state import Array, Floats
 from netslim.dependency.graph import Bools, Structure
 from netslim.dependency.records import Facts, Norm, Read, Taps, numbers_of
-from netslim.errors import DataError
 from netslim.pruning.plan import Edit, Plan
 
-__all__ = ["Folded", "Loss", "fold", "recalibrate"]
+__all__ = ["Folded", "Loss", "fold"]
 
 
 @dataclass(frozen=True)
@@ -160,40 +158,6 @@ def fold(structure: Structure, removed: Bools, gone: Bools, plan: Plan, *, biase
     if lost:
         notes.append(f"not compensated, for what was removed there is no constant: {_listed(lost)}")
     return Folded(Plan(layers), tuple(notes), losses, fills, facts)
-
-
-def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Estimate the running statistics of every BatchNorm anew, as the mean over batches; in place.
-
-    Everything else is in eval mode meanwhile; afterwards each module is in the mode it was in.
-
-    Args:
-        batches: inputs as the model takes them, float32[N, ...] for most; N above 1.
-
-    Raises:
-        DataError: there is no batch.
-    """
-    norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    modes = [(module, module.training) for module in model.modules()]
-    momenta = [norm.momentum for norm in norms]
-    seen = 0
-    try:
-        model.eval()
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # the mean of all batches
-            norm.train()
-        with torch.no_grad():
-            for batch in batches:
-                model(batch)
-                seen += 1
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        for module, mode in modes:
-            module.training = mode
-    if not seen:
-        raise DataError("there is none", field="batches", remedy="Give at least one batch of inputs")
 
 
 @lru_cache(maxsize=256)

@@ -16,15 +16,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from netslim.errors import ModelError
-
-if TYPE_CHECKING:
-    from torch import nn
 
 __all__ = ["Edit", "Keep", "Places", "Plan"]
 
@@ -135,17 +132,6 @@ class Plan:
                 edit = before.then(edit)
             layers[path] = edit
         return Plan(layers)
-
-    def apply(self, model: nn.Module) -> nn.Module:
-        """A slim copy of `model`, which stays as it is. Needs no example input and traces nothing.
-
-        Raises:
-            ModelError: the plan is for another network; the message has the layer and both widths.
-        """
-        from netslim.nn.module_copy import Tree
-        from netslim.pruning.apply_plan import operate
-
-        return operate(Tree.of(model), self).model
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON data; `Plan.from_json` reads it back."""

@@ -16,6 +16,7 @@ from netslim.cost import Cost, count
 from netslim.dependency.graph import Structure
 from netslim.dependency.trace import observe
 from netslim.errors import ConfigError, ModelError
+from netslim.nn.modes import unwrap
 from netslim.nn.module_copy import Tree, twin
 from netslim.pruning.apply_plan import operate
 from netslim.pruning.bias_compensation import fold
@@ -151,7 +152,10 @@ class _Study:
 
     @classmethod
     def of(cls, model: nn.Module, example_input: Any, policy: Policy) -> _Study:
-        bare, notes = _unwrapped(model)
+        bare, notes = unwrap(model), []
+        if bare is not model:
+            kind = type(model).__name__
+            notes.append(f"the model was given inside {kind}; the slim model has no wrapper: wrap it again")
         _must_have_factors(bare)
         tree = Tree.of(bare)
         structure = Structure(observe(tree, example_input))
@@ -193,20 +197,6 @@ class _Study:
             return count(operate(shapes, plan).model, self.example_input)
 
         return percent_for(target, cost_at, before=self.cost, factors=self.structure.owner.size)
-
-
-def _unwrapped(model: nn.Module) -> tuple[nn.Module, list[str]]:
-    """The module inside DataParallel, DistributedDataParallel and torch.compile; a note if there is one."""
-    bare = model
-    while True:
-        if isinstance(bare, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-            bare = bare.module
-        elif isinstance(getattr(bare, "_orig_mod", None), nn.Module):
-            bare = bare._orig_mod  # type: ignore[assignment]
-        else:
-            break
-    wrapped = f"the model came in {type(model).__name__}; the slim one is bare: wrap it again"
-    return bare, [] if bare is model else [wrapped]
 
 
 def _must_have_factors(model: nn.Module) -> None:

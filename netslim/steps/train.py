@@ -120,7 +120,7 @@ def _start(
         **arguments,
     )
     torch.manual_seed(seed)
-    model = named.build()
+    model = models.build(named)
     models.check_fit(
         model, num_classes=len(info.classes), in_channels=info.channels, image_size=info.image_size
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from netslim.nn.modes import eval_mode
 from netslim.training import distributed
 from netslim.training.loaders.in_memory import ordered
 from netslim.training.loss import logits_of
@@ -29,14 +30,8 @@ def evaluate(model: nn.Module, split: Split, info: DatasetInfo, *, batch_size: i
     device = next(model.parameters()).device
     if batch_size is None:  # on a CPU 128 images of CIFAR's size: what a layer makes of more leaves the cache
         batch_size = info.batch_of(2**17 if device.type == "cpu" else 2**22, least=8, most=500)
-    modes = [(module, module.training) for module in model.modules()]
     wrong = torch.zeros((), dtype=torch.int64, device=device)
-    try:
-        model.eval()
-        with torch.inference_mode():
-            for images, labels in ordered(split, info, batch_size=batch_size, device=device):
-                wrong += (logits_of(model(images)).argmax(1) != labels).sum()
-    finally:
-        for module, training in modes:
-            module.training = training
+    with eval_mode(model), torch.inference_mode():
+        for images, labels in ordered(split, info, batch_size=batch_size, device=device):
+            wrong += (logits_of(model(images)).argmax(1) != labels).sum()
     return 100.0 * int(distributed.total(wrong)) / len(split)

@@ -96,7 +96,7 @@ def prove(
     if kept and control:
         wrong = masked(model, kept, shift=1)
         assert relative(outputs(wrong, *inputs), outputs(truth, *inputs)) > 1e-4
-    rebuilt = Plan.from_json(result.plan.to_json()).apply(before)
+    rebuilt = netslim.apply_plan(before, Plan.from_json(result.plan.to_json()))
     rebuilt.load_state_dict(result.model.state_dict())
     assert torch.equal(outputs(rebuilt, *inputs), outputs(result.model, *inputs))
     slim = copy.deepcopy(result.model).train()

@@ -171,7 +171,9 @@ PAPER = [
 @pytest.mark.parametrize(("name", "classes", "size", "params", "flops"), PAPER)
 def test_the_paper_s_networks(name: str, classes: int, size: int, params: str, flops: float) -> None:
     with torch.device("meta"):
-        model = models.resolve(name, num_classes=classes, in_channels=3, image_size=(size, size)).build()
+        model = models.build(
+            models.resolve(name, num_classes=classes, in_channels=3, image_size=(size, size))
+        )
     cost = count(model, torch.zeros(1, 3, size, size))
     assert f"{cost.params / 1e6:.2f}M" == params
     assert cost.flops == pytest.approx(flops, rel=0.01)

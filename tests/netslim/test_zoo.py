@@ -62,7 +62,7 @@ LARGEST_CHOICE = 64  # scaling factors that go together at most, in these networ
 def build(name: str) -> nn.Module:
     side = SIDE.get(name, 64)
     if name in PAPER:
-        return models.resolve(name, num_classes=10, in_channels=3, image_size=(side, side)).build()
+        return models.build(models.resolve(name, num_classes=10, in_channels=3, image_size=(side, side)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # two builders announce a changed default
         size = {"input_size": (side, side)} if name == "maxvit_t" else {}
@@ -187,7 +187,7 @@ def prove(name: str, policy: str) -> Proof:
     assert wrong > 0.01, "the wrong channels would not show"
 
     del model  # the largest network takes 5 GB, and another is needed now
-    rebuilt = result.plan.apply(build(name).double())
+    rebuilt = netslim.apply_plan(build(name).double(), result.plan)
     rebuilt.load_state_dict(slim.state_dict())
     assert torch.equal(outputs(rebuilt.eval(), images), outputs(slim.eval(), images))
     return Proof(name, policy, before, after, right, right_in_train_mode, wrong, seconds)

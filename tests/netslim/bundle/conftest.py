@@ -31,7 +31,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
     folder = tmp_path_factory.mktemp("made")
     torch.manual_seed(0)
     architecture = models.resolve("vgg-digits", num_classes=10, in_channels=1, image_size=(8, 8))
-    wide = architecture.build()
+    wide = models.build(architecture)
     for layer in wide.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(layer.weight, 0.2, 1)

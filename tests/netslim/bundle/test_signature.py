@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from netslim.bundle.layout import SIGNED, SUMS, seal
 from netslim.bundle.publish import publish
-from netslim.bundle.signature import PASSWORD, sign
+from netslim.bundle.sign import PASSWORD, sign
 from netslim.bundle.verify import verify
 from netslim.cli.sign import sign as sign_command
 from netslim.cli.verify import verify as verify_command

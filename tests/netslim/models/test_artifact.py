@@ -34,7 +34,7 @@ def trained(name: str) -> tuple[nn.Module, Architecture]:
         name, num_classes=5, in_channels=channels, image_size=(size[0], size[1]), **SMALLER.get(name, {})
     )
     torch.manual_seed(0)
-    model = architecture.build()
+    model = models.build(architecture)
     for module in model.modules():
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             for tensor in (module.weight.data, module.bias.data, module.running_mean, module.running_var):
@@ -135,7 +135,7 @@ class Extra(nn.Module):
 
 
 def test_tied_turned_overlapping_and_half_tensors(odd: Architecture, tmp_path: Path) -> None:
-    model = odd.build()
+    model = models.build(odd)
     artifact.save_model(tmp_path / "model", model, odd, Plan.empty())
     stored = load_file(tmp_path / "model" / "weights.safetensors")
     assert ("first.weight" in stored) != ("tied.weight" in stored)
@@ -151,7 +151,7 @@ def test_tied_turned_overlapping_and_half_tensors(odd: Architecture, tmp_path: P
 def test_a_state_that_is_no_tensor_is_refused(odd: Architecture, tmp_path: Path) -> None:
     extra = Architecture("odd_nets:Extra")
     with pytest.raises(ModelError, match=r"_extra_state: its state is a dict"):
-        artifact.save_model(tmp_path / "model", extra.build(), extra, Plan.empty())
+        artifact.save_model(tmp_path / "model", models.build(extra), extra, Plan.empty())
     assert not (tmp_path / "model").exists()
 
 

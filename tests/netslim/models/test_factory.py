@@ -36,7 +36,7 @@ def test_an_architecture_survives_json_and_builds_the_same_network(name: str) ->
     assert second == first
     with torch.device("meta"):
         shapes = [
-            {k: v.shape for k, v in architecture.build().state_dict().items()}
+            {k: v.shape for k, v in models.build(architecture).state_dict().items()}
             for architecture in (first, second)
         ]
     assert shapes[0] == shapes[1]
@@ -72,7 +72,7 @@ def test_our_vgg19_wins_and_torchvisions_can_be_named() -> None:
 def test_torchvision_classifiers_take_any_classes_and_channels(name: str, size: int) -> None:
     context = {"num_classes": 7, "in_channels": 1, "image_size": (size, size)}
     architecture = models.resolve(name, **context)  # type: ignore[arg-type]
-    model = architecture.build()
+    model = models.build(architecture)
     gammas = [m.weight for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     assert gammas
     assert all(bool((gamma == 0.5).all()) for gamma in gammas)
@@ -84,7 +84,7 @@ def test_torchvision_network_with_three_channels_is_torchvisions_own() -> None:
     import torchvision.models
 
     context = {"num_classes": 5, "in_channels": 3, "image_size": (64, 64)}
-    model = models.resolve("resnet18", **context).build()  # type: ignore[arg-type]
+    model = models.build(models.resolve("resnet18", **context))  # type: ignore[arg-type]
     theirs = torchvision.models.resnet18(weights=None, num_classes=5)
     assert str(model) == str(theirs)
     assert [p.shape for p in model.parameters()] == [p.shape for p in theirs.parameters()]
@@ -92,11 +92,11 @@ def test_torchvision_network_with_three_channels_is_torchvisions_own() -> None:
 
 def test_arguments_reach_torchvisions_builder() -> None:
     context = {"num_classes": 10, "in_channels": 3, "image_size": (32, 32)}
-    half = models.resolve("mobilenet_v2", width_mult=0.5, **context).build()  # type: ignore[arg-type]
-    full = models.resolve("mobilenet_v2", **context).build()  # type: ignore[arg-type]
+    half = models.build(models.resolve("mobilenet_v2", width_mult=0.5, **context))  # type: ignore[arg-type]
+    full = models.build(models.resolve("mobilenet_v2", **context))  # type: ignore[arg-type]
     assert sum(p.numel() for p in half.parameters()) < 0.4 * sum(p.numel() for p in full.parameters())
     with pytest.raises(ModelError, match="no_such_thing"):
-        models.resolve("mobilenet_v2", no_such_thing=1, **context).build()  # type: ignore[arg-type]
+        models.build(models.resolve("mobilenet_v2", no_such_thing=1, **context))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -134,10 +134,10 @@ def text(num_classes):
 def test_own_factory_gets_what_it_accepts() -> None:
     architecture = models.resolve("my_nets:few", scale=2, **DIGITS)  # type: ignore[arg-type]
     assert architecture.arguments == {"num_classes": 10, "scale": 2}
-    models.check_fit(architecture.build(), **DIGITS)  # type: ignore[arg-type]
+    models.check_fit(models.build(architecture), **DIGITS)  # type: ignore[arg-type]
     everything = models.resolve("my_nets:anything", scale=3, **DIGITS)  # type: ignore[arg-type]
     given = {"num_classes": 10, "in_channels": 1, "image_size": [8, 8], "scale": 3}
-    assert everything.build().given == given
+    assert models.build(everything).given == given
 
 
 @pytest.mark.usefixtures("own_package")
@@ -158,7 +158,7 @@ def test_own_factory_gets_what_it_accepts() -> None:
 )
 def test_what_is_wrong_with_a_factory_is_said(name: str, arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ModelError, match=message):
-        models.resolve(name, **DIGITS, **arguments).build()  # type: ignore[arg-type]
+        models.build(models.resolve(name, **DIGITS, **arguments))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_a_network_that_does_not_answer_with_logits_is_refused(answer: object, m
 
 
 def test_a_network_that_cannot_read_the_images_is_refused() -> None:
-    model = models.resolve("vgg-digits", **DIGITS).build()  # type: ignore[arg-type]
+    model = models.build(models.resolve("vgg-digits", **DIGITS))  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="cannot read images of 3 x 8 x 8"):
         models.check_fit(model, num_classes=10, in_channels=3, image_size=(8, 8))
 

@@ -17,7 +17,7 @@ GREY = {"in_channels": 1, "image_size": (28, 28)}
 def build(name: str, **arguments: object) -> nn.Module:
     """On torch's meta device: shapes without memory, so that even VGG-A costs nothing."""
     with torch.device("meta"):
-        return models.resolve(name, **arguments).build()  # type: ignore[arg-type]
+        return models.build(models.resolve(name, **arguments))  # type: ignore[arg-type]
 
 
 def parameters(model: nn.Module) -> int:
@@ -95,7 +95,7 @@ def test_vgg11_small_scales_every_layer() -> None:
 def test_paper_initialisation(name: str) -> None:
     grey = name in ("mlp", "vgg-digits")
     torch.manual_seed(0)
-    model = models.resolve(name, num_classes=10, **(GREY if grey else SMALL)).build()  # type: ignore[arg-type]
+    model = models.build(models.resolve(name, num_classes=10, **(GREY if grey else SMALL)))  # type: ignore[arg-type]
     for module in model.modules():
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             assert bool((module.weight == 0.5).all())

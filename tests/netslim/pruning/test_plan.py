@@ -36,7 +36,7 @@ def test_two_plans_in_one_do_what_they_do_one_after_the_other(name: str, policy:
     first = netslim.prune(wide, IMAGES, percent=0.25, policy=policy)
     second = netslim.prune(first.model, IMAGES, percent=0.25, policy=policy)
     both = Plan.from_json(json.loads(json.dumps(first.plan.then(second.plan).to_json())))
-    rebuilt = both.apply(wide)
+    rebuilt = netslim.apply_plan(wide, both)
     rebuilt.load_state_dict(second.model.state_dict())
     assert torch.equal(outputs(rebuilt, IMAGES), outputs(second.model, IMAGES))
     assert Plan.empty().then(both) == both
@@ -64,7 +64,9 @@ def test_a_weight_is_narrowed_along_both_axes(name: str, dtype: torch.dtype, lay
     weight = layer.weight.transpose(0, 1) if turned else layer.weight
     out, into = len(weight), weight.shape[1] * groups
     kept = np.arange(0, out, 2), np.sort(np.arange(into).reshape(groups, -1)[:, 1::3].ravel())
-    slim = Plan({"0": Edit(out=Keep(out, kept[0]), into=Keep(into, kept[1]))}).apply(nn.Sequential(layer))[0]
+    slim = netslim.apply_plan(
+        nn.Sequential(layer), Plan({"0": Edit(out=Keep(out, kept[0]), into=Keep(into, kept[1]))})
+    )[0]
     rows = []
     for channel in kept[0]:
         group = channel // (out // groups)
@@ -91,14 +93,14 @@ def test_a_plan_for_another_network_is_refused(
 ) -> None:
     model = other()
     with pytest.raises(ModelError, match=r"^[a-z0-9.]+: "):
-        chain[1].plan.apply(model)
+        netslim.apply_plan(model, chain[1].plan)
 
 
 def test_a_plan_for_other_widths_is_refused(chain: tuple[nn.Module, netslim.PruneResult]) -> None:
     wider = Chain()
     wider.b[0], wider.b[1] = nn.Conv2d(8, 11, 3), nn.BatchNorm2d(11)
     with pytest.raises(ModelError, match=r"b\.1: the network has 11 outputs, the plan is for 10"):
-        chain[1].plan.apply(wider)
+        netslim.apply_plan(wider, chain[1].plan)
 
 
 Damage = Callable[[dict[str, Any]], None]
@@ -156,6 +158,6 @@ def test_a_plan_reads_back_as_it_was(chain: tuple[nn.Module, netslim.PruneResult
     assert again == result.plan
     assert again.digest == result.plan.digest
     assert again.digest != Plan.empty().digest
-    slim = again.apply(model)
+    slim = netslim.apply_plan(model, again)
     slim.load_state_dict(result.model.state_dict())
     assert relative(outputs(slim, IMAGES), outputs(result.model, IMAGES)) == 0

@@ -41,7 +41,7 @@ def test_a_model_without_data_gives_one_without_data() -> None:
     """On the meta device only what the ranking needs is there: the factors."""
     model = network()
     real = netslim.prune(model, IMAGES, percent=0.5)
-    slim = real.plan.apply(copy.deepcopy(model).to("meta"))
+    slim = netslim.apply_plan(copy.deepcopy(model).to("meta"), real.plan)
     assert {p.device.type for p in slim.parameters()} == {"meta"}
     assert [p.shape for p in slim.parameters()] == [p.shape for p in real.model.parameters()]
 
@@ -179,7 +179,7 @@ BUDGETS = [("flops", 0.5), ("macs", 0.3), ("params", 0.6), ("params", 2000.0), (
 @pytest.mark.parametrize(("what", "wanted"), BUDGETS)
 def test_a_budget_is_met_within_a_hundredth_or_refused(what: str, wanted: float) -> None:
     torch.manual_seed(0)
-    model = models.resolve("vgg11-small", num_classes=10, in_channels=3, image_size=(32, 32)).build()
+    model = models.build(models.resolve("vgg11-small", num_classes=10, in_channels=3, image_size=(32, 32)))
     for norm in model.modules():
         if isinstance(norm, nn.BatchNorm2d):
             nn.init.uniform_(norm.weight)

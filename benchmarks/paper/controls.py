@@ -67,7 +67,7 @@ def filter_pruned(
 
         share = bisect_left(range(100), -params, key=minus_params) / 100 if percent is None else percent
         plan = pruned(share).plan
-        slim = plan.apply(ranked)
+        slim = netslim.apply_plan(ranked, plan)
         error = evaluate(slim, data.split("test"), data.info)
         return slim, stored.architecture, stored.plan.then(plan), {"error": error}
 

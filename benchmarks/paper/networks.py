@@ -19,6 +19,7 @@ from torch import nn
 import netslim
 from benchmarks.paper.datasets import Dataset
 from benchmarks.trained import training_images
+from netslim import models
 from netslim.errors import NetslimError
 from netslim.models import Architecture, artifact
 from netslim.models.artifact import StoredModel
@@ -155,7 +156,7 @@ class NetworkCache:
         def make(scratch: Path) -> Made:
             slim = net.load()
             torch.manual_seed(seed)
-            model = he(slim.plan.apply(models.build(slim.architecture)))
+            model = he(netslim.apply_plan(models.build(slim.architecture), slim.plan))
             return model, slim.architecture, slim.plan, {}
 
         return self.get_or_make(title, made_of, make, dataset)

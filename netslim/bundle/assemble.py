@@ -22,22 +22,22 @@ from netslim.bundle.layout import (
     SLIMMING,
     seal,
 )
-from netslim.bundle.model_card import card, versions
-from netslim.results.run_results import Ledger, Size
+from netslim.bundle.model_card import model_card, versions
+from netslim.results.run_results import RunResults, Size
 from netslim.storage.atomic import atomic_directory, write_json
 
 if TYPE_CHECKING:
     from netslim.data import DatasetInfo
 
-__all__ = ["complete"]
+__all__ = ["assemble"]
 
 STATIC = (MODEL, PREPROC, INT8, LABELS, SIGNATURE, SLIMMING, SAMPLES)
 
 
-def complete(
+def assemble(
     exported: str | os.PathLike[str],
     bundle: str | os.PathLike[str],
-    ledger: Ledger,
+    ledger: RunResults,
     info: DatasetInfo,
     facts: dict[str, Any],
 ) -> Path:
@@ -75,7 +75,7 @@ def complete(
         runtime = f"onnxruntime {version('onnxruntime')}"
         measured_on = {"runtime": runtime, "threads": 1, "machine": platform.machine(), "cpu": _cpu()}
         write_json(folder / LATENCY, {**measured_on, "batches": batches})
-        (folder / CARD).write_text(card(row, ledger, info, facts["int8"]), encoding="utf-8")
+        (folder / CARD).write_text(model_card(row, ledger, info, facts["int8"]), encoding="utf-8")
         seal(folder)
     return Path(bundle)
 

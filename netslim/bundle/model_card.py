@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import netslim
 from netslim.report.tables import markdown, scaled, times
-from netslim.results.run_results import Ledger, Row
+from netslim.results.run_results import PassResult, RunResults
 
 if TYPE_CHECKING:
     from netslim.data import DatasetInfo
 
-__all__ = ["card", "versions"]
+__all__ = ["model_card", "versions"]
 
 
-def card(row: Row, ledger: Ledger, info: DatasetInfo, int8: dict[str, Any]) -> str:
+def model_card(row: PassResult, ledger: RunResults, info: DatasetInfo, int8: dict[str, Any]) -> str:
     """The card of the pass `row`, as Markdown."""
     architecture = ledger.constants.get("architecture", "a network")
     sizes = ", ".join(f"{count:,} {name}" for name, count in info.sizes.items())
@@ -78,7 +78,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _reached(row: Row, ledger: Ledger) -> str:
+def _reached(row: PassResult, ledger: RunResults) -> str:
     wide = ledger.wide
     if wide is None or row.index == 0:
         return f"this is the wide network, {row.params:,} parameters and {row.error:.2f} % test error."

@@ -12,7 +12,7 @@ from netslim.bundle.verify import require_good, verify
 from netslim.errors import StorageError
 from netslim.storage import s3
 from netslim.storage.atomic import atomic_directory, sha256
-from netslim.storage.backends import at
+from netslim.storage.backends import open_backend
 
 __all__ = ["publish"]
 
@@ -69,7 +69,7 @@ def _add_signature(draft: Path, place: str) -> bool:
     file = draft / SIGNED
     if not file.exists() or _content(place, SIGNED) == file.read_bytes():
         return False
-    at(place).write(SIGNED, file.read_bytes())
+    open_backend(place).write(SIGNED, file.read_bytes())
     return True
 
 

@@ -24,14 +24,14 @@ from netslim.bundle.signature import check_signature
 from netslim.errors import BundleError, NetslimError
 from netslim.storage.atomic import sha256
 
-__all__ = ["Finding", "require_good", "verify"]
+__all__ = ["CheckResult", "require_good", "verify"]
 
 SECONDS = 300
 NEEDED = ("onnx", "onnxruntime", "safetensors")
 
 
 @dataclass(frozen=True)
-class Finding:
+class CheckResult:
     """One question, and its answer in a few words. `good` is None when it could not be asked any more."""
 
     what: str
@@ -39,7 +39,7 @@ class Finding:
     told: str
 
 
-def verify(folder: str | os.PathLike[str], *, key: Path | None = None) -> list[Finding]:
+def verify(folder: str | os.PathLike[str], *, key: Path | None = None) -> list[CheckResult]:
     """Ask everything; the bundle is good when every finding is. Never raises for what a bundle holds.
 
     Args:
@@ -63,7 +63,7 @@ def verify(folder: str | os.PathLike[str], *, key: Path | None = None) -> list[F
     return list(_answers(place, questions))
 
 
-def require_good(findings: Iterable[Finding], folder: str | os.PathLike[str], remedy: str = "") -> None:
+def require_good(findings: Iterable[CheckResult], folder: str | os.PathLike[str], remedy: str = "") -> None:
     """Raise for the first answer of `verify` about `folder` that was not yes.
 
     Raises:
@@ -74,20 +74,20 @@ def require_good(findings: Iterable[Finding], folder: str | os.PathLike[str], re
             raise BundleError(f"{found.what}: {found.told.rstrip('.')}", field=str(folder), remedy=remedy)
 
 
-def _answers(place: Path, questions: list[tuple[str, Callable[[Path], str]]]) -> Iterator[Finding]:
+def _answers(place: Path, questions: list[tuple[str, Callable[[Path], str]]]) -> Iterator[CheckResult]:
     stopped = False
     for what, ask in questions:
         if stopped:
-            yield Finding(what, None, "not asked: an earlier answer was no")
+            yield CheckResult(what, None, "not asked: an earlier answer was no")
             continue
         try:
-            yield Finding(what, True, ask(place))
+            yield CheckResult(what, True, ask(place))
         except BundleError as error:
             stopped = True
-            yield Finding(what, False, str(error))
+            yield CheckResult(what, False, str(error))
         except OSError as error:
             stopped = True
-            yield Finding(what, False, f"cannot be read ({error.strerror or type(error).__name__})")
+            yield CheckResult(what, False, f"cannot be read ({error.strerror or type(error).__name__})")
 
 
 def _names(place: Path) -> str:

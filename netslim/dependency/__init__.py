@@ -10,7 +10,7 @@ layers, pointwise, joining, moving, pooling, selecting
 observe     the run
 """
 
-from netslim.dependency.records import Facts
-from netslim.dependency.trace import observe
+from netslim.dependency.records import TraceRecords
+from netslim.dependency.trace import trace
 
-__all__ = ["Facts", "observe"]
+__all__ = ["TraceRecords", "trace"]

@@ -11,16 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from netslim.dependency.equivalence import Ints, classes
-from netslim.dependency.records import Facts, Norm
+from netslim.dependency.records import Norm, TraceRecords
 from netslim.errors import ModelError
 
-__all__ = ["Structure"]
+__all__ = ["DependencyGraph"]
 
 Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(eq=False)
-class Structure:
+class DependencyGraph:
     """A class of channels is a set of places that can only go together.
 
     A *position* is one channel of one BatchNorm; positions are numbered through, BatchNorm by BatchNorm.
@@ -28,7 +28,7 @@ class Structure:
     else that a network needs of a removed channel is proven beforehand, or the class is frozen.
     """
 
-    facts: Facts
+    facts: TraceRecords
     held: Ints = field(init=False)
     """For each position, the reason why its own factor may not go, or 0; see `why`."""
 

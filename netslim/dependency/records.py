@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from netslim.dependency.channel_state import Channels, Floats
 from netslim.dependency.equivalence import Ints
 
-__all__ = ["IN", "OUT", "Facts", "Frozen", "Norm", "Read", "Taps", "numbers_of"]
+__all__ = ["IN", "OUT", "Frozen", "Norm", "Read", "Taps", "TraceRecords", "values_of"]
 
 IN, OUT = -2, -1
 """The input and output channels of a convolution or linear weight, in whichever axes they lie."""
@@ -119,7 +119,7 @@ class Norm:
 
 
 @dataclass(eq=False)
-class Facts:
+class TraceRecords:
     """Collects what the rules find out.
 
     Args:
@@ -148,7 +148,7 @@ class Facts:
 
     def numbers(self, path: str) -> Floats:
         """The numbers in a parameter or buffer, of its shape."""
-        return numbers_of(self.values[path])
+        return values_of(self.values[path])
 
     def new(self, count: int) -> Ints:
         """Labels for `count` channels that are like no other yet."""
@@ -213,7 +213,7 @@ class Facts:
         return module or "the model"
 
 
-def numbers_of(tensor: Tensor) -> Floats:
+def values_of(tensor: Tensor) -> Floats:
     """The numbers in a tensor, of its shape."""
     numbers: Floats = tensor.detach().to("cpu", torch.float64).numpy()
     return numbers

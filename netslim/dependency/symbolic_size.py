@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from netslim.dependency.equivalence import Ints
-from netslim.dependency.records import Facts
+from netslim.dependency.records import TraceRecords
 
 __all__ = ["Count"]
 
@@ -21,11 +21,11 @@ __all__ = ["Count"]
 class Count(int):
     """`ratio` times the number of channels in `labels`."""
 
-    facts: Facts
+    facts: TraceRecords
     labels: Ints
     ratio: Fraction
 
-    def __new__(cls, facts: Facts, labels: Ints, ratio: Fraction = Fraction(1)) -> Count:
+    def __new__(cls, facts: TraceRecords, labels: Ints, ratio: Fraction = Fraction(1)) -> Count:
         self = super().__new__(cls, ratio * labels.size)
         self.facts, self.labels, self.ratio = facts, labels, ratio
         return self

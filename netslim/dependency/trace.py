@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from netslim.dependency.records import Facts
+from netslim.dependency.records import TraceRecords
 from netslim.dependency.rules import channel_select, concat_split, elementwise, layers, pooling, reshape
 from netslim.dependency.tracer import Mode, Traced
 from netslim.errors import ModelError, NetslimError
-from netslim.nn.module_copy import Tree, twin
+from netslim.nn.module_copy import ModuleIndex, copy_module
 
-__all__ = ["observe"]
+__all__ = ["trace"]
 
 RULES = (
     concat_split,
@@ -33,7 +33,7 @@ _OBLIVIOUS = ("torch.nn.", "torchvision.ops.")
 """Where a module's mode changes no dependency: dropout and its kind, BatchNorm, stochastic depth."""
 
 
-def observe(tree: Tree, example_input: Any) -> Facts:
+def trace(tree: ModuleIndex, example_input: Any) -> TraceRecords:
     """Learn the dependencies of a network, which stays as it is; its weights are read, not copied.
 
     Args:
@@ -43,7 +43,7 @@ def observe(tree: Tree, example_input: Any) -> Facts:
     Raises:
         ModelError: the model cannot be run without data; the message names the line.
     """
-    facts = Facts(tree.tensors, tree.modules)
+    facts = TraceRecords(tree.tensors, tree.modules)
     skeleton = _skeleton(tree, facts)
     inputs = example_input if isinstance(example_input, tuple) else (example_input,)
     _run(skeleton, inputs, facts, training=False)
@@ -53,7 +53,7 @@ def observe(tree: Tree, example_input: Any) -> Facts:
     return facts
 
 
-def _skeleton(tree: Tree, facts: Facts) -> nn.Module:
+def _skeleton(tree: ModuleIndex, facts: TraceRecords) -> nn.Module:
     """A copy of the modules whose parameters and buffers are traced tensors."""
     copies: dict[int, Any] = {}
     for path, tensor in tree.tensors.items():
@@ -61,14 +61,14 @@ def _skeleton(tree: Tree, facts: Facts) -> nn.Module:
             copies[id(tensor)] = torch.empty_like(tensor, device="meta")
         else:
             copies[id(tensor)] = Traced(tensor.shape, tensor.dtype, facts, source=path)
-    skeleton = twin(tree, copies)
+    skeleton = copy_module(tree, copies)
     facts.paths = {
         id(copies[id(module)]): path for path, module in tree.modules.items() if id(module) in copies
     }
     return skeleton
 
 
-def _run(skeleton: nn.Module, inputs: tuple[Any, ...], facts: Facts, *, training: bool) -> None:
+def _run(skeleton: nn.Module, inputs: tuple[Any, ...], facts: TraceRecords, *, training: bool) -> None:
     noticed = Mode(training, facts)
     for module in skeleton.modules():
         oblivious = type(module).__module__.startswith(_OBLIVIOUS)

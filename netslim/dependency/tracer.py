@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from netslim.dependency.channel_state import Channels
 from netslim.dependency.equivalence import Ints
-from netslim.dependency.records import Facts, Norm
+from netslim.dependency.records import Norm, TraceRecords
 from netslim.dependency.symbolic_size import Count
 from netslim.errors import ModelError
 
@@ -38,7 +38,7 @@ class Traced(Tensor):
         selected: if `netslim.nn.channel_select` made it, the labels selected from and the channels read.
     """
 
-    facts: Facts
+    facts: TraceRecords
     why: str
     source: str
     memory: Memory
@@ -48,7 +48,7 @@ class Traced(Tensor):
 
     @staticmethod
     def __new__(
-        cls, shape: Iterable[int], dtype: torch.dtype, facts: Facts, why: str = "", source: str = ""
+        cls, shape: Iterable[int], dtype: torch.dtype, facts: TraceRecords, why: str = "", source: str = ""
     ) -> Traced:
         self: Traced = Tensor._make_wrapper_subclass(cls, tuple(shape), dtype=dtype, device=_META)
         self.facts, self.why, self.source, self.memory = facts, why, source, Memory()
@@ -94,7 +94,7 @@ class Memory:
 class Mode:
     """A module's `training` flag that notices when the model's own code decides by it."""
 
-    def __init__(self, training: bool, facts: Facts) -> None:
+    def __init__(self, training: bool, facts: TraceRecords) -> None:
         self.training, self.facts = training, facts
 
     def __bool__(self) -> bool:

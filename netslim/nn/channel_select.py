@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
-__all__ = ["Narrowed", "place", "select"]
+__all__ = ["ChannelSelect", "place", "select"]
 
 
-class Narrowed(nn.Module):
+class ChannelSelect(nn.Module):
     """A layer that reads some channels of its input, or writes to some channels of its output.
 
     Exports to ONNX as one Gather for `reads`, and as Pad and Gather (and Add, with `fill`) for `places`.

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Tree", "twin"]
+__all__ = ["ModuleIndex", "copy_module"]
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 """Hooks belong to what the original is used for, so a copy has none. (Those of the state dict are kept.)"""
@@ -30,7 +30,7 @@ _SHARED |= {torch.dtype, torch.device, torch.Size}
 
 
 @dataclass(frozen=True, eq=False)
-class Tree:
+class ModuleIndex:
     """A network and what it is made of, found in one walk.
 
     Args:
@@ -43,7 +43,7 @@ class Tree:
     tensors: Mapping[str, Tensor]
 
     @classmethod
-    def of(cls, model: nn.Module) -> Tree:
+    def of(cls, model: nn.Module) -> ModuleIndex:
         modules = dict(model.named_modules())
         seen: set[int] = set()
         tensors: dict[str, Tensor] = {}
@@ -61,7 +61,7 @@ class Tree:
         return sum(len(own[name]) for name in _HOOKS for own in owns if own.get(name))
 
 
-def twin(tree: Tree, copies: dict[int, Any]) -> nn.Module:
+def copy_module(tree: ModuleIndex, copies: dict[int, Any]) -> nn.Module:
     """A copy of a network without hooks.
 
     Args:

@@ -12,21 +12,21 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from netslim.errors import ModelError
-from netslim.nn.channel_select import Narrowed
-from netslim.nn.module_copy import Tree, twin
-from netslim.pruning.plan import Edit, Keep, Plan
-from netslim.pruning.slicing import narrow, narrow_grouped, whole
+from netslim.nn.channel_select import ChannelSelect
+from netslim.nn.module_copy import ModuleIndex, copy_module
+from netslim.pruning.plan import ChannelIndex, LayerEdit, Plan
+from netslim.pruning.slicing import copy_tensor, slice_grouped_weight, slice_weight
 
 if TYPE_CHECKING:
-    from netslim.pruning.bias_compensation import Folded
+    from netslim.pruning.bias_compensation import Compensation
 
-__all__ = ["Operation", "apply_plan", "operate"]
+__all__ = ["AppliedPlan", "apply_plan", "slim_copy"]
 
 Cut = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
-class Operation:
+class AppliedPlan:
     """What was done.
 
     Args:
@@ -46,10 +46,10 @@ def apply_plan(model: nn.Module, plan: Plan) -> nn.Module:
     Raises:
         ModelError: the plan is for another network; the message names the layer and both widths.
     """
-    return operate(Tree.of(model), plan).model
+    return slim_copy(ModuleIndex.of(model), plan).model
 
 
-def operate(tree: Tree, plan: Plan, folded: Folded | None = None) -> Operation:
+def slim_copy(tree: ModuleIndex, plan: Plan, folded: Compensation | None = None) -> AppliedPlan:
     """Make a slim copy of a network; dtype, device, memory format, mode and `requires_grad` stay, hooks go.
 
     Args:
@@ -72,20 +72,20 @@ def operate(tree: Tree, plan: Plan, folded: Folded | None = None) -> Operation:
     copies: dict[int, Any] = {}
     parameters = {}
     for path, tensor in tensors.items():
-        cut = cuts.get(path, whole)
+        cut = cuts.get(path, copy_tensor)
         slim = ready[path] if path in ready else cut(values.get(path, tensor).detach())
         if isinstance(tensor, nn.Parameter):
             slim = nn.Parameter(slim, tensor.requires_grad)
             parameters[id(tensor)] = slim, cut
         copies[id(tensor)] = slim
-    model = twin(tree, copies)
+    model = copy_module(tree, copies)
     added: list[tuple[nn.Parameter, nn.Parameter]] = []
     replaced: dict[nn.Module, nn.Module] = {}
     for path, edit in plan.layers.items():
         if path not in modules:
             continue
         place = copies[id(modules[path])]
-        layer = place.layer if isinstance(place, Narrowed) else place
+        layer = place.layer if isinstance(place, ChannelSelect) else place
         _refit(layer, edit)
         if edit.bias and layer.bias is None:
             bias = _add_bias(layer, edit, values.get(f"{path}.bias"))
@@ -96,7 +96,7 @@ def operate(tree: Tree, plan: Plan, folded: Folded | None = None) -> Operation:
                 replaced[place] = wrapped
     if replaced:
         _replace(model, replaced)
-    return Operation(model, parameters, tuple(added))
+    return AppliedPlan(model, parameters, tuple(added))
 
 
 def _noted(found: list[Any], of: Callable[[Tensor], Any]) -> Callable[[Tensor], None]:
@@ -104,7 +104,7 @@ def _noted(found: list[Any], of: Callable[[Tensor], Any]) -> Callable[[Tensor], 
 
 
 def _cuts(
-    path: str, edit: Edit, modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]
+    path: str, edit: LayerEdit, modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]
 ) -> dict[str, Cut]:
     """How the tensors of one layer are narrowed, by path; some of the paths it may not have."""
     module = modules.get(path)
@@ -115,18 +115,18 @@ def _cuts(
         shape = (*tensors[path].shape, 0, 0)
         _must_fit(path, "values along its first axis", shape[0], edit.out)
         _must_fit(path, "values along its second axis", shape[1], edit.into)
-        return {path: partial(narrow, out=edit.out, into=edit.into)}
-    if isinstance(module, Narrowed):
+        return {path: partial(slice_weight, out=edit.out, into=edit.into)}
+    if isinstance(module, ChannelSelect):
         path, module = f"{path}.layer", module.layer
     out, into = _widths(path, module)
     _must_fit(path, "outputs", out, edit.out)
     _must_fit(path, "inputs", into, edit.into)
-    weight: Cut = partial(narrow, out=edit.out, into=edit.into)
+    weight: Cut = partial(slice_weight, out=edit.out, into=edit.into)
     if isinstance(module, _ConvNd) and module.groups > 1:
-        weight = partial(narrow_grouped, conv=module, edit=edit)
+        weight = partial(slice_grouped_weight, conv=module, edit=edit)
     elif isinstance(module, _ConvTransposeNd):
-        weight = partial(narrow, out=edit.into, into=edit.out)
-    vector: Cut = partial(narrow, out=edit.out)
+        weight = partial(slice_weight, out=edit.into, into=edit.out)
+    vector: Cut = partial(slice_weight, out=edit.out)
     lead = f"{path}." if path else ""
     vectors = {f"{lead}{name}": vector for name in ("bias", "running_mean", "running_var")}
     return {f"{lead}weight": weight, **vectors}
@@ -146,14 +146,14 @@ def _widths(path: str, module: nn.Module) -> tuple[int, int]:
     raise ModelError(problem, field=path, remedy="The plan is for another network")
 
 
-def _must_fit(path: str, what: str, have: int, keep: Keep | None) -> None:
+def _must_fit(path: str, what: str, have: int, keep: ChannelIndex | None) -> None:
     if keep is not None and keep.of != have:
         problem = f"the network has {have} {what}, the plan is for {keep.of}"
         remedy = "Apply the plan to the network it was made for, or compose it with the plans before it"
         raise ModelError(problem, field=path, remedy=remedy)
 
 
-def _refit(layer: nn.Module, edit: Edit) -> None:
+def _refit(layer: nn.Module, edit: LayerEdit) -> None:
     """Make a layer of the copy know its new widths."""
     out, into = (keep.index.size if keep else None for keep in (edit.out, edit.into))
     widths: dict[str, int | None] = {}
@@ -171,21 +171,21 @@ def _refit(layer: nn.Module, edit: Edit) -> None:
     vars(layer).update({name: width for name, width in widths.items() if width})
 
 
-def _add_bias(layer: nn.Module, edit: Edit, bias: Tensor | None) -> nn.Parameter:
+def _add_bias(layer: nn.Module, edit: LayerEdit, bias: Tensor | None) -> nn.Parameter:
     weight = layer.get_parameter("weight")
     if bias is None:
         bias = weight.new_zeros(edit.out.of if edit.out else _widths("", layer)[0])
-    added = nn.Parameter(narrow(bias.detach().to(weight), edit.out), weight.requires_grad)
+    added = nn.Parameter(slice_weight(bias.detach().to(weight), edit.out), weight.requires_grad)
     layer.register_parameter("bias", added)
     return added
 
 
-def _wrap(layer: nn.Module, edit: Edit, fill: Tensor | None) -> nn.Module:
+def _wrap(layer: nn.Module, edit: LayerEdit, fill: Tensor | None) -> nn.Module:
     """The layer with a selection before it and a narrow branch behind it, as far as it needs them."""
     if edit.reads is None and edit.places is None:
         return layer
     places = edit.places
-    wrapped = Narrowed(
+    wrapped = ChannelSelect(
         layer,
         edit.reads,
         places.channels if places else None,

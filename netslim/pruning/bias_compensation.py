@@ -19,15 +19,15 @@ import torch
 from torch import Tensor
 
 from netslim.dependency.channel_state import Array, Floats
-from netslim.dependency.graph import Bools, Structure
-from netslim.dependency.records import Facts, Norm, Read, Taps, numbers_of
-from netslim.pruning.plan import Edit, Plan
+from netslim.dependency.graph import Bools, DependencyGraph
+from netslim.dependency.records import Norm, Read, Taps, TraceRecords, values_of
+from netslim.pruning.plan import LayerEdit, Plan
 
-__all__ = ["Folded", "Loss", "fold"]
+__all__ = ["BiasCorrection", "Compensation", "compensate_biases"]
 
 
 @dataclass(frozen=True)
-class Folded:
+class Compensation:
     """A plan with the biases and fills it needs, what their values follow from, and where it is not exact.
 
     Args:
@@ -38,9 +38,9 @@ class Folded:
 
     plan: Plan
     notes: tuple[str, ...]
-    losses: Mapping[str, Loss]
+    losses: Mapping[str, BiasCorrection]
     fills: Mapping[str, Tensor]
-    facts: Facts
+    facts: TraceRecords
 
     def values(self, seen: Mapping[str, Sequence[Array]]) -> dict[str, Tensor]:
         """Tensors to use in place of the network's own, by path and as wide as those are.
@@ -48,7 +48,8 @@ class Folded:
         And the ones that the plan adds: a bias as wide as its layer is before, a fill as it ends up.
 
         Args:
-            seen: by the path of a weight, what `Loss.of` made of all its rows that stay, where that is known.
+            seen: by the path of a weight, what `BiasCorrection.of` made of all its rows that stay, where
+            that is known.
         """
         facts, values = self.facts, dict(self.fills)
         missing = np.zeros(facts.labels + 1)  # what each output of a layer lacks, by label; none is the last
@@ -68,7 +69,7 @@ class Folded:
         return values
 
 
-class Loss:
+class BiasCorrection:
     """What the outputs of one layer lack once inputs are gone that sent constants: the mean over positions.
 
     Args:
@@ -111,7 +112,9 @@ class Loss:
         return lacks
 
 
-def fold(structure: Structure, removed: Bools, gone: Bools, plan: Plan, *, biases: bool) -> Folded:
+def compensate_biases(
+    structure: DependencyGraph, removed: Bools, gone: Bools, plan: Plan, *, biases: bool
+) -> Compensation:
     """Fold what the removed positions sent into what stays.
 
     Args:
@@ -125,7 +128,7 @@ def fold(structure: Structure, removed: Bools, gone: Bools, plan: Plan, *, biase
     for term in facts.leaked:
         leaks[term] = True
     layers = dict(plan.layers)
-    losses: dict[str, Loss] = {}
+    losses: dict[str, BiasCorrection] = {}
     rough, lost = [], []
     for read in facts.reads.values():
         if read.depthwise:
@@ -147,7 +150,7 @@ def fold(structure: Structure, removed: Bools, gone: Bools, plan: Plan, *, biase
                 lost.append(layer)
                 continue
             layers[read.module] = replace(layers[read.module], bias=True)
-        losses[read.weight] = Loss(read, facts.values[read.weight], sent, ~gone[read.outputs])
+        losses[read.weight] = BiasCorrection(read, facts.values[read.weight], sent, ~gone[read.outputs])
     fills: dict[str, Tensor] = {}
     if biases:
         for norm, (start, stop) in zip(structure.norms, pairwise(structure.starts), strict=True):
@@ -157,7 +160,7 @@ def fold(structure: Structure, removed: Bools, gone: Bools, plan: Plan, *, biase
         notes.append(f"compensated on average, for zero padding meets the constant: {_listed(rough)}")
     if lost:
         notes.append(f"not compensated, for what was removed there is no constant: {_listed(lost)}")
-    return Folded(Plan(layers), tuple(notes), losses, fills, facts)
+    return Compensation(Plan(layers), tuple(notes), losses, fills, facts)
 
 
 @lru_cache(maxsize=256)
@@ -175,11 +178,11 @@ def _shares(taps: Taps, kernel: tuple[int, ...], transposed: bool) -> Floats:
 
 
 def _fill(
-    structure: Structure,
+    structure: DependencyGraph,
     norm: Norm,
     removed: Bools,
     gone: Bools,
-    layers: dict[str, Edit],
+    layers: dict[str, LayerEdit],
     fills: dict[str, Tensor],
 ) -> None:
     """A narrow branch goes on sending the constants of the channels it lost."""
@@ -198,7 +201,7 @@ def _fill(
 
 
 def _plus(tensor: Tensor, change: Floats) -> Tensor:
-    return torch.from_numpy(numbers_of(tensor) + change).to(tensor)
+    return torch.from_numpy(values_of(tensor) + change).to(tensor)
 
 
 def _listed(layers: list[str]) -> str:

@@ -11,16 +11,16 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from netslim.dependency.equivalence import Ints
-from netslim.dependency.graph import Bools, Structure
+from netslim.dependency.graph import Bools, DependencyGraph
 from netslim.dependency.records import Norm, Read
-from netslim.pruning.plan import Edit, Keep, Places, Plan
+from netslim.pruning.plan import ChannelIndex, LayerEdit, OutputPlacement, Plan
 
-__all__ = ["cut"]
+__all__ = ["build_plan"]
 
-Keeps = Callable[[Bools], Keep | None]
+Keeps = Callable[[Bools], ChannelIndex | None]
 
 
-def cut(structure: Structure, removed: Bools, gone: Bools) -> Plan:
+def build_plan(structure: DependencyGraph, removed: Bools, gone: Bools) -> Plan:
     """The plan that removes these positions and all that only they needed.
 
     Args:
@@ -30,10 +30,10 @@ def cut(structure: Structure, removed: Bools, gone: Bools) -> Plan:
     facts, stays = structure.facts, ~gone
     known = cache(_keep)  # what stays is the same for most layers in a row
 
-    def keep(those: Bools) -> Keep | None:
+    def keep(those: Bools) -> ChannelIndex | None:
         return known(those.tobytes())
 
-    edits: dict[str, Edit] = {}
+    edits: dict[str, LayerEdit] = {}
     for norm, (start, stop) in zip(structure.norms, pairwise(structure.starts), strict=True):
         edits |= _norm_edits(norm, ~removed[start:stop], stays, keep)
     for read in facts.reads.values():
@@ -45,27 +45,27 @@ def cut(structure: Structure, removed: Bools, gone: Bools) -> Plan:
         if kept is None:
             continue
         layer = facts.owner(path, _BatchNorm)[0] or facts.owner(path, nn.PReLU)[0]
-        edits[layer or path] = Edit(into=kept) if axis == 1 else Edit(out=kept)
+        edits[layer or path] = LayerEdit(into=kept) if axis == 1 else LayerEdit(out=kept)
     return Plan(edits)
 
 
-def _keep(mask: bytes) -> Keep | None:
+def _keep(mask: bytes) -> ChannelIndex | None:
     """The channels that stay, by a mask; None for all."""
     stays = np.frombuffer(mask, dtype=bool)
-    return None if stays.all() else Keep(stays.size, np.flatnonzero(stays))
+    return None if stays.all() else ChannelIndex(stays.size, np.flatnonzero(stays))
 
 
-def _norm_edits(norm: Norm, own: Bools, stays: Bools, keep: Keeps) -> dict[str, Edit]:
+def _norm_edits(norm: Norm, own: Bools, stays: Bools, keep: Keeps) -> dict[str, LayerEdit]:
     out = keep(own)
     if not norm.module:
-        return {path: Edit(out=out, norm=path == norm.weight) for path in norm.vectors if out}
+        return {path: LayerEdit(out=out, norm=path == norm.weight) for path in norm.vectors if out}
     reads, _ = _seats(norm.reads[own], stays[norm.stream])
     places, width = _seats(norm.places[own], stays[norm.fed])
     had = norm.reads.size < norm.stream.size or norm.places.size < norm.fed.size
     if out is None and reads is None and places is None and not had:
         return {}
-    placed = None if places is None else Places(width, places, fill=bool(norm.fill))
-    return {norm.path: Edit(out=out, norm=True, reads=reads, places=placed)}
+    placed = None if places is None else OutputPlacement(width, places, fill=bool(norm.fill))
+    return {norm.path: LayerEdit(out=out, norm=True, reads=reads, places=placed)}
 
 
 def _seats(chosen: Ints, stays: Bools) -> tuple[tuple[int, ...] | None, int]:
@@ -77,13 +77,13 @@ def _seats(chosen: Ints, stays: Bools) -> tuple[tuple[int, ...] | None, int]:
     return tuple(np.searchsorted(left, chosen).tolist()), left.size
 
 
-def _read_edits(read: Read, stays: Bools, keep: Keeps) -> dict[str, Edit]:
+def _read_edits(read: Read, stays: Bools, keep: Keeps) -> dict[str, LayerEdit]:
     out, into = keep(stays[read.outputs]), keep(stays[read.inputs.labels])
     if out is None and into is None:
         return {}
     if read.module:
-        return {read.module: Edit(out=out, into=into)}
-    edits = {read.weight: Edit(out=into, into=out) if read.transposed else Edit(out=out, into=into)}
+        return {read.module: LayerEdit(out=out, into=into)}
+    edits = {read.weight: LayerEdit(out=into, into=out) if read.transposed else LayerEdit(out=out, into=into)}
     if read.bias and out is not None:
-        edits[read.bias] = Edit(out=out)
+        edits[read.bias] = LayerEdit(out=out)
     return edits

@@ -14,17 +14,17 @@ from typing import Literal, get_args
 import numpy as np
 
 from netslim.dependency.equivalence import Ints, classes
-from netslim.dependency.graph import Bools, Structure
+from netslim.dependency.graph import Bools, DependencyGraph
 from netslim.errors import ConfigError
-from netslim.pruning.removal_steps import Unit
+from netslim.pruning.removal_steps import ChannelGroup
 
-__all__ = ["Coupling", "Policy", "couple"]
+__all__ = ["ChannelGroups", "Policy", "group_channels"]
 
 Policy = Literal["auto", "group", "select"]
 
 
 @dataclass(frozen=True, eq=False)
-class Coupling:
+class ChannelGroups:
     """The units, and what each of their channels stands for.
 
     Args:
@@ -33,7 +33,7 @@ class Coupling:
         members: for each unit by name, the joint choices in the order of its channels.
     """
 
-    units: tuple[Unit, ...]
+    units: tuple[ChannelGroup, ...]
     element: Ints
     members: dict[str, Ints]
 
@@ -45,7 +45,7 @@ class Coupling:
         return gone[self.element]
 
 
-def couple(structure: Structure, policy: Policy) -> Coupling:
+def group_channels(structure: DependencyGraph, policy: Policy) -> ChannelGroups:
     """Find the independent choices.
 
     A class that would have to vanish in equal numbers from several blocks, and cannot be held to that, is
@@ -69,7 +69,7 @@ def couple(structure: Structure, policy: Policy) -> Coupling:
 class _Search:
     """One round: tie positions to elements, elements to units, and see which equal counts cannot be kept."""
 
-    def __init__(self, structure: Structure, policy: Policy) -> None:
+    def __init__(self, structure: DependencyGraph, policy: Policy) -> None:
         self.structure, self.policy = structure, policy
         self.fixed = ~np.array([norm.standard for norm in structure.norms])[structure.owner]
         joint = self._joint() & (structure.reasons == 0)
@@ -174,22 +174,22 @@ class _Search:
             return None  # some stay and some may go, or one channel counts in several blocks
         return rows
 
-    def coupling(self) -> Coupling:
+    def coupling(self) -> ChannelGroups:
         """The units as `threshold.choose` takes them, the BatchNorms in the order of the network."""
         structure = self.structure
         importance = np.bincount(self.element, structure.importance, self.count) / self.sizes
         first = self.members[self.begin]
         order = np.lexsort((first, self.cell, self.unit))
         bounds = np.flatnonzero(np.diff(self.unit[order])) + 1
-        units: list[Unit] = []
+        units: list[ChannelGroup] = []
         members: dict[str, Ints] = {}
         for elements in sorted(np.split(order, bounds), key=lambda own: int(first[own].min())):
             name = self._name(elements, first, members)
             members[name] = elements
             reason, groups = int(self.reason[elements[0]]), _starts(self.cell[elements]).size
             why = structure.why(reason) if reason else ""
-            units.append(Unit(name, importance[elements], int(self.sizes[elements[0]]), groups, why))
-        return Coupling(tuple(units), self.element, members)
+            units.append(ChannelGroup(name, importance[elements], int(self.sizes[elements[0]]), groups, why))
+        return ChannelGroups(tuple(units), self.element, members)
 
     def _name(self, elements: Ints, first: Ints, taken: Container[str]) -> str:
         """The first BatchNorm, how many share its choice, and which of its channels if there are others."""

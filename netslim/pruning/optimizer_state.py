@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from netslim.errors import ModelError
-from netslim.pruning.apply_plan import Operation
+from netslim.pruning.apply_plan import AppliedPlan
 
-__all__ = ["carried"]
+__all__ = ["transfer_optimizer"]
 
 
-def carried(optimizer: torch.optim.Optimizer, operation: Operation) -> torch.optim.Optimizer:
+def transfer_optimizer(optimizer: torch.optim.Optimizer, operation: AppliedPlan) -> torch.optim.Optimizer:
     """A new optimizer of the same class, over the slim network's parameters, in the same groups.
 
     State that has a parameter's shape (momentum, Adam's moments) is narrowed as the parameter was; other

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from netslim.errors import ModelError
 
-__all__ = ["Edit", "Keep", "Places", "Plan"]
+__all__ = ["ChannelIndex", "LayerEdit", "OutputPlacement", "Plan"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -33,7 +33,7 @@ WIDEST = 1 << 24
 
 
 @dataclass(frozen=True, eq=False)
-class Keep:
+class ChannelIndex:
     """Some channels of `of`: `index` has them, ascending, for channels never change places."""
 
     of: int
@@ -45,18 +45,22 @@ class Keep:
         return tuple(self.index.tolist())
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Keep) and self.of == other.of and np.array_equal(self.index, other.index)
+        return (
+            isinstance(other, ChannelIndex)
+            and self.of == other.of
+            and np.array_equal(self.index, other.index)
+        )
 
     def __hash__(self) -> int:
         return hash((self.of, self.kept))
 
-    def then(self, other: Keep) -> Keep:
+    def then(self, other: ChannelIndex) -> ChannelIndex:
         """What stays when `other` follows."""
-        return Keep(self.of, self.index[other.index])
+        return ChannelIndex(self.of, self.index[other.index])
 
 
 @dataclass(frozen=True)
-class Places:
+class OutputPlacement:
     """Where a layer's channels lie in a stream of `width`; `fill` if the others hold constants, not 0."""
 
     width: int
@@ -65,7 +69,7 @@ class Places:
 
 
 @dataclass(frozen=True)
-class Edit:
+class LayerEdit:
     """What happens to one layer.
 
     Args:
@@ -77,14 +81,14 @@ class Edit:
         places: where its output lies in the tensor behind it, as that is afterwards; None for everywhere.
     """
 
-    out: Keep | None = None
-    into: Keep | None = None
+    out: ChannelIndex | None = None
+    into: ChannelIndex | None = None
     bias: bool = False
     norm: bool = False
     reads: tuple[int, ...] | None = None
-    places: Places | None = None
+    places: OutputPlacement | None = None
 
-    def then(self, other: Edit) -> Edit:
+    def then(self, other: LayerEdit) -> LayerEdit:
         """Both, one after the other."""
         return replace(
             other,
@@ -99,7 +103,7 @@ class Edit:
 class Plan:
     """What happens to each layer, by the path of its module (or of a parameter that stands alone)."""
 
-    layers: Mapping[str, Edit] = field(default_factory=dict)
+    layers: Mapping[str, LayerEdit] = field(default_factory=dict)
 
     @classmethod
     def empty(cls) -> Plan:
@@ -154,17 +158,17 @@ class Plan:
             raise ModelError(told, field="plan", remedy=remedy) from error
 
 
-def _then(first: Keep | None, second: Keep | None) -> Keep | None:
+def _then(first: ChannelIndex | None, second: ChannelIndex | None) -> ChannelIndex | None:
     return first.then(second) if first and second else first or second
 
 
-def _must_follow(path: str, first: Keep | None, second: Keep | None) -> None:
+def _must_follow(path: str, first: ChannelIndex | None, second: ChannelIndex | None) -> None:
     if first and second and first.index.size != second.of:
         problem = f"the second plan is for {second.of} channels, the first leaves {first.index.size}"
         raise ModelError(problem, field=path, remedy="Compose plans in the order they were made")
 
 
-def _edit_to_json(edit: Edit) -> dict[str, Any]:
+def _edit_to_json(edit: LayerEdit) -> dict[str, Any]:
     data: dict[str, Any] = {}
     for name, keep in (("out", edit.out), ("in", edit.into)):
         if keep is not None:
@@ -178,15 +182,15 @@ def _edit_to_json(edit: Edit) -> dict[str, Any]:
     return data
 
 
-def _edit_from_json(path: str, data: Mapping[str, Any]) -> Edit:
-    def keep(name: str) -> Keep | None:
+def _edit_from_json(path: str, data: Mapping[str, Any]) -> LayerEdit:
+    def keep(name: str) -> ChannelIndex | None:
         if name not in data:
             return None
         of, kept = _count(path, data[name]["of"]), data[name]["keep"]
         found = _indices(path, kept, below=of)
         if not found or any(after <= before for before, after in pairwise(found)):
             raise ValueError(f"{path}: keeps {kept!r}, which is none, or not each once in ascending order")
-        return Keep(of, np.array(found, dtype=np.int64))
+        return ChannelIndex(of, np.array(found, dtype=np.int64))
 
     def flag(name: str, place: Mapping[str, Any] = data) -> bool:
         value = place.get(name, False)
@@ -199,9 +203,9 @@ def _edit_from_json(path: str, data: Mapping[str, Any]) -> Edit:
     places = data.get("places")
     if places is not None:
         width = _count(path, places["width"])
-        places = Places(width, _indices(path, places["channels"], below=width), flag("fill", places))
+        places = OutputPlacement(width, _indices(path, places["channels"], below=width), flag("fill", places))
     reads = _indices(path, data["reads"], below=WIDEST) if "reads" in data else None
-    return Edit(keep("out"), keep("in"), flag("bias"), flag("norm"), reads, places)
+    return LayerEdit(keep("out"), keep("in"), flag("bias"), flag("norm"), reads, places)
 
 
 def _count(path: str, value: Any) -> int:

@@ -13,18 +13,18 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from netslim.cost import Cost, count
-from netslim.dependency.graph import Structure
-from netslim.dependency.trace import observe
+from netslim.dependency.graph import DependencyGraph
+from netslim.dependency.trace import trace
 from netslim.errors import ConfigError, ModelError
 from netslim.nn.modes import unwrap
-from netslim.nn.module_copy import Tree, twin
-from netslim.pruning.apply_plan import operate
-from netslim.pruning.bias_compensation import fold
+from netslim.nn.module_copy import ModuleIndex, copy_module
+from netslim.pruning.apply_plan import slim_copy
+from netslim.pruning.bias_compensation import compensate_biases
 from netslim.pruning.budget import Target, percent_for
-from netslim.pruning.build_plan import cut
-from netslim.pruning.groups import Coupling, Policy, couple
+from netslim.pruning.build_plan import build_plan
+from netslim.pruning.groups import ChannelGroups, Policy, group_channels
 from netslim.pruning.layer_report import Report
-from netslim.pruning.optimizer_state import carried
+from netslim.pruning.optimizer_state import transfer_optimizer
 from netslim.pruning.plan import Plan
 from netslim.pruning.ranking import Choice, Percent, Scope, choose
 
@@ -97,15 +97,15 @@ def prune(
     choice = study.choose(percent, target, limits)
     removed = study.coupling.removed(choice.keep)
     gone = study.structure.gone(removed)
-    plan = cut(study.structure, removed, gone)
-    folded = fold(study.structure, removed, gone, plan, biases=compensate)
-    operation = operate(study.tree, folded.plan, folded)
+    plan = build_plan(study.structure, removed, gone)
+    folded = compensate_biases(study.structure, removed, gone, plan, biases=compensate)
+    operation = slim_copy(study.tree, folded.plan, folded)
     return PruneResult(
         operation.model,
         folded.plan,
         Report(choice.rows, (*study.notes, *folded.notes)),
         choice.threshold,
-        None if optimizer is None else carried(optimizer, operation),
+        None if optimizer is None else transfer_optimizer(optimizer, operation),
         study,
     )
 
@@ -144,10 +144,10 @@ class _Limits:
 class _Study:
     """A network understood, before anything is chosen."""
 
-    tree: Tree
+    tree: ModuleIndex
     example_input: Any
-    structure: Structure
-    coupling: Coupling
+    structure: DependencyGraph
+    coupling: ChannelGroups
     notes: tuple[str, ...]
 
     @classmethod
@@ -157,12 +157,12 @@ class _Study:
             kind = type(model).__name__
             notes.append(f"the model was given inside {kind}; the slim model has no wrapper: wrap it again")
         _must_have_factors(bare)
-        tree = Tree.of(bare)
-        structure = Structure(observe(tree, example_input))
+        tree = ModuleIndex.of(bare)
+        structure = DependencyGraph(trace(tree, example_input))
         if not structure.norms:
             remedy = "Nothing can be ranked: check that forward() uses them"
             raise ModelError("its BatchNorm layers do not run", field="model", remedy=remedy)
-        coupling = couple(structure, policy)
+        coupling = group_channels(structure, policy)
         notes += [*_hooked(tree), *_idle(tree, structure)]
         return cls(tree, example_input, structure, coupling, tuple(notes))
 
@@ -188,13 +188,13 @@ class _Study:
         for tensor in self.tree.tensors.values():
             shape = torch.empty_like(tensor, device="meta")
             empty[id(tensor)] = nn.Parameter(shape) if isinstance(tensor, nn.Parameter) else shape
-        shapes = Tree.of(twin(self.tree, empty))
+        shapes = ModuleIndex.of(copy_module(self.tree, empty))
 
         def cost_at(percent: Fraction) -> Cost:
             choice = choose(self.coupling.units, percent=percent, **asdict(limits))
             removed = self.coupling.removed(choice.keep)
-            plan = cut(self.structure, removed, self.structure.gone(removed))
-            return count(operate(shapes, plan).model, self.example_input)
+            plan = build_plan(self.structure, removed, self.structure.gone(removed))
+            return count(slim_copy(shapes, plan).model, self.example_input)
 
         return percent_for(target, cost_at, before=self.cost, factors=self.structure.owner.size)
 
@@ -219,12 +219,12 @@ def _must_have_factors(model: nn.Module) -> None:
     raise ModelError(problem, field="model", value=type(model).__name__, remedy=remedy)
 
 
-def _hooked(tree: Tree) -> list[str]:
+def _hooked(tree: ModuleIndex) -> list[str]:
     hooks = tree.hooks()
     return [f"the model has {hooks} hooks; the slim one has none: register them again"] if hooks else []
 
 
-def _idle(tree: Tree, structure: Structure) -> list[str]:
+def _idle(tree: ModuleIndex, structure: DependencyGraph) -> list[str]:
     ranked = {id(tree.tensors[norm.weight]) for norm in structure.norms}
     idle = [
         name

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from netslim.errors import ConfigError, ModelError
 from netslim.pruning.layer_report import LayerRow
-from netslim.pruning.removal_steps import DEAD, Bites, Integers, Limits, Unit, exact
+from netslim.pruning.removal_steps import DEAD, ChannelGroup, Integers, Limits, RemovalSteps, exact
 
 __all__ = ["Choice", "Percent", "Scope", "choose"]
 
@@ -47,7 +47,7 @@ class Choice:
 
 
 def choose(
-    units: Sequence[Unit],
+    units: Sequence[ChannelGroup],
     *,
     percent: Percent,
     scope: Scope = "global",
@@ -92,10 +92,10 @@ def choose(
     )
 
 
-def _choose(units: Sequence[Unit], share: Fraction | None, limits: Limits) -> Choice:
+def _choose(units: Sequence[ChannelGroup], share: Fraction | None, limits: Limits) -> Choice:
     """`choose` within one ranking; a `share` of None stands for "dead"."""
     lowest = _ranked(np.concatenate([unit.importance for unit in units]))
-    bites = [Bites(*own, limits) for own in zip(units, _by_block(units, lowest), strict=True)]
+    bites = [RemovalSteps(*own, limits) for own in zip(units, _by_block(units, lowest), strict=True)]
     if share is None:
         want = [unit.width - int(np.count_nonzero(unit.importance < DEAD)) for unit in units]
         wanted = sum((unit.width - kept) * unit.factors for unit, kept in zip(units, want, strict=True))
@@ -118,7 +118,7 @@ def _choose(units: Sequence[Unit], share: Fraction | None, limits: Limits) -> Ch
     return Choice(keep, tuple(rows), threshold, wanted, removed)
 
 
-def _by_block(units: Sequence[Unit], lowest: Integers) -> list[Integers]:
+def _by_block(units: Sequence[ChannelGroup], lowest: Integers) -> list[Integers]:
     """The ranking of all channels taken apart: for each unit, the channels of each of its blocks, ranked."""
     sizes = np.repeat([unit.width // unit.groups for unit in units], [unit.groups for unit in units])
     block = np.repeat(np.arange(sizes.size), sizes)[lowest]
@@ -131,7 +131,7 @@ def _by_block(units: Sequence[Unit], lowest: Integers) -> list[Integers]:
     ]
 
 
-def _want(units: Sequence[Unit], lowest: Integers, wanted: int) -> list[int]:
+def _want(units: Sequence[ChannelGroup], lowest: Integers, wanted: int) -> list[int]:
     """The widths that the ranking alone would leave: no limits, no groups."""
     owner = np.repeat(np.arange(len(units)), [unit.width for unit in units])
     factors = np.array([unit.factors for unit in units])
@@ -140,7 +140,7 @@ def _want(units: Sequence[Unit], lowest: Integers, wanted: int) -> list[int]:
     return [unit.width - int(count) for unit, count in zip(units, lost, strict=True)]
 
 
-def _walk(bites: Sequence[Bites], wanted: int) -> list[int]:
+def _walk(bites: Sequence[RemovalSteps], wanted: int) -> list[int]:
     """Take bites in the order they are due until `wanted` factors are gone; how many of each layer."""
     owner = np.repeat(np.arange(len(bites)), [bite.cost.size for bite in bites])
     cost = np.concatenate([bite.cost for bite in bites])
@@ -190,7 +190,7 @@ def _share(percent: object) -> Fraction | None:
     raise ConfigError(problem, field="percent", value=percent, remedy=remedy)
 
 
-def _check(unit: Unit) -> None:
+def _check(unit: ChannelGroup) -> None:
     assert unit.factors >= 1, unit
     assert unit.width % unit.groups == 0, unit
     if not np.isfinite(unit.importance).all():

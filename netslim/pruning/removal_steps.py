@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from netslim.errors import ConfigError
 
-__all__ = ["DEAD", "Bites", "Integers", "Limits", "Unit", "exact"]
+__all__ = ["DEAD", "ChannelGroup", "Integers", "Limits", "RemovalSteps", "exact"]
 
 Integers = npt.NDArray[np.int64]
 
@@ -31,7 +31,7 @@ points; 1e-3 moved one by 0.27, for the weights behind a small factor can be lar
 
 
 @dataclass(frozen=True, eq=False)
-class Unit:
+class ChannelGroup:
     """One independent choice of channels.
 
     Args:
@@ -75,13 +75,13 @@ class Limits:
                 "is not a share of a layer", field="max_layer_percent", value=cap, remedy=remedy
             )
 
-    def capped(self, unit: Unit) -> int:
+    def capped(self, unit: ChannelGroup) -> int:
         """The fewest channels that the cap leaves."""
         if self.max_layer_percent is None:
             return 0
         return unit.width - math.floor(exact(self.max_layer_percent) * unit.width)
 
-    def ends(self, unit: Unit) -> Integers:
+    def ends(self, unit: ChannelGroup) -> Integers:
         """How many channels may go, from none on; where a cap rules, it is put on later."""
         if unit.frozen:
             return np.zeros(1, dtype=np.int64)
@@ -92,7 +92,7 @@ class Limits:
         ends[0] = 0  # the full width may be none of the steps
         return ends
 
-    def why(self, unit: Unit, want: int, get: int) -> str:
+    def why(self, unit: ChannelGroup, want: int, get: int) -> str:
         """The reason for a width that the ranking alone would not give."""
         if get == want:
             return ""
@@ -112,14 +112,14 @@ class Limits:
         return f"{unit.factors} factors go together and did not fit"
 
 
-class Bites:
+class RemovalSteps:
     """A unit's channels from the least important on, cut into the bites that may be taken, in order.
 
     Args:
         ranks: int64[groups, channels of a group], the channels of each block from the lowest on.
     """
 
-    def __init__(self, unit: Unit, ranks: Integers, limits: Limits) -> None:
+    def __init__(self, unit: ChannelGroup, ranks: Integers, limits: Limits) -> None:
         self.order: Integers = ranks.T.ravel()  # the lowest of each block, the second lowest, ...
         self.ends = limits.ends(unit)  # channels gone after 0, 1, 2, ... bites
         levels = np.add.reduce(unit.importance[ranks]) / unit.groups
@@ -127,7 +127,7 @@ class Bites:
         self.cost: Integers = (self.ends[1:] - self.ends[:-1]) * unit.factors
         self.allowed = int(np.count_nonzero(self.ends[1:] <= unit.width - limits.capped(unit)))
 
-    def dead(self, unit: Unit) -> int:
+    def dead(self, unit: ChannelGroup) -> int:
         """How many bites hold nothing but channels at zero."""
         worst = np.maximum.accumulate(unit.importance[self.order])
         return int(np.count_nonzero(worst[self.ends[1:] - 1] < DEAD))

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from netslim.pruning.plan import Edit, Ints, Keep
+from netslim.pruning.plan import ChannelIndex, Ints, LayerEdit
 
-__all__ = ["Seen", "narrow", "narrow_grouped", "whole"]
+__all__ = ["Seen", "copy_tensor", "slice_grouped_weight", "slice_weight"]
 
 Seen = Callable[[Tensor], Any]
 
@@ -21,7 +21,9 @@ _PART = 1 << 18
 """Bytes of a weight that are narrowed at once: what lies between its two axes stays in the cache."""
 
 
-def narrow(tensor: Tensor, out: Keep | None, into: Keep | None = None, seen: Seen | None = None) -> Tensor:
+def slice_weight(
+    tensor: Tensor, out: ChannelIndex | None, into: ChannelIndex | None = None, seen: Seen | None = None
+) -> Tensor:
     """A narrower copy: `out` of axis 0 and `into` of axis 1, None for all.
 
     Args:
@@ -29,7 +31,7 @@ def narrow(tensor: Tensor, out: Keep | None, into: Keep | None = None, seen: See
             some at a time, while they are in the cache.
     """
     if into is None:
-        return whole(tensor) if out is None else _laid_out_like(tensor, _select(tensor, out.index))
+        return copy_tensor(tensor) if out is None else _laid_out_like(tensor, _select(tensor, out.index))
     if tensor.is_cpu and tensor.is_contiguous():
         return _narrow_parts(tensor, out, into.index, seen)
     rows = tensor if out is None else _select(tensor, out.index)
@@ -38,13 +40,13 @@ def narrow(tensor: Tensor, out: Keep | None, into: Keep | None = None, seen: See
     return _laid_out_like(tensor, rows.index_select(1, _index(into.index, tensor)))
 
 
-def narrow_grouped(tensor: Tensor, conv: _ConvNd, edit: Edit) -> Tensor:
+def slice_grouped_weight(tensor: Tensor, conv: _ConvNd, edit: LayerEdit) -> Tensor:
     """The weight of a grouped convolution: each group keeps equally many, of its own choice.
 
     Axis 0 runs over all groups, axis 1 within one. In a transposed convolution axis 0 are the inputs.
     """
-    all_out = Keep(conv.out_channels, np.arange(conv.out_channels))
-    all_into = Keep(conv.in_channels, np.arange(conv.in_channels))
+    all_out = ChannelIndex(conv.out_channels, np.arange(conv.out_channels))
+    all_into = ChannelIndex(conv.in_channels, np.arange(conv.in_channels))
     first, second = edit.out or all_out, edit.into or all_into
     if isinstance(conv, _ConvTransposeNd):
         first, second = second, first
@@ -57,16 +59,16 @@ def narrow_grouped(tensor: Tensor, conv: _ConvNd, edit: Edit) -> Tensor:
     return _laid_out_like(tensor, kernels.reshape(len(outer), -1, *kernel))
 
 
-def whole(tensor: Tensor) -> Tensor:
+def copy_tensor(tensor: Tensor) -> Tensor:
     """A copy."""
     return tensor.clone(memory_format=torch.preserve_format)
 
 
-def _narrow_parts(tensor: Tensor, out: Keep | None, into: Ints, seen: Seen | None) -> Tensor:
+def _narrow_parts(tensor: Tensor, out: ChannelIndex | None, into: Ints, seen: Seen | None) -> Tensor:
     """Both axes at once, some rows at a time."""
     count = tensor.shape[0] if out is None else out.index.size
-    narrow = tensor.new_empty((count, into.size, *tensor.shape[2:]))
-    wide, slim = _bytes(tensor, 2), _bytes(narrow, 2)
+    slice_weight = tensor.new_empty((count, into.size, *tensor.shape[2:]))
+    wide, slim = _bytes(tensor, 2), _bytes(slice_weight, 2)
     rows = max(1, _PART // max(wide[0].size, 1))
     for start in range(0, count, rows):
         some = slice(start, start + rows)
@@ -74,16 +76,16 @@ def _narrow_parts(tensor: Tensor, out: Keep | None, into: Ints, seen: Seen | Non
         if seen is not None:
             seen(torch.from_numpy(part).view(tensor.dtype))
         part.take(into, axis=1, out=slim[some], mode="clip")  # unlike "raise", not buffered
-    return narrow
+    return slice_weight
 
 
 def _select(tensor: Tensor, index: Ints) -> Tensor:
     """Some entries of axis 0."""
     if tensor.dim() == 1 or not (tensor.is_cpu and tensor.is_contiguous()):
         return tensor.index_select(0, _index(index, tensor))
-    narrow = tensor.new_empty((len(index), *tensor.shape[1:]))
-    _bytes(tensor, 1).take(index, axis=0, out=_bytes(narrow, 1), mode="clip")
-    return narrow
+    slice_weight = tensor.new_empty((len(index), *tensor.shape[1:]))
+    _bytes(tensor, 1).take(index, axis=0, out=_bytes(slice_weight, 1), mode="clip")
+    return slice_weight
 
 
 def _bytes(tensor: Tensor, axes: int) -> npt.NDArray[np.uint8]:
@@ -97,10 +99,10 @@ def _index(index: Ints, like: Tensor) -> Tensor:
     return chosen if like.is_cpu else chosen.to(like.device)
 
 
-def _laid_out_like(tensor: Tensor, narrow: Tensor) -> Tensor:
+def _laid_out_like(tensor: Tensor, slim: Tensor) -> Tensor:
     if tensor.is_contiguous():
-        return narrow
+        return slim
     for axes, layout in ((4, torch.channels_last), (5, torch.channels_last_3d)):
         if tensor.dim() == axes and tensor.is_contiguous(memory_format=layout):
-            return narrow.contiguous(memory_format=layout)
-    return narrow
+            return slim.contiguous(memory_format=layout)
+    return slim

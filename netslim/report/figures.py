@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from netslim.report.style import Colours, Plot, pass_colour
-from netslim.results.run_results import Ledger, Row
+from netslim.results.run_results import PassResult, RunResults
 
 __all__ = ["figures", "front", "plots"]
 
@@ -20,12 +20,12 @@ WIDE = (9.6, 3.4)
 LOW = (4.4, 2.1)
 
 
-def plots(ledger: Ledger) -> dict[str, bytes]:
+def plots(ledger: RunResults) -> dict[str, bytes]:
     """PNG images by the path of their file, for MLflow."""
     return {f"plots/{plot.name}.png": plot.png(ledger) for plot in figures(ledger)}
 
 
-def figures(ledger: Ledger) -> list[Plot]:
+def figures(ledger: RunResults) -> list[Plot]:
     """The plots that this ledger has data for."""
     rows = ledger.rows
     found: list[Plot] = []
@@ -52,7 +52,7 @@ def figures(ledger: Ledger) -> list[Plot]:
     return found
 
 
-def _error_flops(figure: Figure, ledger: Ledger, colours: Colours) -> None:
+def _error_flops(figure: Figure, ledger: RunResults, colours: Colours) -> None:
     axes = figure.subplots()
     best = front(ledger.rows)
     line = [row.flops for row in best], [row.error for row in best]
@@ -69,7 +69,7 @@ def _error_flops(figure: Figure, ledger: Ledger, colours: Colours) -> None:
     axes.set(xlabel="FLOPs for one image", ylabel="test error, %", ylim=(0, 1.2 * highest or 1))
 
 
-def _shrinking(figure: Figure, ledger: Ledger, colours: Colours) -> None:
+def _shrinking(figure: Figure, ledger: RunResults, colours: Colours) -> None:
     axes, rows, wide = figure.subplots(), ledger.rows, ledger.wide
     assert wide is not None
     series = [("channels", "three", "^"), ("params", "one", "o"), ("flops", "two", "s")]
@@ -86,7 +86,7 @@ def _shrinking(figure: Figure, ledger: Ledger, colours: Colours) -> None:
     axes.legend()
 
 
-def _layers(figure: Figure, ledger: Ledger, colours: Colours) -> None:
+def _layers(figure: Figure, ledger: RunResults, colours: Colours) -> None:
     axes = figure.subplots()
     pruned = [row for row in ledger.rows if row.layers]
     first = pruned[0].layers
@@ -101,7 +101,7 @@ def _layers(figure: Figure, ledger: Ledger, colours: Colours) -> None:
     _by_layer(axes, names, "channels", legend=len(pruned) <= 7)
 
 
-def _flops(figure: Figure, ledger: Ledger, colours: Colours) -> None:
+def _flops(figure: Figure, ledger: RunResults, colours: Colours) -> None:
     axes = figure.subplots()
     counted = [row for row in ledger.rows if row.layer_macs]
     names = list(counted[0].layer_macs)
@@ -127,7 +127,7 @@ def _by_layer(axes: Axes, names: Sequence[str], what: str, *, legend: bool) -> N
         axes.legend()
 
 
-def _training(figure: Figure, ledger: Ledger, colours: Colours) -> None:
+def _training(figure: Figure, ledger: RunResults, colours: Colours) -> None:
     above, below = figure.subplots(2, sharex=True, height_ratios=(3, 2))
     stages = [(row, stage, curve) for row in ledger.rows for stage, curve in row.curves.items() if curve]
     starts = [0, *accumulate(len(curve) for _, _, curve in stages)]
@@ -154,7 +154,7 @@ def _training(figure: Figure, ledger: Ledger, colours: Colours) -> None:
     below.set(xlabel="epochs of the whole run", ylabel="factors near zero", ylim=(0, 1))
 
 
-def _gammas(figure: Figure, ledger: Ledger, colours: Colours, row: Row) -> None:
+def _gammas(figure: Figure, ledger: RunResults, colours: Colours, row: PassResult) -> None:
     axes = figure.subplots()
     assert row.gammas is not None
     axes.stairs(row.gammas.counts, row.gammas.edges, fill=True, color=colours["one"])
@@ -167,9 +167,9 @@ def _gammas(figure: Figure, ledger: Ledger, colours: Colours, row: Row) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def front(rows: Sequence[Row]) -> list[Row]:
+def front(rows: Sequence[PassResult]) -> list[PassResult]:
     """Those that no other row beats in both FLOPs and error, from the fewest FLOPs on."""
-    found: list[Row] = []
+    found: list[PassResult] = []
     for row in sorted(rows, key=lambda row: (row.flops, row.error)):
         if not found or row.error < found[-1].error:
             found.append(row)

@@ -11,7 +11,7 @@ import netslim
 from netslim.report.figures import figures
 from netslim.report.style import COLOURS
 from netslim.report.tables import CAPTION, columns, scaled, significant, times
-from netslim.results.run_results import Ledger
+from netslim.results.run_results import RunResults
 
 __all__ = ["html"]
 
@@ -24,7 +24,7 @@ class Tile(NamedTuple):
     beside: str
 
 
-def html(ledger: Ledger) -> str:
+def html(ledger: RunResults) -> str:
     """The page of a run; a ledger without rows gives a page that says that no pass was finished."""
     template = files("netslim.report").joinpath("page.html").read_text(encoding="utf-8")
     environment = Environment(
@@ -44,7 +44,7 @@ def html(ledger: Ledger) -> str:
     )
 
 
-def _tiles(ledger: Ledger) -> list[Tile]:
+def _tiles(ledger: RunResults) -> list[Tile]:
     """What the last pass has reached. A sweep has no last pass."""
     if not ledger.rows or ledger.wide is None or any(row.label for row in ledger.rows):
         return []

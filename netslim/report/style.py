@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from netslim.results.run_results import Ledger
+from netslim.results.run_results import RunResults
 
 __all__ = ["COLOURS", "Colours", "Plot", "pass_colour"]
 
@@ -58,10 +58,10 @@ class Plot:
     name: str
     title: str
     says: str
-    draw: Callable[[Figure, Ledger, Colours], None]
+    draw: Callable[[Figure, RunResults, Colours], None]
     size: tuple[float, float] = (4.4, 2.9)  # inches; a phone shows it at about its own size
 
-    def svg(self, ledger: Ledger) -> str:
+    def svg(self, ledger: RunResults) -> str:
         """An <svg> element whose colours are the page's CSS variables and whose ids are nobody else's."""
         stand_ins = {name: f"#fe{number:04x}" for number, name in enumerate(COLOURS)}
         names = {code: name for name, code in stand_ins.items()}
@@ -71,10 +71,10 @@ class Plot:
         text = re.sub(r'(\sid="|url\(#|href="#)', rf"\g<1>{self.name}-", text)
         return text.replace("<svg ", f'<svg role="img" aria-label="{escape(self.title)}" ', 1)
 
-    def png(self, ledger: Ledger) -> bytes:
+    def png(self, ledger: RunResults) -> bytes:
         return self._saved(ledger, COLOURS, "png")
 
-    def _saved(self, ledger: Ledger, colours: Colours, kind: str) -> bytes:
+    def _saved(self, ledger: RunResults, colours: Colours, kind: str) -> bytes:
         coloured = {
             **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor"), colours["ink"]),
             **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), colours["muted"]),

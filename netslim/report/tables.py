@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from netslim.results.run_results import Ledger, Row
+from netslim.results.run_results import PassResult, RunResults
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,14 +36,14 @@ class Column(NamedTuple):
         return max(map(len, (*headings, *self.cells)))
 
 
-def columns(ledger: Ledger) -> list[Column]:
+def columns(ledger: RunResults) -> list[Column]:
     """The table over passes. A column without any content is left out."""
     rows, wide = ledger.rows, ledger.wide
 
-    def column(group: str, name: str, cell: Callable[[Row], str]) -> Column:
+    def column(group: str, name: str, cell: Callable[[PassResult], str]) -> Column:
         return Column(group, name, tuple(map(cell, rows)))
 
-    def fewer(row: Row, name: str) -> str:
+    def fewer(row: PassResult, name: str) -> str:
         ratio = getattr(wide, name) / max(1, getattr(row, name)) if wide else 1
         return times(ratio) if ratio > 1 else ""
 
@@ -65,7 +65,7 @@ def columns(ledger: Ledger) -> list[Column]:
     return [column for column in found if any(column.cells)]
 
 
-def table(ledger: Ledger, *, width: int = 80) -> Table:
+def table(ledger: RunResults, *, width: int = 80) -> Table:
     """The table over passes for a terminal of `width` characters; what does not fit is in the report.
 
     The columns stand in the order of their weight, so the last ones are left out.
@@ -91,7 +91,7 @@ def table(ledger: Ledger, *, width: int = 80) -> Table:
     return made
 
 
-def markdown(ledger: Ledger) -> str:
+def markdown(ledger: RunResults) -> str:
     found = columns(ledger)
     lines = [
         [column.heading for column in found],
@@ -126,5 +126,5 @@ def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def _milliseconds(row: Row, batch: int) -> str:
+def _milliseconds(row: PassResult, batch: int) -> str:
     return significant(row.latency_ms[batch]) if batch in row.latency_ms else ""

@@ -16,7 +16,7 @@ from netslim.errors import DataError
 from netslim.pruning.layer_report import LayerRow
 from netslim.storage.atomic import read_json, write_json
 
-__all__ = ["Decision", "Histogram", "Ledger", "Row", "Size", "decide"]
+__all__ = ["Decision", "Histogram", "PassResult", "RunResults", "Size", "should_continue"]
 
 FORMAT = "netslim.ledger/1"
 
@@ -49,7 +49,7 @@ class Histogram:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row(Size):
+class PassResult(Size):
     """One pass, measured on its exported ONNX model. Row 0 is the baseline, trained and never pruned.
 
     Args:
@@ -129,7 +129,7 @@ class Row(Size):
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Row:
+    def from_json(cls, data: Mapping[str, Any]) -> PassResult:
         """Read what `to_json` gave, with keys and tuples as JSON has them."""
         known = {one.name for one in fields(cls)}
         if unknown := sorted(set(data) - known):
@@ -148,7 +148,7 @@ class Row(Size):
 
 
 @dataclass(frozen=True)
-class Ledger:
+class RunResults:
     """The rows of a run so far, in order, and what stays the same over all of them.
 
     `constants` are what identifies the run (architecture, dataset, lambda, percent, ...): MLflow's params.
@@ -157,7 +157,7 @@ class Ledger:
         DataError: the rows are passes, and not consecutive from 0 (with a baseline) or 1 (without).
     """
 
-    rows: tuple[Row, ...] = ()
+    rows: tuple[PassResult, ...] = ()
     constants: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -165,11 +165,11 @@ class Ledger:
         if indices and (indices[0] > 1 or indices != list(range(indices[0], indices[0] + len(indices)))):
             raise _wrong("rows", f"passes {indices} are not consecutive from 0 or 1")
 
-    def with_row(self, row: Row) -> Ledger:
+    def with_row(self, row: PassResult) -> RunResults:
         """This ledger and one more pass; a retried pass replaces its own row and whatever came after it."""
         return replace(self, rows=(*(old for old in self.rows if old.index < row.index), row))
 
-    def with_decision(self, decision: Decision) -> Ledger:
+    def with_decision(self, decision: Decision) -> RunResults:
         """This ledger, with what was decided after its last row written into that row."""
         decided = replace(self.rows[-1], note=decision.reason, go_on=decision.go_on)
         return replace(self, rows=(*self.rows[:-1], decided))
@@ -184,7 +184,7 @@ class Ledger:
         return bool(self.rows) and self.rows[-1].go_on is False
 
     @property
-    def baseline(self) -> Row | None:
+    def baseline(self) -> PassResult | None:
         return self.rows[0] if self.rows and self.rows[0].index == 0 else None
 
     @property
@@ -219,7 +219,7 @@ class Ledger:
         return {"format": FORMAT, "constants": dict(self.constants), "rows": rows}
 
     @classmethod
-    def from_json(cls, data: Any) -> Ledger:
+    def from_json(cls, data: Any) -> RunResults:
         """Read what `to_json` gave.
 
         Raises:
@@ -230,13 +230,13 @@ class Ledger:
             remedy = "Make it again with this version of netslim"
             raise DataError(f"expected {FORMAT}", field="ledger format", value=str(found), remedy=remedy)
         constants = {str(name): str(value) for name, value in data.get("constants", {}).items()}
-        return cls(tuple(Row.from_json(row) for row in data.get("rows", ())), constants)
+        return cls(tuple(PassResult.from_json(row) for row in data.get("rows", ())), constants)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         write_json(path, self.to_json())
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Ledger:
+    def load(cls, path: str | os.PathLike[str]) -> RunResults:
         return cls.from_json(read_json(path))
 
 
@@ -246,7 +246,7 @@ class Decision:
     reason: str
 
 
-def decide(ledger: Ledger, *, passes: int, max_loss: float) -> Decision:
+def should_continue(ledger: RunResults, *, passes: int, max_loss: float) -> Decision:
     """Whether another pass is worth running after the ledger's last row, and why, as a sentence.
 
     It is when passes are left, the last pass pruned something, and its error is at most `max_loss` percentage

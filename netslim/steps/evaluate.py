@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netslim import data, progress, tracking
-from netslim.bundle.assemble import complete
+from netslim.bundle.assemble import assemble
 from netslim.bundle.layout import MODEL
 from netslim.errors import DataError
 from netslim.onnx_export import runtime
 from netslim.pruning.layer_report import LayerRow
-from netslim.results.run_results import Histogram, Ledger, Row, Size, decide
-from netslim.steps.step_record import Evidence, read_evidence
+from netslim.results.run_results import Histogram, PassResult, RunResults, Size, should_continue
+from netslim.steps.step_record import StepRecord, read_step_records
 
 if TYPE_CHECKING:
     from netslim.data import DatasetInfo
@@ -56,7 +56,7 @@ def evaluate_step(
     """
     packed = data.open_dataset(dataset)
     file = Path(onnx) / MODEL
-    steps = read_evidence(onnx)
+    steps = read_step_records(onnx)
     if not {"train", "export"} <= steps.keys():
         remedy = "Export a network that the training steps made"
         told = ", ".join(steps) or "no step"
@@ -73,16 +73,16 @@ def evaluate_step(
         latency = runtime.latency(file, shape, batch_sizes=BATCHES)
         bar.advance()
         row = _row(pass_index, error, error_val, latency, steps, point)
-        before = Ledger.load(previous) if previous else Ledger()
+        before = RunResults.load(previous) if previous else RunResults()
         known = {**_constants(packed.info, steps, point), **before.constants}
         if not point:
             known["max_loss"] = f"{max_loss:g}"  # which model of the run may become the champion
         before = replace(before, constants=known)
         now = before.with_row(row)
-        decision = decide(now, passes=passes, max_loss=max_loss)
+        decision = should_continue(now, passes=passes, max_loss=max_loss)
         now = now.with_decision(decision)
         now.save(ledger)
-        whole = complete(onnx, bundle, now, packed.info, steps["export"].facts)
+        whole = assemble(onnx, bundle, now, packed.info, steps["export"].facts)
         # After the last pass no later one brings what an outage kept back.
         patience = 30.0 if decision.go_on else 600.0
         tracking.log_pass(now, experiment=experiment, bundle=whole, patience=patience)
@@ -96,9 +96,9 @@ def _row(
     error: float,
     error_val: float | None,
     latency: Mapping[int, runtime.Latency],
-    steps: Mapping[str, Evidence],
+    steps: Mapping[str, StepRecord],
     point: str,
-) -> Row:
+) -> PassResult:
     """The pass's row, from what was measured here and what its steps have testified."""
     size, trained = steps["export"].facts, steps["train"].facts
     pruned = steps["prune"].facts if "prune" in steps else {}
@@ -106,7 +106,7 @@ def _row(
     curves = {trained["stage"]: tuple(steps["train"].history)}
     if "tune" in steps:
         curves["fine_tune"] = tuple(steps["tune"].history)
-    return Row(
+    return PassResult(
         index=index,
         error=error,
         error_val=error_val,
@@ -142,7 +142,7 @@ def _label(point: str, trained: Mapping[str, Any], pruned: Mapping[str, Any]) ->
     return f"{point} {pruned['settings'][point]}" if point else ""
 
 
-def _constants(info: DatasetInfo, steps: Mapping[str, Evidence], point: str) -> dict[str, str]:
+def _constants(info: DatasetInfo, steps: Mapping[str, StepRecord], point: str) -> dict[str, str]:
     """What identifies the run, as far as this pass knows it: MLflow's params."""
     trained = steps["train"].facts
     found = {

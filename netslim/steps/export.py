@@ -17,7 +17,7 @@ from netslim.bundle.quantization import quantise
 from netslim.models import artifact
 from netslim.onnx_export import runtime
 from netslim.onnx_export.export import export_onnx
-from netslim.steps.step_record import Evidence, as_files, read_evidence
+from netslim.steps.step_record import StepRecord, read_step_records, to_json_files
 from netslim.storage.atomic import atomic_directory, write_json
 
 __all__ = ["export_step"]
@@ -72,9 +72,9 @@ def export_step(
             "int8": int8.to_json(),
             **{name: value for name, value in report.to_json().items() if name not in ("path", "params")},
         }
-        testimony = Evidence(facts)
-        known = {**read_evidence(start), "export": testimony}
-        for name, document in as_files(known).items():
+        testimony = StepRecord(facts)
+        known = {**read_step_records(start), "export": testimony}
+        for name, document in to_json_files(known).items():
             write_json(folder / name, document)
         bar.advance()
     return testimony.numbers()

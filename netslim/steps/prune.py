@@ -11,7 +11,7 @@ import netslim
 from netslim import data, progress
 from netslim.models import artifact
 from netslim.sparsity import NEAR_ZERO
-from netslim.steps.step_record import Evidence, as_files, read_evidence
+from netslim.steps.step_record import StepRecord, read_step_records, to_json_files
 from netslim.training.device import keep_freed_memory
 from netslim.training.evaluate import evaluate
 from netslim.training.loaders.in_memory import InMemory
@@ -83,8 +83,8 @@ def prune_step(
         bar.advance(error=error)
     settings = {"percent": percent, "target": dict(target), "scope": scope, "policy": policy}
     facts = {"settings": settings, "recalibrated": recalibrate, **_facts(result, error)}
-    testimony = Evidence(facts)
-    beside = as_files({**read_evidence(start), "prune": testimony})
+    testimony = StepRecord(facts)
+    beside = to_json_files({**read_step_records(start), "prune": testimony})
     artifact.save_model(model, result.model, wide.architecture, wide.plan.then(result.plan), beside=beside)
     return testimony.numbers()
 

@@ -17,13 +17,13 @@ from typing import Any
 from netslim.errors import DataError
 from netslim.storage.atomic import read_json
 
-__all__ = ["Evidence", "as_files", "read_evidence", "read_history"]
+__all__ = ["StepRecord", "read_history", "read_step_records", "to_json_files"]
 
 FILE = "evidence.json"
 
 
 @dataclass(frozen=True)
-class Evidence:
+class StepRecord:
     """Findings of one step; `history` is empty for steps that do not train."""
 
     facts: dict[str, Any]
@@ -38,12 +38,12 @@ class Evidence:
         }
 
 
-def as_files(steps: Mapping[str, Evidence]) -> dict[str, Any]:
+def to_json_files(steps: Mapping[str, StepRecord]) -> dict[str, Any]:
     """JSON documents by file name, from the evidence of each step by its name: train, prune, tune, export."""
     return {FILE: {name: {"facts": found.facts, "history": found.history} for name, found in steps.items()}}
 
 
-def read_evidence(folder: str | os.PathLike[str]) -> dict[str, Evidence]:
+def read_step_records(folder: str | os.PathLike[str]) -> dict[str, StepRecord]:
     """The evidence that lies in an artifact, by step; none in a network that no step of ours made.
 
     Raises:
@@ -55,7 +55,7 @@ def read_evidence(folder: str | os.PathLike[str]) -> dict[str, Evidence]:
         not isinstance(found, dict) or set(found) != {"facts", "history"} for found in content.values()
     ):
         raise DataError("this is not the evidence of steps", field=str(path), remedy="Run the step again")
-    return {name: Evidence(found["facts"], found["history"]) for name, found in content.items()}
+    return {name: StepRecord(found["facts"], found["history"]) for name, found in content.items()}
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:

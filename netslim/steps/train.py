@@ -13,9 +13,9 @@ from netslim import data, models, sparsity, tracking
 from netslim.models import artifact
 from netslim.pruning.plan import Plan
 from netslim.steps.gpu_check import check_gpus, promised
-from netslim.steps.launch.torchrun import in_processes
-from netslim.steps.launch.trainjob import NODES, on_nodes
-from netslim.steps.step_record import Evidence, as_files, read_evidence
+from netslim.steps.launch.torchrun import run_with_torchrun
+from netslim.steps.launch.trainjob import NODES, run_as_trainjob
+from netslim.steps.step_record import StepRecord, read_step_records, to_json_files
 from netslim.storage.backends import CHECKPOINTS
 from netslim.training import distributed, presets
 from netslim.training.device import keep_freed_memory
@@ -65,9 +65,9 @@ def train_step(
     arguments = dict(locals())
     if distributed.size() == 1:
         if os.environ.get(NODES):
-            return on_nodes(arguments)
+            return run_as_trainjob(arguments)
         if promised() > 1:
-            return in_processes(promised(), arguments)
+            return run_with_torchrun(promised(), arguments)
         check_gpus()
     keep_freed_memory()
     packed = data.open_dataset(dataset)
@@ -91,13 +91,13 @@ def train_step(
             checkpoint_dir=checkpoints,
             title=TITLES[stage],
         )
-    testimony = Evidence(_facts(stage, recipe, seed, result, found, packed.info), list(result.history))
+    testimony = StepRecord(_facts(stage, recipe, seed, result, found, packed.info), list(result.history))
     if start and stage == "fine_tune":
-        known = {**read_evidence(start), "tune": testimony}
+        known = {**read_step_records(start), "tune": testimony}
     else:  # a new pass begins
         known = {"train": testimony}
     if distributed.rank() == 0:
-        artifact.save_model(model, found.model, found.architecture, found.plan, beside=as_files(known))
+        artifact.save_model(model, found.model, found.architecture, found.plan, beside=to_json_files(known))
     return testimony.numbers()
 
 

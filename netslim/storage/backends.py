@@ -12,13 +12,13 @@ from typing import Protocol
 from netslim.storage import s3
 from netslim.storage.atomic import atomic_file
 
-__all__ = ["CHECKPOINTS", "Bucket", "Folder", "Place", "at"]
+__all__ = ["CHECKPOINTS", "Bucket", "LocalBackend", "StorageBackend", "open_backend"]
 
 CHECKPOINTS = "NETSLIM_CHECKPOINTS"
 """The environment variable with an s3:// folder for checkpoints; on a cluster a retry runs on a new disk."""
 
 
-class Place(Protocol):
+class StorageBackend(Protocol):
     """Files by name, each written whole or not at all."""
 
     def names(self) -> list[str]:
@@ -37,7 +37,7 @@ class Place(Protocol):
         """Its path or URL, for people."""
 
 
-class Folder:
+class LocalBackend:
     """A folder of this machine; made when it is first written to."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -86,6 +86,6 @@ class Bucket:
         return f"{self.url}/{name}"
 
 
-def at(root: str | os.PathLike[str]) -> Place:
+def open_backend(root: str | os.PathLike[str]) -> StorageBackend:
     """The place that a path or an s3:// address names."""
-    return Bucket(str(root)) if s3.is_s3(root) else Folder(root)
+    return Bucket(str(root)) if s3.is_s3(root) else LocalBackend(root)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from netslim.errors import TrackingError
-from netslim.results.run_results import Ledger
+from netslim.results.run_results import RunResults
 from netslim.tracking.client import mlflow_at
-from netslim.tracking.destination import KEY, URI, Place
+from netslim.tracking.destination import KEY, URI, Destination
 from netslim.tracking.read import ledger_of
 from netslim.tracking.registry import register
-from netslim.tracking.runs import Family, find_family
+from netslim.tracking.runs import RunGroup, find_run_group
 from netslim.tracking.write import close, record
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def log_pass(
-    ledger: Ledger, *, experiment: str, bundle: Path | None = None, patience: float = PATIENCE
+    ledger: RunResults, *, experiment: str, bundle: Path | None = None, patience: float = PATIENCE
 ) -> bool:
     """Bring the ledger's rows that MLflow does not have yet, and the last row's bundle, to MLflow.
 
@@ -39,31 +39,31 @@ def log_pass(
     Returns:
         Whether everything is there. Without a server or a key in the environment nothing is, which it says.
     """
-    place = Place.from_environment(experiment)
+    place = Destination.from_environment(experiment)
     if place is None:
         print(UNTRACKED, file=sys.stderr)
         return False
     try:
-        _patiently(place, lambda client: record(Family.at(client, place), ledger, bundle), patience)
+        _patiently(place, lambda client: record(RunGroup.at(client, place), ledger, bundle), patience)
     except TrackingError as error:
         print(f"netslim: this pass is not in MLflow yet: {error}", file=sys.stderr)
         return False
     return True
 
 
-def recorded(*, experiment: str, patience: float = PATIENCE) -> Ledger:
+def recorded(*, experiment: str, patience: float = PATIENCE) -> RunResults:
     """The passes of this run that MLflow has; none without a server or a key in the environment.
 
     Raises:
         TrackingError: the server cannot be used, also not after `patience` seconds.
     """
-    place = Place.from_environment(experiment)
+    place = Destination.from_environment(experiment)
     if place is None:
-        return Ledger()
+        return RunResults()
 
-    def read(client: MlflowClient) -> Ledger:
-        family = find_family(client, place)
-        return ledger_of(family) if family else Ledger()
+    def read(client: MlflowClient) -> RunResults:
+        family = find_run_group(client, place)
+        return ledger_of(family) if family else RunResults()
 
     return _patiently(place, read, patience)
 
@@ -76,14 +76,14 @@ def close_run(
     Raises:
         TrackingError: the server cannot be used, also not after `patience` seconds.
     """
-    place = Place.from_environment(experiment)
+    place = Destination.from_environment(experiment)
     if place is None:
         print(UNTRACKED, file=sys.stderr)
         return
-    _patiently(place, lambda client: close(Family.at(client, place), failed=failed, files=files), patience)
+    _patiently(place, lambda client: close(RunGroup.at(client, place), failed=failed, files=files), patience)
 
 
-def register_run(ledger: Ledger, *, experiment: str, patience: float = PATIENCE) -> str | None:
+def register_run(ledger: RunResults, *, experiment: str, patience: float = PATIENCE) -> str | None:
     """Put the run's best model into MLflow's registry (see `netslim.tracking.registry`), once.
 
     Returns:
@@ -92,13 +92,15 @@ def register_run(ledger: Ledger, *, experiment: str, patience: float = PATIENCE)
     Raises:
         TrackingError: the server cannot be used, also not after `patience` seconds.
     """
-    place = Place.from_environment(experiment)
+    place = Destination.from_environment(experiment)
     if place is None or not ledger.rows:
         return None
-    return _patiently(place, lambda client: register(Family.at(client, place), ledger, experiment), patience)
+    return _patiently(
+        place, lambda client: register(RunGroup.at(client, place), ledger, experiment), patience
+    )
 
 
-def _patiently(place: Place, act: Callable[[MlflowClient], T], patience: float) -> T:
+def _patiently(place: Destination, act: Callable[[MlflowClient], T], patience: float) -> T:
     """Act, and try again with growing pauses while the server refuses. Whatever acts here may act twice."""
     deadline, pause = time.monotonic() + patience, 1.0
     while True:

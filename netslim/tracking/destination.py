@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from netslim.errors import TrackingError
 
-__all__ = ["KEY", "URI", "Place", "default_uri", "run_key", "shown", "sqlite_file"]
+__all__ = ["KEY", "URI", "Destination", "default_uri", "run_key", "shown", "sqlite_file"]
 
 URI = "MLFLOW_TRACKING_URI"
 KEY = "NETSLIM_RUN_KEY"
@@ -18,7 +18,7 @@ EXPERIMENT = "MLFLOW_EXPERIMENT_NAME"
 
 
 @dataclass(frozen=True)
-class Place:
+class Destination:
     """Which run of which server. An empty experiment finds a run that exists, and makes none.
 
     Raises:
@@ -39,7 +39,7 @@ class Place:
             raise TrackingError("MLflow cannot keep runs there", field=URI, value=self.uri, remedy=remedy)
 
     @classmethod
-    def from_environment(cls, experiment: str = "") -> Place | None:
+    def from_environment(cls, experiment: str = "") -> Destination | None:
         """The place that the environment names, or None when it names no server or no run."""
         uri, key = os.environ.get(URI), run_key()
         return cls(uri, experiment or os.environ.get(EXPERIMENT, ""), key) if uri and key else None

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from netslim.tracking.destination import Place
+from netslim.tracking.destination import Destination
 
 __all__ = ["live_curves"]
 
@@ -47,7 +47,7 @@ def live_curves(
         stage: the curves' prefix: "base", "sparse" or "fine_tune".
         experiment: where a run is made that is not there yet; MLFLOW_EXPERIMENT_NAME by default.
     """
-    place = Place.from_environment(experiment)
+    place = Destination.from_environment(experiment)
     if place is None:
         yield
         return
@@ -103,7 +103,7 @@ def main() -> None:
     order = json.loads(sys.stdin.buffer.raw.readline())  # type: ignore[union-attr]
     if _input_ends_within(order["delay"]):
         return
-    told = _Told(Path(order["history"]), Place(*order["place"]), order["child"], order["stage"])
+    told = _Told(Path(order["history"]), Destination(*order["place"]), order["child"], order["stage"])
     pause, ended = 0.0, False
     while not ended:
         try:
@@ -120,7 +120,7 @@ def main() -> None:
 class _Told:
     """What has been told so far of one history."""
 
-    def __init__(self, history: Path, place: Place, child: str, stage: str) -> None:
+    def __init__(self, history: Path, place: Destination, child: str, stage: str) -> None:
         self.history, self.place, self.child, self.stage = history, place, child, stage
         self.steps: set[int] = set()
 
@@ -135,11 +135,11 @@ class _Told:
             return
         from netslim.tracking.client import mlflow_at
         from netslim.tracking.metrics import curve_points
-        from netslim.tracking.runs import Family
+        from netslim.tracking.runs import RunGroup
         from netslim.tracking.write import add_points
 
         with mlflow_at(self.place.uri, create=False, retries=1, timeout=5) as client:
-            child = Family.at(client, self.place).child(self.child)
+            child = RunGroup.at(client, self.place).child(self.child)
             add_points(client, child, curve_points(self.stage, tuple(epochs)))
         self.steps.update(int(epoch["step"]) for epoch in epochs)
 

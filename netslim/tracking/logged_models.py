@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netslim.bundle.layout import FOREIGN, LIMITS, MODEL
-from netslim.results.run_results import Row
+from netslim.results.run_results import PassResult
 from netslim.tracking.runs import PARENT
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ __all__ = ["fetch_model", "has_model", "log_model", "model_id_of"]
 TAG = "netslim.model"  # on a child: the SHA-256 of its ONNX file and the id of the MLflow model made of it
 
 
-def log_model(client: MlflowClient, child: Run, bundle: Path, row: Row) -> str:
+def log_model(client: MlflowClient, child: Run, bundle: Path, row: PassResult) -> str:
     """Make `bundle` the child's MLflow model, once, and return its id. The files stay byte for byte."""
     import mlflow.onnx
     import onnx

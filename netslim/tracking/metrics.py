@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from netslim.results.run_results import Ledger, Row
+from netslim.results.run_results import PassResult, RunResults
 
 __all__ = ["Point", "curve_points", "row_points"]
 
@@ -20,7 +20,7 @@ class Point(NamedTuple):
     ts: int
 
 
-def row_points(ledger: Ledger, row: Row) -> list[Point]:
+def row_points(ledger: RunResults, row: PassResult) -> list[Point]:
     """A row's numbers, and how they compare with the wide network: `ratio/` says how many times fewer,
     `eval/error_added` how many percentage points worse."""
     values: dict[str, float | None] = {

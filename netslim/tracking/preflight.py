@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from netslim.errors import NetslimError, TrackingError
 from netslim.tracking.client import ensure_experiment, mlflow_at
-from netslim.tracking.destination import URI, Place, artifact_location, shown, sqlite_file
+from netslim.tracking.destination import URI, Destination, artifact_location, shown, sqlite_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,7 +31,7 @@ def preflight(uri: str, experiment: str = "") -> None:
         TrackingError: what is wrong and what to do about it. Artifacts are tried because a server that cannot
             write them answers every other question well.
     """
-    Place(uri, experiment, "preflight")  # refuses what MLflow cannot use
+    Destination(uri, experiment, "preflight")  # refuses what MLflow cannot use
     with mlflow_at(uri, retries=1, timeout=5) as client:
         if place := _artifacts(client, uri, experiment):
             _try_artifacts(place, uri)

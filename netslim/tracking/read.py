@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netslim.errors import TrackingError
-from netslim.results.run_results import Ledger, Row
+from netslim.results.run_results import PassResult, RunResults
 from netslim.storage.atomic import read_json
 from netslim.tracking.client import mlflow_at
-from netslim.tracking.destination import Place
+from netslim.tracking.destination import Destination
 from netslim.tracking.links import view
 from netslim.tracking.logged_models import fetch_model, has_model
-from netslim.tracking.runs import FAMILY, Family, find_family
+from netslim.tracking.runs import FAMILY, RunGroup, find_run_group
 from netslim.tracking.write import DELIVERED, ROW
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Found:
     run_id: str
     experiment_id: str
     status: str
-    ledger: Ledger
+    ledger: RunResults
     view: str
 
 
@@ -46,7 +46,7 @@ def read_run(uri: str, experiment: str, key: str | None = None) -> Found:
         TrackingError: there is no such run, or the server cannot be used.
     """
     with mlflow_at(uri, create=False) as client:
-        family = _family(client, Place(uri, experiment, key or _last(client, experiment)))
+        family = _family(client, Destination(uri, experiment, key or _last(client, experiment)))
         parent = family.parent()
         return Found(
             key=family.place.key,
@@ -58,13 +58,13 @@ def read_run(uri: str, experiment: str, key: str | None = None) -> Found:
         )
 
 
-def ledger_of(family: Family) -> Ledger:
+def ledger_of(family: RunGroup) -> RunResults:
     """The rows that were delivered whole, in order, and the parent's params."""
     delivered = [run for run in family.children().values() if DELIVERED in run.data.tags]
     with tempfile.TemporaryDirectory() as folder:
-        rows = [Row.from_json(read_json(_row_file(family.client, run, folder))) for run in delivered]
+        rows = [PassResult.from_json(read_json(_row_file(family.client, run, folder))) for run in delivered]
     rows.sort(key=lambda row: (row.index, row.measured_at))
-    return Ledger(tuple(rows), family.parent().data.params)
+    return RunResults(tuple(rows), family.parent().data.params)
 
 
 def download(uri: str, experiment: str, key: str, folder: str | os.PathLike[str]) -> dict[str, Path]:
@@ -77,7 +77,7 @@ def download(uri: str, experiment: str, key: str, folder: str | os.PathLike[str]
         TrackingError: there is no such run, or the server cannot be used.
     """
     with mlflow_at(uri, create=False) as client:
-        family = _family(client, Place(uri, experiment, key))
+        family = _family(client, Destination(uri, experiment, key))
         found = {
             name: fetch_model(client, uri, run, _empty(folder, name))
             for name, run in family.children().items()
@@ -100,8 +100,8 @@ def _row_file(client: MlflowClient, run: Run, folder: str) -> str:
     return str(client.download_artifacts(run.info.run_id, ROW, str(place)))
 
 
-def _family(client: MlflowClient, place: Place) -> Family:
-    family = find_family(client, place)
+def _family(client: MlflowClient, place: Destination) -> RunGroup:
+    family = find_run_group(client, place)
     if family is None:
         remedy = "`netslim show` without a key takes the last run; --tracking-uri may name another server"
         raise TrackingError("no run has this key", field="run", value=place.key, remedy=remedy)

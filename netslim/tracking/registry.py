@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from netslim.results.run_results import Ledger, Row
+from netslim.results.run_results import PassResult, RunResults
 from netslim.tracking.client import alone
 from netslim.tracking.logged_models import model_id_of
-from netslim.tracking.runs import IDENTITY, Family
+from netslim.tracking.runs import IDENTITY, RunGroup
 from netslim.tracking.write import child_name
 
 if TYPE_CHECKING:
@@ -27,13 +27,13 @@ REFERENCE, ERROR, FLOPS, KIND = "netslim.allowed_from", "netslim.error", "netsli
 TOLERANCE = 1e-9
 
 
-def registered_name(ledger: Ledger, experiment: str) -> str:
+def registered_name(ledger: RunResults, experiment: str) -> str:
     """`netslim-<architecture>-<dataset>`, with nothing in it that MLflow refuses."""
     parts = ("netslim", ledger.constants.get("architecture", "network"), experiment.rpartition("/")[2])
     return re.sub(r"[^\w.-]+", "-", "-".join(parts))
 
 
-def best_of(ledger: Ledger) -> tuple[Row, float, float, str] | None:
+def best_of(ledger: RunResults) -> tuple[PassResult, float, float, str] | None:
     """The run's best row, its error, the error it is compared with, and which error that is.
 
     None when there is none: a sweep, or a run without its `max_loss` or without anything to compare with.
@@ -53,7 +53,7 @@ def best_of(ledger: Ledger) -> tuple[Row, float, float, str] | None:
     return best, errors[best.index], start, kind
 
 
-def register(family: Family, ledger: Ledger, experiment: str) -> str | None:
+def register(family: RunGroup, ledger: RunResults, experiment: str) -> str | None:
     """Make the run's best model a version of its registered model, once, and the champion if it is better.
 
     Returns:

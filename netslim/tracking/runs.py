@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING
 import netslim
 from netslim.errors import TrackingError
 from netslim.tracking.client import alone, ensure_experiment
-from netslim.tracking.destination import EXPERIMENT, Place
+from netslim.tracking.destination import EXPERIMENT, Destination
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-__all__ = ["Family", "find_family"]
+__all__ = ["RunGroup", "find_run_group"]
 
 IDENTITY, FAMILY, PARENT = "netslim.key", "netslim.run", "mlflow.parentRunId"
 SETTLE = 0.5  # seconds in which two clients of one server that made the same run see each other's; or
 SLOWNESS = 4  # times what it took to make one, when that is longer
 
 
-class Family:
+class RunGroup:
     """The runs of one pipeline run, as they were when this process asked for them.
 
     KFP's own MLflow plugin (KFP 2.17) may have made a run for the pipeline. Then the parent is put below it,
@@ -37,12 +37,14 @@ class Family:
     the batch in which KFP logs its own.
     """
 
-    def __init__(self, client: MlflowClient, place: Place, experiment_id: str, runs: dict[str, Run]) -> None:
+    def __init__(
+        self, client: MlflowClient, place: Destination, experiment_id: str, runs: dict[str, Run]
+    ) -> None:
         self.client, self.place, self.experiment_id, self.runs = client, place, experiment_id, runs
         self.above: str | None = None
 
     @classmethod
-    def at(cls, client: MlflowClient, place: Place) -> Family:
+    def at(cls, client: MlflowClient, place: Destination) -> RunGroup:
         """The family at `place`; its experiment is made when it is not there.
 
         Raises:
@@ -50,7 +52,7 @@ class Family:
         """
         above = _pipeline_run_of_kfp(client)
         if above is None and not place.experiment:
-            if found := find_family(client, place):
+            if found := find_run_group(client, place):
                 return found
             remedy = "Name the experiment where the run is to be recorded"
             raise TrackingError("not set, and no run has this key yet", field=EXPERIMENT, remedy=remedy)
@@ -100,7 +102,7 @@ class Family:
         self.runs = _runs(self.client, [self.experiment_id], self.place.key)
 
 
-def find_family(client: MlflowClient, place: Place) -> Family | None:
+def find_run_group(client: MlflowClient, place: Destination) -> RunGroup | None:
     """The runs with the place's key, in its experiment or else in any; nothing is made."""
     named = client.get_experiment_by_name(place.experiment) if place.experiment else None
     runs = _runs(client, [named.experiment_id], place.key) if named else {}
@@ -108,7 +110,7 @@ def find_family(client: MlflowClient, place: Place) -> Family | None:
         everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
         runs = _runs(client, everywhere, place.key)
     if place.key in runs:
-        return Family(client, place, runs[place.key].info.experiment_id, runs)
+        return RunGroup(client, place, runs[place.key].info.experiment_id, runs)
     return None
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netslim.report.tables import markdown
-from netslim.results.run_results import Ledger, Row
+from netslim.results.run_results import PassResult, RunResults
 from netslim.tracking.logged_models import log_model
 from netslim.tracking.metrics import Point, curve_points, row_points
-from netslim.tracking.runs import Family
+from netslim.tracking.runs import RunGroup
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,11 +32,11 @@ DELIVERED = "netslim.delivered"  # on a child: the digest of the row that is all
 BATCH = 1000  # the most points that MLflow takes in one request
 
 
-def child_name(row: Row) -> str:
+def child_name(row: PassResult) -> str:
     return re.sub(r"[^\w.-]+", "-", row.label) or f"pass-{row.index:02d}"
 
 
-def record(family: Family, ledger: Ledger, bundle: Path | None = None) -> None:
+def record(family: RunGroup, ledger: RunResults, bundle: Path | None = None) -> None:
     """Deliver every row that is not there yet, and the last row's bundle.
 
     The parent has the constants as params and the rows as metrics at step = pass, so that its curves are the
@@ -65,7 +65,7 @@ def record(family: Family, ledger: Ledger, bundle: Path | None = None) -> None:
     client.set_tag(parent.info.run_id, "mlflow.note.content", markdown(ledger))
 
 
-def close(family: Family, *, failed: bool, files: Mapping[str, bytes]) -> None:
+def close(family: RunGroup, *, failed: bool, files: Mapping[str, bytes]) -> None:
     """End the parent, and the children that a failure left running; `files` become the parent's artifacts."""
     parent, status = family.parent(), "FAILED" if failed else "FINISHED"
     upload(family.client, parent, files)
@@ -126,5 +126,5 @@ def _log(client: MlflowClient, run: Run, points: list[Point], model_id: str | No
     client.log_batch(run.info.run_id, metrics=metrics)
 
 
-def _digest(row: Row) -> str:
+def _digest(row: PassResult) -> str:
     return hashlib.sha256(json.dumps(row.to_json(), sort_keys=True).encode()).hexdigest()

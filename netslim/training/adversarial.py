@@ -8,13 +8,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from netslim.training.loss import objective
+from netslim.training.loss import training_loss
 from netslim.training.recipe import Recipe
 
-__all__ = ["provoked"]
+__all__ = ["adversarial_examples"]
 
 
-def provoked(
+def adversarial_examples(
     model: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe, weight: Tensor | None = None
 ) -> Tensor:
     """The images, each moved by `recipe.adversarial` in the direction in which its loss rises fastest.
@@ -31,7 +31,7 @@ def provoked(
         weight: of this process's loss among several's, a scalar.
     """
     images = images.detach().requires_grad_()
-    loss = objective(model(images), labels, None, recipe)
+    loss = training_loss(model(images), labels, None, recipe)
     (slope,) = torch.autograd.grad(loss, images, weight)
     length: Tensor = torch.linalg.vector_norm(slope, dim=(1, 2, 3), keepdim=True)
     return images.detach() + recipe.adversarial * slope / length.clamp_min(1e-12)

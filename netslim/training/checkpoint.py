@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from netslim.errors import TrainingError
 from netslim.storage.atomic import sha256
-from netslim.storage.backends import at
+from netslim.storage.backends import open_backend
 from netslim.storage.s3 import is_s3
 
 __all__ = ["Checkpoint", "Checkpoints", "weights_digest"]
@@ -61,7 +61,7 @@ class Checkpoints:
         if is_s3(root):
             own = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
             root = f"{str(root).rstrip('/')}/{own}"
-        self.place = at(root)
+        self.place = open_backend(root)
         self.refused: list[str] = []
         self._kept: list[str] = []
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-__all__ = ["autocast_dtype", "best_device", "cpu_threads", "keep_freed_memory", "placed"]
+__all__ = ["autocast_dtype", "best_device", "cpu_threads", "keep_freed_memory", "model_on_device"]
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # from glibc's malloc.h
 
@@ -68,7 +68,7 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
 
 
 @contextmanager
-def placed(model: nn.Module, device: torch.device) -> Iterator[nn.Module]:
+def model_on_device(model: nn.Module, device: torch.device) -> Iterator[nn.Module]:
     """Have a model on `device` in channels-last memory for a block, then back where it was, in its old modes.
 
     Its parameters stay the same objects. Memory is contiguous afterwards, as in a freshly built model.

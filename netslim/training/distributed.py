@@ -20,7 +20,17 @@ from torch.nn.parallel import DistributedDataParallel
 
 from netslim.errors import ConfigError, TrainingError
 
-__all__ = ["Agreement", "joined", "parallel", "part", "rank", "require_same", "reseed", "size", "total"]
+__all__ = [
+    "AsyncFlags",
+    "all_reduce_sum",
+    "assert_equal_on_all_ranks",
+    "parallel",
+    "process_group",
+    "rank",
+    "seed_rank",
+    "shard",
+    "size",
+]
 
 
 def size() -> int:
@@ -34,7 +44,7 @@ def rank() -> int:
 
 
 @contextmanager
-def joined() -> Iterator[None]:
+def process_group() -> Iterator[None]:
     """Take part in the training that torchrun has started this process for, for the length of a block.
 
     Without torchrun's environment variables this is the only process, and nothing is done.
@@ -53,7 +63,7 @@ def joined() -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def part(count: int) -> slice:
+def shard(count: int) -> slice:
     """Which of a batch's `count` images are this process's; the parts differ by one image at most.
 
     Raises:
@@ -65,20 +75,20 @@ def part(count: int) -> slice:
     return slice(count * rank() // size(), count * (rank() + 1) // size())
 
 
-def total(tensor: Tensor) -> Tensor:
+def all_reduce_sum(tensor: Tensor) -> Tensor:
     """The sum of all processes' tensors of one shape, in place. Every process must ask for it."""
     if size() > 1:
         dist.all_reduce(tensor)
     return tensor
 
 
-def require_same(what: str, value: int) -> None:
+def assert_equal_on_all_ranks(what: str, value: int) -> None:
     """Make sure that all processes begin from the same.
 
     Raises:
         TrainingError: they do not, as when one could not read a file that another could.
     """
-    theirs = total(torch.tensor([value, value * value]))
+    theirs = all_reduce_sum(torch.tensor([value, value * value]))
     if theirs.tolist() != [value * size(), value * value * size()]:
         remedy = "Try again; if it stays so, look whether all processes see the same files"
         raise TrainingError(f"the {what} that was found is not the same for all processes", remedy=remedy)
@@ -101,7 +111,7 @@ def parallel(model: nn.Module) -> nn.Module:
     )
 
 
-def reseed(seed: int, step: int) -> None:
+def seed_rank(seed: int, step: int) -> None:
     """Give each process dropout of its own, a function of seed, step and rank: a resumed run repeats it.
 
     One process alone goes on with its generator, whose state is in the checkpoint.
@@ -111,7 +121,7 @@ def reseed(seed: int, step: int) -> None:
         torch.manual_seed(int(number) >> 1)  # torch takes signed numbers
 
 
-class Agreement:
+class AsyncFlags:
     """What one process wishes, all do in the same step: the one after, so that none waits for the answer."""
 
     def __init__(self) -> None:

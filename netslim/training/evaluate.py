@@ -34,4 +34,4 @@ def evaluate(model: nn.Module, split: Split, info: DatasetInfo, *, batch_size: i
     with eval_mode(model), torch.inference_mode():
         for images, labels in ordered(split, info, batch_size=batch_size, device=device):
             wrong += (logits_of(model(images)).argmax(1) != labels).sum()
-    return 100.0 * int(distributed.total(wrong)) / len(split)
+    return 100.0 * int(distributed.all_reduce_sum(wrong)) / len(split)

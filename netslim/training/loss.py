@@ -9,13 +9,13 @@ from torch import Tensor
 
 from netslim.training.recipe import Recipe
 
-__all__ = ["logits_of", "objective"]
+__all__ = ["logits_of", "training_loss"]
 
 AUXILIARY = 0.3
 """Weight of an auxiliary classifier (GoogLeNet, Inception), from the GoogLeNet paper."""
 
 
-def objective(outputs: Any, labels: Tensor, taught: Tensor | None, recipe: Recipe) -> Tensor:
+def training_loss(outputs: Any, labels: Tensor, taught: Tensor | None, recipe: Recipe) -> Tensor:
     """The loss of one batch, a float32 scalar. The sparsity term is not in it: see `netslim.sparsity`.
 
     Args:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SCHEDULES", "lam_for_pull", "learning_rates", "pull"]
+__all__ = ["SCHEDULES", "lambda_for_total_shrinkage", "learning_rates", "pull"]
 
 SCHEDULES = ("step", "cosine", "constant")
 
@@ -51,6 +51,6 @@ def pull(lam: float, rates: Rates, momentum: float) -> float:
     return float(lam * rates.sum() / (1.0 - momentum))
 
 
-def lam_for_pull(total: float, rates: Rates, momentum: float) -> float:
+def lambda_for_total_shrinkage(total: float, rates: Rates, momentum: float) -> float:
     """The lambda whose total pull over these learning rates is `total`."""
     return float(total * (1.0 - momentum) / rates.sum()) if total else 0.0

@@ -10,7 +10,7 @@ from typing import Any
 
 from netslim.errors import ConfigError
 from netslim.training.loaders.augmentation import AUGMENTATIONS
-from netslim.training.lr_schedule import SCHEDULES, Rates, lam_for_pull, learning_rates
+from netslim.training.lr_schedule import SCHEDULES, Rates, lambda_for_total_shrinkage, learning_rates
 
 __all__ = ["PENALTIES", "PRECISIONS", "Recipe"]
 
@@ -127,7 +127,9 @@ class Recipe:
 
     def strength(self, steps_per_epoch: int) -> float:
         """The lambda to train with: `lam`, or the one whose total pull is `pull`."""
-        return self.lam or lam_for_pull(self.pull, self.learning_rates(steps_per_epoch), self.momentum)
+        return self.lam or lambda_for_total_shrinkage(
+            self.pull, self.learning_rates(steps_per_epoch), self.momentum
+        )
 
 
 _CHOICES = {

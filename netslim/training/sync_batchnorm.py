@@ -70,11 +70,11 @@ class _Normalise(torch.autograd.Function):
         channels = x.shape[1]
         # Two rounds rather than the mean of squares less the square of the mean, which cancels.
         counted = torch.cat([full.sum(axes), full.new_tensor([x.numel() / channels])])
-        distributed.total(counted)
+        distributed.all_reduce_sum(counted)
         count = counted[-1]
         mean = counted[:-1] / count
         centred = full - _wide(mean, x)
-        variance = distributed.total(centred.square().sum(axes)) / count
+        variance = distributed.all_reduce_sum(centred.square().sum(axes)) / count
         scale = (variance + eps).rsqrt()
         normal = centred * _wide(scale, x)
         ctx.save_for_backward(normal, scale, weight, count)
@@ -96,7 +96,7 @@ class _Normalise(torch.autograd.Function):
         along, onto = given.sum(ctx.axes), (given * normal).sum(ctx.axes)
         for_weight = onto if weight is not None else None  # of this process's part: DDP adds them up
         for_bias = along if ctx.biased else None
-        both = distributed.total(torch.cat([along, onto])) / count
+        both = distributed.all_reduce_sum(torch.cat([along, onto])) / count
         along, onto = both.chunk(2)
         factor = scale if weight is None else scale * weight
         inner = given - _wide(along, given) - normal * _wide(onto, given)

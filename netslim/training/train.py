@@ -16,7 +16,7 @@ from netslim import progress, sparsity
 from netslim.errors import ConfigError
 from netslim.training import distributed
 from netslim.training.checkpoint import Checkpoints, weights_digest
-from netslim.training.device import best_device, cpu_threads, placed
+from netslim.training.device import best_device, cpu_threads, model_on_device
 from netslim.training.evaluate import evaluate
 from netslim.training.recipe import Recipe
 from netslim.training.signals import Stop, stop_on_sigterm
@@ -109,10 +109,10 @@ def train(
                 "teacher": weights_digest(teacher if recipe.distill else None),
             }
             checkpoints = Checkpoints(checkpoint_dir, identity)
-        stack.enter_context(placed(model, place))
+        stack.enter_context(model_on_device(model, place))
         stack.enter_context(synchronised(model))
         if teacher is not None:
-            stack.enter_context(placed(teacher, place)).eval()
+            stack.enter_context(model_on_device(teacher, place)).eval()
         torch.manual_seed(seed)
         run = Run(model, dataset, recipe, seed=seed, teacher=teacher, device=place)
         resumed_at = run.resume(checkpoints, history_path, checkpoint_every)

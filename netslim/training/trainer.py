@@ -15,14 +15,14 @@ from netslim import sparsity
 from netslim.errors import ConfigError, ModelError, TrainingError
 from netslim.progress import Bar
 from netslim.training import distributed
-from netslim.training.adversarial import provoked
+from netslim.training.adversarial import adversarial_examples
 from netslim.training.checkpoint import Checkpoint, Checkpoints
 from netslim.training.device import autocast_dtype
 from netslim.training.evaluate import evaluate
 from netslim.training.history import History
 from netslim.training.loaders.in_memory import InMemory
 from netslim.training.loaders.streaming import Streamed
-from netslim.training.loss import logits_of, objective
+from netslim.training.loss import logits_of, training_loss
 from netslim.training.recipe import Recipe
 from netslim.training.sgd import SGD
 from netslim.training.signals import Stop
@@ -98,13 +98,13 @@ class Run:
         self.history = History(writes, found.facts["history"] if found else [])
         if found:
             self._restore(found)
-        distributed.require_same("checkpoint", self.step)
+        distributed.assert_equal_on_all_ranks("checkpoint", self.step)
         self.saved_step = self.step
         return self.step
 
     def to_the_end(self, bar: Bar, stop: Stop, on_epoch: Callable[[dict[str, Any]], None] | None) -> None:
         """Train what is left, and leave the selected weights in the model."""
-        told, next_look, agreement = 0, 0.0, distributed.Agreement()
+        told, next_look, agreement = 0, 0.0, distributed.AsyncFlags()
         self.model.train()
         while self.step < len(self.rates):
             epoch, first = divmod(self.step, self.batches.steps)
@@ -137,16 +137,16 @@ class Run:
         """One optimizer step on one batch."""
         recipe, lr = self.recipe, float(self.rates[self.step])
         self.optimizer.zero_grad()
-        distributed.reseed(self.seed, self.step)
+        distributed.seed_rank(self.seed, self.step)
         with self.autocast:
             if recipe.adversarial:
-                images = provoked(self.model, images, labels, recipe, self.weight)
+                images = adversarial_examples(self.model, images, labels, recipe, self.weight)
             taught = None
             if self.teacher is not None:
                 with torch.no_grad():
                     taught = logits_of(self.teacher(images))
             outputs = self.forward(images)
-            loss = objective(outputs, labels, taught, recipe)
+            loss = training_loss(outputs, labels, taught, recipe)
         loss.backward(self.weight)  # type: ignore[no-untyped-call]
         if self.lam and recipe.penalty == "l1":
             sparsity.add_l1_subgradient(self.factors, self.lam)
@@ -181,7 +181,7 @@ class Run:
 
     def _check_finite(self) -> Tensor:
         """The totals of all processes; a TrainingError if training has diverged."""
-        totals = distributed.total(self.totals.clone())
+        totals = distributed.all_reduce_sum(self.totals.clone())
         norms = torch.stack(
             torch._foreach_norm([parameter.detach() for parameter in self.optimizer.parameters])
         )

@@ -44,14 +44,14 @@ def compile_(
 
     The images' registry and tag come from NETSLIM_REGISTRY and NETSLIM_IMAGE_TAG.
     """
-    from netslim_kfp.pipelines.cluster.platform import on
+    from netslim_kfp.pipelines.cluster.platform import placed_on
     from netslim_kfp.pipelines.cluster.profiles import load
     from netslim_kfp.pipelines.compiler.compile import compile_pipeline
-    from netslim_kfp.pipelines.compiler.size_estimate import LIMIT, footprint
+    from netslim_kfp.pipelines.compiler.size_estimate import LIMIT, estimate_size
     from netslim_kfp.pipelines.slimming.pipeline import build
     from netslim_kfp.pipelines.sweeps.pipeline import build_lambda, build_percent
 
-    place = on(load(profiles, **trainings))
+    place = placed_on(load(profiles, **trainings))
     if pipeline == "slimming":
         built = build(max_passes, baseline=baseline, place=place)
     else:
@@ -60,7 +60,7 @@ def compile_(
     ir = compile_pipeline(built, output)
     steps = sum("executorLabel" in component for component in ir["components"].values())
     click.echo(f"{output}: {steps} steps, {output.stat().st_size / 1024:.0f} KB")
-    live = footprint(*yaml.safe_load_all(output.read_text(encoding="utf-8")))
+    live = estimate_size(*yaml.safe_load_all(output.read_text(encoding="utf-8")))
     if live > LIMIT:
         click.echo(
             f"A run of all its steps grows to about {live / 2**20:.2f} MiB: above 1 MiB Argo packs it, "

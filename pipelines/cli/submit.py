@@ -66,7 +66,7 @@ def submit(
     code 9 when the run does not succeed. NETSLIM_REGISTRY and NETSLIM_IMAGE_TAG say where the images are.
     """
     from netslim_kfp.pipelines.cluster import submit as cluster
-    from netslim_kfp.pipelines.cluster.kfp_client import Backend
+    from netslim_kfp.pipelines.cluster.kfp_client import KfpClient
     from netslim_kfp.pipelines.cluster.profiles import load
     from netslim_kfp.pipelines.preflight import preflight_names
     from netslim_kfp.pipelines.slimming.pipeline import NAME
@@ -75,7 +75,7 @@ def submit(
         raise ConfigError("a schedule does not end", field="wait", remedy="Leave out --wait or --cron")
     if cancels and not waits:
         raise ConfigError("there is nothing to interrupt", field="cancel", remedy="Add --wait")
-    backend = Backend(**{name: options.pop(name) for name in CONNECTION})
+    backend = KfpClient(**{name: options.pop(name) for name in CONNECTION})
     config = config_from(options)
     preflight_names(config, factories=False)
     with tempfile.TemporaryDirectory() as folder:
@@ -105,11 +105,11 @@ def submit(
 
 def compile_for(config: Any, file: Path, profiles: Mapping[str, Profile]) -> None:
     """Compile the pipeline of a run with what its steps get from the cluster."""
-    from netslim_kfp.pipelines.cluster.platform import on
+    from netslim_kfp.pipelines.cluster.platform import placed_on
     from netslim_kfp.pipelines.compiler.compile import compile_pipeline
     from netslim_kfp.pipelines.slimming.pipeline import build
 
-    place = on(profiles)
+    place = placed_on(profiles)
     compile_pipeline(build(config.passes, baseline=config.baseline, place=place), file, cache=config.cache)
 
 

@@ -16,7 +16,7 @@ import urllib3
 
 from netslim.errors import ConfigError, PipelineError
 
-__all__ = ["OLDEST", "Backend", "UnavailableError", "equals"]
+__all__ = ["OLDEST", "KfpClient", "UnavailableError", "equals"]
 
 OLDEST = (2, 17)  # nothing older has been tried; before 2.14 a task with a display name cannot be found again
 PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds before the second and later tries
@@ -29,7 +29,7 @@ class UnavailableError(PipelineError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Backend:
+class KfpClient:
     """Where the API of KFP is, and who asks.
 
     Args:

@@ -14,13 +14,13 @@ from kfp import kubernetes
 
 from netslim.steps.gpu_check import EXPECTED
 from netslim.steps.launch.trainjob import NAMESPACE, NODES, POD
-from netslim.steps.launch.trainjob_manifest import Nodes
+from netslim.steps.launch.trainjob_manifest import NodeRequest
 from netslim.storage.backends import CHECKPOINTS
 from netslim_kfp.pipelines.cluster.profiles import BACKOFF_FACTOR, KIND_OF_STEP, TOLERATION, Profile, seconds
 
-__all__ = ["Place", "anywhere", "on"]
+__all__ = ["PlaceTask", "no_placement", "placed_on"]
 
-Place = Callable[[Any], Any]  # takes a KFP task, gives it a place to run, returns it
+PlaceTask = Callable[[Any], Any]  # takes a KFP task, gives it a place to run, returns it
 
 WAITING_CPU, WAITING_MEMORY = "1", "2Gi"  # of a step that waits for its nodes
 S3_CONFIG = ("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
@@ -32,12 +32,12 @@ NODES_NOTE = "netslim/nodes"  # an annotation, for the same reason
 RUN_LABEL, RUN_ENV = "pipeline/runid", "KFP_RUN_ID"  # KFP puts this label on every pod of a run
 
 
-def anywhere(task: Any) -> Any:
+def no_placement(task: Any) -> Any:
     """Place a task nowhere in particular: for a pipeline that stays on this machine."""
     return task
 
 
-def on(profiles: Mapping[str, Profile]) -> Place:
+def placed_on(profiles: Mapping[str, Profile]) -> PlaceTask:
     """A function that gives a KFP task the profile of its kind, and returns the task."""
 
     def place(task: Any) -> Any:
@@ -58,7 +58,7 @@ def on(profiles: Mapping[str, Profile]) -> Place:
 def _left_to_nodes(task: Any, profile: Profile) -> Profile:
     """Tell a training step what nodes it shall have, and return what its own pod needs besides."""
     gpus = {profile.gpu_type: str(profile.gpus)} if profile.gpus else {}
-    wish = Nodes(profile.nodes, profile.gpus, {"cpu": profile.cpu, "memory": profile.memory, **gpus})
+    wish = NodeRequest(profile.nodes, profile.gpus, {"cpu": profile.cpu, "memory": profile.memory, **gpus})
     kubernetes.add_pod_annotation(task, NODES_NOTE, wish.to_json())
     kubernetes.use_field_path_as_env(task, NODES, f"metadata.annotations['{NODES_NOTE}']")
     kubernetes.use_field_path_as_env(task, POD, "metadata.name")

@@ -12,7 +12,7 @@ from typing import Any
 import kfp_server_api as kfp
 
 from netslim.errors import ConfigError, PipelineError
-from netslim_kfp.pipelines.cluster.kfp_client import Backend, UnavailableError, equals
+from netslim_kfp.pipelines.cluster.kfp_client import KfpClient, UnavailableError, equals
 
 __all__ = ["Submission", "Version", "cancel", "schedule", "start", "upload", "wait"]
 
@@ -41,7 +41,7 @@ class Submission:
     service_account: str = ""
 
 
-def upload(backend: Backend, file: Path, name: str) -> Version:
+def upload(backend: KfpClient, file: Path, name: str) -> Version:
     """Make the compiled `file` a version of the pipeline `name`, or find the version with the same content.
 
     Raises:
@@ -89,7 +89,7 @@ def upload(backend: Backend, file: Path, name: str) -> Version:
     return Version(pipeline.pipeline_id, found.pipeline_version_id, version, new)
 
 
-def start(backend: Backend, submission: Submission) -> str:
+def start(backend: KfpClient, submission: Submission) -> str:
     """Start one run and return its id.
 
     Raises:
@@ -114,7 +114,7 @@ def start(backend: Backend, submission: Submission) -> str:
     return str(backend.ensure(find, make)[0].run_id)
 
 
-def schedule(backend: Backend, submission: Submission, cron: str) -> str:
+def schedule(backend: KfpClient, submission: Submission, cron: str) -> str:
     """Have it run again and again, and return the schedule's id.
 
     Args:
@@ -156,7 +156,7 @@ def schedule(backend: Backend, submission: Submission, cron: str) -> str:
 
 
 def wait(
-    backend: Backend, run_id: str, *, every: float = 10.0, told: Callable[[str], None] = lambda state: None
+    backend: KfpClient, run_id: str, *, every: float = 10.0, told: Callable[[str], None] = lambda state: None
 ) -> None:
     """Return when the run has succeeded. `told` hears each new state.
 
@@ -185,13 +185,13 @@ def wait(
         )
 
 
-def cancel(backend: Backend, run_id: str) -> None:
+def cancel(backend: KfpClient, run_id: str) -> None:
     """Stop a run."""
     runs = kfp.RunServiceApi(backend.client())
     backend.read("cancel the run", runs.run_service_terminate_run, run_id)
 
 
-def _experiment(backend: Backend, name: str) -> str:
+def _experiment(backend: KfpClient, name: str) -> str:
     api = kfp.ExperimentServiceApi(backend.client())
 
     def find() -> Any:

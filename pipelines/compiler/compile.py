@@ -12,7 +12,7 @@ from kfp import compiler
 
 from netslim.storage.atomic import atomic_file
 from netslim_kfp.pipelines.compiler.lint import lint
-from netslim_kfp.pipelines.compiler.minify import make_lean
+from netslim_kfp.pipelines.compiler.minify import minify
 
 __all__ = ["compile_pipeline"]
 
@@ -34,7 +34,7 @@ def compile_pipeline(
         target.unlink()
         compiled: dict[str, Any]
         compiled, *platform = yaml.safe_load_all(text)
-        make_lean(compiled)
+        minify(compiled)
         breaches = lint(compiled)
         assert not breaches, breaches  # our own pipelines: a breach is our bug
         if not cache:

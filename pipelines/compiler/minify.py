@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["make_lean"]
+__all__ = ["minify"]
 
 START = """d=$(mktemp -d)
 printf %s "$0" > $d/step.py
@@ -19,7 +19,7 @@ _KFP_RUNTIME=true python3 -m kfp.dsl.executor_main --component_module_path $d/st
 """
 
 
-def make_lean(ir: dict[str, Any]) -> None:
+def minify(ir: dict[str, Any]) -> None:
     """Shorten every step of `ir`, in place, without changing what it does."""
     for group in (ir["root"], *ir["components"].values()):
         for task in group.get("dag", {}).get("tasks", {}).values():

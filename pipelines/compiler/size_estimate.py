@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["LIMIT", "footprint"]
+__all__ = ["LIMIT", "estimate_size"]
 
 IR = Mapping[str, Any]
 LIMIT = 1024 * 1024
@@ -27,7 +27,7 @@ TEMPLATE = 1200  # bytes of a task in its template: arguments, dependencies, con
 FIXED = 20_000  # bytes of KFP's own templates, labels and annotations
 
 
-def footprint(ir: IR, platform: IR | None = None) -> int:
+def estimate_size(ir: IR, platform: IR | None = None) -> int:
     """Bytes of the live Workflow when every step has run once.
 
     Args:

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-__all__ = ["Watch", "step_titles"]
+__all__ = ["RunView", "step_titles"]
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 STARTED = re.compile(r"Executing task '([^']+)'")
@@ -35,7 +35,7 @@ def step_titles(ir: dict[str, Any]) -> dict[str, str]:
     return titles
 
 
-class Watch:
+class RunView:
     """Draws a run. Feed it KFP's log lines; it reads the events itself.
 
     `executed` and `cached` count steps by title; `errors` holds the error events of failed steps.
@@ -62,7 +62,7 @@ class Watch:
         )
         self.task = self.progress.add_task("starting", total=None, told="")
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> RunView:
         self.progress.start()
         return self
 

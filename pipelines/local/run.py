@@ -19,7 +19,7 @@ from rich.console import Console
 from netslim import errors, progress
 from netslim.errors import NetslimError, PipelineError
 from netslim_kfp.pipelines.compiler.compile import compile_pipeline
-from netslim_kfp.pipelines.local.console import Watch, step_titles
+from netslim_kfp.pipelines.local.console import RunView, step_titles
 from netslim_kfp.pipelines.run_config import RunConfig
 
 __all__ = ["Outcome", "run_local"]
@@ -74,7 +74,7 @@ def run_local(
         "environment": environment,
     }
     (folder / "run.json").write_text(json.dumps(request, indent=1), encoding="utf-8")
-    with Watch(step_titles(ir), events, console) as watch:
+    with RunView(step_titles(ir), events, console) as watch:
         code = _follow(folder, environment, watch)
     events.unlink(missing_ok=True)
     if code != 0:
@@ -82,7 +82,7 @@ def run_local(
     return Outcome(key, folder, tuple(watch.executed), tuple(watch.cached))
 
 
-def _follow(folder: Path, environment: dict[str, str], watch: Watch) -> int:
+def _follow(folder: Path, environment: dict[str, str], watch: RunView) -> int:
     """Start the worker, copy what it says into the log, and keep the picture fresh until it ends."""
     command = [sys.executable, "-m", "netslim_kfp.pipelines.local.worker", str(folder / "run.json")]
     with (
@@ -115,7 +115,7 @@ def _follow(folder: Path, environment: dict[str, str], watch: Watch) -> int:
         return worker.wait()
 
 
-def failure(watch: Watch, log: Path) -> NetslimError:
+def failure(watch: RunView, log: Path) -> NetslimError:
     """The error of the step that failed, as the class it was raised with."""
     if not watch.errors:
         return PipelineError(

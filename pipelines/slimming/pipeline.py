@@ -18,7 +18,7 @@ from netslim_kfp.components.finish.component import finish
 from netslim_kfp.components.prepare_data.component import prepare_data
 from netslim_kfp.components.prune.component import prune
 from netslim_kfp.components.train_sparse.component import train_sparse
-from netslim_kfp.pipelines.cluster.platform import Place, anywhere
+from netslim_kfp.pipelines.cluster.platform import PlaceTask, no_placement
 
 __all__ = ["MAX_PASSES", "NAME", "build"]
 
@@ -26,7 +26,9 @@ NAME = "network-slimming"
 MAX_PASSES = 6  # the paper's Table 4; more would outgrow the cluster's limit on one Workflow object
 
 
-def build(max_passes: int = 3, *, baseline: bool = True, place: Place = anywhere) -> Callable[..., Any]:
+def build(
+    max_passes: int = 3, *, baseline: bool = True, place: PlaceTask = no_placement
+) -> Callable[..., Any]:
     """Make the pipeline function for up to `max_passes` passes, 1 to 6.
 
     Without `baseline` pass 0 is left out: nothing is compared with, and fine-tuning has no teacher. `place`

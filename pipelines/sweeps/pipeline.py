@@ -16,12 +16,12 @@ from netslim_kfp.components.finish.component import finish
 from netslim_kfp.components.prepare_data.component import prepare_data
 from netslim_kfp.components.prune.component import prune
 from netslim_kfp.components.train_sparse.component import train_sparse
-from netslim_kfp.pipelines.cluster.platform import Place, anywhere
+from netslim_kfp.pipelines.cluster.platform import PlaceTask, no_placement
 
 __all__ = ["build_lambda", "build_percent"]
 
 
-def build_lambda(*, place: Place = anywhere) -> Callable[..., Any]:
+def build_lambda(*, place: PlaceTask = no_placement) -> Callable[..., Any]:
     """The search for lambda (paper, section 4.3): train, prune and fine-tune with each strength.
 
     `strengths` are texts such as "lam=0.0001" or "pull=2": a KFP backend passes an item of a loop as text.
@@ -93,7 +93,7 @@ def build_lambda(*, place: Place = anywhere) -> Callable[..., Any]:
     return lambda_search
 
 
-def build_percent(*, place: Place = anywhere) -> Callable[..., Any]:
+def build_percent(*, place: PlaceTask = no_placement) -> Callable[..., Any]:
     """The study of the pruned percentage (paper, Figure 5): prune one sparse network by each percent."""
 
     @dsl.pipeline(name="percent-study", description="How much can be pruned before the error rises?")
@@ -160,7 +160,7 @@ def build_percent(*, place: Place = anywhere) -> Callable[..., Any]:
 
 
 def _prune_and_measure(
-    place: Place,
+    place: PlaceTask,
     data: Any,
     trained: Any,
     percent: Any,

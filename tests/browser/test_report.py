@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from netslim import report
 from netslim.pruning.layer_report import LayerRow
-from netslim.results.run_results import Histogram, Ledger, Row, Size
+from netslim.results.run_results import Histogram, PassResult, RunResults, Size
 
 pytestmark = pytest.mark.browser
 
@@ -35,11 +35,13 @@ def browser() -> Iterator[Browser]:
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of three passes of a network with long layer names."""
     file = tmp_path_factory.mktemp("report") / "report.html"
-    file.write_text(report.html(Ledger(tuple(map(row, range(4))), {"architecture": "a", "dataset": "<b>"})))
+    file.write_text(
+        report.html(RunResults(tuple(map(row, range(4))), {"architecture": "a", "dataset": "<b>"}))
+    )
     return file
 
 
-def row(index: int) -> Row:
+def row(index: int) -> PassResult:
     names = [f"features.denseblock{block}.layer{layer}.norm" for block in range(3) for layer in range(8)]
     sizes = {"channels": 400 // (index + 1), "params": 288_170 // 3**index, "macs": 2_380_000 // 2**index}
     values: dict[str, Any] = {
@@ -57,7 +59,7 @@ def row(index: int) -> Row:
             "threshold": 0.2,
             "layers": tuple(LayerRow(name, 16, 8, 8) for name in names),
         }
-    return Row(index=index, error=0.5 + index / 4, error_trained=0.4, **sizes, **values)
+    return PassResult(index=index, error=0.5 + index / 4, error_trained=0.4, **sizes, **values)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -25,7 +25,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from netslim import tracking
-from netslim.results.run_results import Row
+from netslim.results.run_results import PassResult
 from netslim_kfp.components.images import image
 from netslim_kfp.pipelines.local.docker import IMAGE_USER
 
@@ -53,7 +53,7 @@ class Ran:
     """One `netslim run`: its rows, where its results are, and the containers that the engine started."""
 
     output: Path
-    rows: tuple[Row, ...]
+    rows: tuple[PassResult, ...]
     containers: list[dict[str, Any]]
 
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from netslim import tracking
-from netslim_kfp.pipelines.cluster.platform import on
+from netslim_kfp.pipelines.cluster.platform import placed_on
 from netslim_kfp.pipelines.cluster.profiles import load
 from netslim_kfp.pipelines.compiler.compile import compile_pipeline
 from netslim_kfp.pipelines.run_config import RunConfig
@@ -19,7 +19,7 @@ from netslim_kfp.pipelines.slimming.pipeline import build
 def test_the_clusters_file_runs_here(tmp_path: Path) -> None:
     few = {"epochs": 1}
     config = RunConfig(passes=1, base=few, sparse=few, tune=few, max_loss=100)
-    compile_pipeline(build(1, place=on(load(gpus=8))), tmp_path / "cluster.yaml")
+    compile_pipeline(build(1, place=placed_on(load(gpus=8))), tmp_path / "cluster.yaml")
     request = {
         "ir": str(tmp_path / "cluster.yaml"),
         "arguments": config.pipeline_arguments(),

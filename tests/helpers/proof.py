@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import netslim
-from netslim.nn.channel_select import Narrowed
+from netslim.nn.channel_select import ChannelSelect
 from netslim.pruning.plan import Plan
 
 __all__ = ["masked", "outputs", "prove", "relative", "settled", "widths"]
@@ -41,7 +41,7 @@ def masked(model: nn.Module, kept: Mapping[str, Sequence[int]], shift: int = 0) 
     model = copy.deepcopy(model)
     parameters, modules = dict(model.named_parameters()), dict(model.named_modules())
     for path, indices in kept.items():
-        inner = f"{path}.layer" if isinstance(modules.get(path), Narrowed) else path
+        inner = f"{path}.layer" if isinstance(modules.get(path), ChannelSelect) else path
         vectors = (
             [f"{inner}.weight", f"{inner}.bias"] if path in modules else [path, path.replace("gamma", "beta")]
         )

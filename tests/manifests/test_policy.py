@@ -15,7 +15,7 @@ from netslim import __version__
 from netslim.errors import NetslimError, PipelineError, StorageError, TrackingError
 from netslim.steps.launch import trainjob_manifest
 from netslim_kfp.components.images import Kind, image
-from netslim_kfp.pipelines.cluster.platform import on
+from netslim_kfp.pipelines.cluster.platform import placed_on
 from netslim_kfp.pipelines.cluster.profiles import load
 from netslim_kfp.pipelines.compiler.compile import compile_pipeline
 from netslim_kfp.pipelines.slimming.pipeline import build
@@ -106,7 +106,7 @@ def test_everything_that_manifests_name_is_there(overlay: str) -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_everything_that_compiled_pipelines_name_is_there(overlay: str, tmp_path: Path) -> None:
-    compile_pipeline(build(1, place=on(load())), tmp_path / "ir.yaml")
+    compile_pipeline(build(1, place=placed_on(load())), tmp_path / "ir.yaml")
     _, platform = yaml.safe_load_all((tmp_path / "ir.yaml").read_text())
 
     def named() -> Iterator[tuple[str, str, str | None, bool]]:

@@ -13,9 +13,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from netslim.dependency.channel_state import Channels
-from netslim.dependency.records import IN, OUT, Facts, Norm, Read, Taps, numbers_of
+from netslim.dependency.records import IN, OUT, Norm, Read, Taps, TraceRecords, values_of
 from netslim.dependency.tracer import Traced, channels_of, made, rule, shape_of, unknown
-from netslim.nn.channel_select import Narrowed
+from netslim.nn.channel_select import ChannelSelect
 
 __all__ = ["inputs_along", "outputs_along"]
 
@@ -144,7 +144,7 @@ def _convolve(
     return outputs_along(input, shape, 1, raw, bias)
 
 
-def _mix(facts: Facts, read: Read) -> None:
+def _mix(facts: TraceRecords, read: Read) -> None:
     """Every output depends on every input: a removed input must have been a constant, and 0 at a border."""
     sent, labels = read.inputs.masked, read.inputs.labels
     facts.hold(read.weight, IN, labels)
@@ -167,7 +167,7 @@ def _mix(facts: Facts, read: Read) -> None:
     facts.reads[read.weight] = replace(first, inputs=replace(first.inputs, constant=constant, exact=exact))
 
 
-def _keep_apart(facts: Facts, read: Read) -> None:
+def _keep_apart(facts: TraceRecords, read: Read) -> None:
     """A depthwise convolution: input c makes outputs c * m to c * m + m - 1, so they go together."""
     labels = read.inputs.labels
     facts.hold(read.weight, IN, labels)
@@ -178,14 +178,14 @@ def _keep_apart(facts: Facts, read: Read) -> None:
         facts.freeze(labels, f"a depthwise convolution is called as a function at {facts.where()}")
 
 
-def _filtered(facts: Facts, read: Read) -> Channels:
+def _filtered(facts: TraceRecords, read: Read) -> Channels:
     """What a depthwise convolution makes of constants: exact without a border, or for 0."""
     times = read.outputs.size // read.inputs.labels.size
     masked, constant = (np.repeat(sent, times) for sent in (read.inputs.masked, read.inputs.constant))
     exact = read.inputs.exact
     if (masked != 0).any() or (constant != 0).any():
         kernel = facts.values[read.weight].detach().reshape(read.outputs.size, -1)
-        gain = numbers_of(kernel.sum(1, dtype=torch.float64))
+        gain = values_of(kernel.sum(1, dtype=torch.float64))
         if read.bordered:
             masked = np.where(masked == 0, 0.0, np.nan)
             exact = exact and not (constant != 0).any()
@@ -196,14 +196,14 @@ def _filtered(facts: Facts, read: Read) -> Channels:
     return Channels(read.outputs, masked, constant, exact)
 
 
-def _norm(facts: Facts, input: Traced, inputs: Channels, vectors: tuple[Any, ...]) -> Norm:
+def _norm(facts: TraceRecords, input: Traced, inputs: Channels, vectors: tuple[Any, ...]) -> Norm:
     """The BatchNorm with this weight; met again, it stands between the same channels again."""
     weight, bias, mean, variance = sources = tuple(map(_source, vectors))
     stream, reads = input.selected or (inputs.labels, np.arange(inputs.labels.size))
     norm = facts.norms.get(weight)
     if norm is None:
         path, standard = facts.owner(weight, _BatchNorm)
-        outer, _ = facts.owner(path, Narrowed)
+        outer, _ = facts.owner(path, ChannelSelect)
         fed = facts.new(reads.size)
         norm = Norm(
             *(outer or path or weight, bool(path), standard),

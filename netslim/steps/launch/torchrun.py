@@ -20,14 +20,14 @@ from netslim.errors import NetslimError, PipelineError
 from netslim.storage.atomic import read_json, write_json
 from netslim.training.signals import stop_on_sigterm
 
-__all__ = ["REQUEST", "RESULT", "in_processes", "main", "raised", "told"]
+__all__ = ["REQUEST", "RESULT", "main", "raised", "run_with_torchrun", "told"]
 
 REQUEST, RESULT, FAILURE = "request.json", "result.json", "failure.json"
 NODES_OF_TRAINER = "PET_NNODES"  # torchrun reads it, and the other PET_ variables beside it
 LOOK = 0.2  # seconds between two looks at whether SIGTERM has come
 
 
-def in_processes(count: int, arguments: Mapping[str, Any]) -> dict[str, float]:
+def run_with_torchrun(count: int, arguments: Mapping[str, Any]) -> dict[str, float]:
     """Call `netslim.steps.train.train_step` in `count` processes that train together.
 
     Where Kubeflow Trainer has started this one of several nodes, they train with those of the others. SIGTERM
@@ -76,7 +76,7 @@ def main(folder: str) -> int:
         os.environ.pop(progress.ENVIRONMENT, None)  # one bar is enough
     try:
         check_gpus()
-        with distributed.joined():
+        with distributed.process_group():
             found = train_step(**read_json(Path(folder, REQUEST)))
             if distributed.rank() == 0:
                 write_json(Path(folder, RESULT), found)

@@ -1,6 +1,6 @@
 """A training step's work on several nodes of a cluster: what it takes and what it gives go through a bucket.
 
-The step's pod calls `on_nodes`; each node runs: python -m netslim.steps.launch.trainjob s3://FOLDER
+The step's pod calls `run_as_trainjob`; each node runs: python -m netslim.steps.launch.trainjob s3://FOLDER
 """
 
 from __future__ import annotations
@@ -18,23 +18,24 @@ from typing import Any
 from netslim.errors import NetslimError, StorageError
 from netslim.steps.gpu_check import EXPECTED, promised
 from netslim.steps.launch.kubernetes_api import Cluster, FailedError
-from netslim.steps.launch.torchrun import REQUEST, RESULT, in_processes, raised, told
-from netslim.steps.launch.trainjob_manifest import Nodes, trainjob
+from netslim.steps.launch.torchrun import REQUEST, RESULT, raised, run_with_torchrun, told
+from netslim.steps.launch.trainjob_manifest import NodeRequest, trainjob_manifest
 from netslim.storage import s3
 from netslim.storage.atomic import atomic_directory
 from netslim.storage.backends import CHECKPOINTS
 from netslim.tracking.destination import KEY, run_key
 
-__all__ = ["NAMESPACE", "NODES", "POD", "main", "on_nodes"]
+__all__ = ["NAMESPACE", "NODES", "POD", "main", "run_as_trainjob"]
 
 NODES = "NETSLIM_NODES"
-"""The environment variable with the `Nodes` that a training shall have, as JSON; empty for this pod alone."""
+"""The environment variable with the `NodeRequest` that a training shall have, as JSON; empty for this pod
+alone."""
 POD, NAMESPACE = "NETSLIM_POD", "NETSLIM_NAMESPACE"
 INPUTS, MODEL = ("dataset", "start", "teacher"), "model"
 FAILED = "failed-"  # and the number of the node
 
 
-def on_nodes(arguments: Mapping[str, Any]) -> dict[str, float]:
+def run_as_trainjob(arguments: Mapping[str, Any]) -> dict[str, float]:
     """Call `netslim.steps.train.train_step` in a TrainJob, on the nodes that NODES names.
 
     Args:
@@ -48,7 +49,7 @@ def on_nodes(arguments: Mapping[str, Any]) -> dict[str, float]:
         PipelineError: the cluster refused, or a node ended without a word.
         StorageError: the bucket cannot be used.
     """
-    wish, cluster = Nodes.from_json(os.environ[NODES]), Cluster(os.environ[NAMESPACE])
+    wish, cluster = NodeRequest.from_json(os.environ[NODES]), Cluster(os.environ[NAMESPACE])
     name = _name(arguments)
     folder = f"{os.environ[CHECKPOINTS].rstrip('/')}/nodes/{name}"
     cluster.remove(name)  # what an earlier try of this step has left
@@ -57,7 +58,7 @@ def on_nodes(arguments: Mapping[str, Any]) -> dict[str, float]:
     known |= {EXPECTED: str(wish.gpus)} if wish.gpus else {}
     command = ["python3", "-m", "netslim.steps.launch.trainjob", folder]
     try:
-        cluster.run(trainjob(name, cluster.pod(os.environ[POD]), wish, command, known))
+        cluster.run(trainjob_manifest(name, cluster.pod(os.environ[POD]), wish, command, known))
     except FailedError:
         for file in sorted(s3.names(folder)):
             if file.startswith(FAILED):
@@ -78,7 +79,7 @@ def main(folder: str) -> int:
             arguments = json.loads(Path(scratch, REQUEST).read_text(encoding="utf-8"))
             here = {role: str(Path(scratch, role)) for role in INPUTS if arguments[role]}
             model = Path(scratch, MODEL)
-            found = in_processes(max(1, promised()), {**arguments, **here, MODEL: str(model)})
+            found = run_with_torchrun(max(1, promised()), {**arguments, **here, MODEL: str(model)})
             if model.exists():  # rank 0 is here
                 s3.upload_tree(model, f"{folder}/{MODEL}")
                 s3.put_bytes(f"{folder}/{RESULT}", json.dumps(found).encode())

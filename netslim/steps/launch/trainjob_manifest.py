@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["GROUP", "PLURAL", "RUNTIME", "VERSION", "Nodes", "trainjob"]
+__all__ = ["GROUP", "PLURAL", "RUNTIME", "VERSION", "NodeRequest", "trainjob_manifest"]
 
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
 RUNTIME = {"apiGroup": GROUP, "kind": "TrainingRuntime", "name": "netslim"}
@@ -20,7 +20,7 @@ KFPS_OWN = ("workflows.argoproj.io/", "pipelines.kubeflow.org/")  # labels by wh
 
 
 @dataclass(frozen=True)
-class Nodes:
+class NodeRequest:
     """How many nodes train together, and what each of them has.
 
     Args:
@@ -37,12 +37,16 @@ class Nodes:
         return json.dumps(asdict(self), separators=(",", ":"), sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str) -> Nodes:
+    def from_json(cls, text: str) -> NodeRequest:
         return cls(**json.loads(text))
 
 
-def trainjob(
-    name: str, pod: Mapping[str, Any], wish: Nodes, command: Sequence[str], environment: Mapping[str, str]
+def trainjob_manifest(
+    name: str,
+    pod: Mapping[str, Any],
+    wish: NodeRequest,
+    command: Sequence[str],
+    environment: Mapping[str, str],
 ) -> dict[str, Any]:
     """The TrainJob, as JSON, that runs `command` on each node.
 

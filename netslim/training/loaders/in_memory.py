@@ -50,7 +50,7 @@ class InMemory:
         assert isinstance(split.images, np.ndarray), "image folders are streamed"
         self.count = len(split)
         self.batch_size, self.steps = whole_batches(self.count, batch_size, info)
-        self.part = distributed.part(self.batch_size)
+        self.part = distributed.shard(self.batch_size)
         self.seed, self.device = seed, torch.device(device)
         name = info.augment if augment == "auto" else augment
         if name not in AUGMENTATIONS:

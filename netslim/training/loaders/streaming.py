@@ -52,7 +52,7 @@ class Streamed:
             raise ConfigError("is for packed images", field="augment", value=name, remedy=remedy)
         self.count = len(split)
         self.batch_size, self.steps = whole_batches(self.count, batch_size, info)
-        self.part = distributed.part(self.batch_size)
+        self.part = distributed.shard(self.batch_size)
         self.seed, self.device = seed, torch.device(device)
         self.normalise = Normalise(info, self.device)
         self._keys: list[list[_Key]] = []

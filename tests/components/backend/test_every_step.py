@@ -20,8 +20,8 @@ import pytest
 from torch import nn
 
 from netslim.models.artifact import load_model
-from netslim.results.run_results import Ledger
-from netslim.steps.step_record import read_evidence
+from netslim.results.run_results import RunResults
+from netslim.steps.step_record import read_step_records
 from netslim_kfp.components import readme
 from netslim_kfp.pipelines.compiler.compile import compile_pipeline
 from netslim_kfp.pipelines.slimming.pipeline import build
@@ -170,13 +170,13 @@ def test_a_training_with_a_start_goes_on_from_that_network(backend: Backend) -> 
 def test_fine_tuning_distills_from_its_teacher(backend: Backend) -> None:
     # A recipe with `distill` and no teacher is refused.
     model = backend.result("fine_tune-with-teacher").paths["model"]
-    assert read_evidence(model)["tune"].facts["recipe"]["distill"] == 0.5
+    assert read_step_records(model)["tune"].facts["recipe"]["distill"] == 0.5
 
 
 def test_evaluate_adds_its_row_to_the_previous_ledger_and_decides(backend: Backend) -> None:
     first, second = backend.result("evaluate"), backend.result("evaluate-with-previous")
-    assert [row.index for row in Ledger.load(first.paths["ledger"]).rows] == [1]
-    assert [row.index for row in Ledger.load(second.paths["ledger"]).rows] == [1, 2]
+    assert [row.index for row in RunResults.load(first.paths["ledger"]).rows] == [1]
+    assert [row.index for row in RunResults.load(second.paths["ledger"]).rows] == [1, 2]
     # Two passes were asked for.
     assert first.output["parameterValues"] == {"Output": True}
     assert second.output["parameterValues"] == {"Output": False}

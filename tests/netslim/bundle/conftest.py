@@ -11,11 +11,11 @@ import torch
 
 import netslim
 from netslim import data, models
-from netslim.bundle.assemble import complete
+from netslim.bundle.assemble import assemble
 from netslim.models import artifact
-from netslim.results.run_results import Ledger, Row
+from netslim.results.run_results import PassResult, RunResults
 from netslim.steps.export import export_step
-from netslim.steps.step_record import read_evidence
+from netslim.steps.step_record import read_step_records
 
 
 @pytest.fixture(scope="session")
@@ -38,8 +38,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
     pruned = netslim.prune(wide, torch.zeros(1, 1, 8, 8), percent=0.5)
     artifact.save_model(folder / "model", pruned.model, architecture, pruned.plan)
     export_step(dataset, folder / "model", folder / "onnx", pass_index=1)
-    facts = read_evidence(folder / "onnx")["export"].facts
-    row = Row(
+    facts = read_step_records(folder / "onnx")["export"].facts
+    row = PassResult(
         index=1,
         error=90.0,
         onnx_bytes=facts["bytes"],
@@ -51,7 +51,9 @@ def made(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
         latency_ms={1: 0.1, 32: 1.0},
     )
     info = data.open_dataset(dataset).info
-    return complete(folder / "onnx", folder / "bundle", Ledger((row,), {"architecture": "vgg"}), info, facts)
+    return assemble(
+        folder / "onnx", folder / "bundle", RunResults((row,), {"architecture": "vgg"}), info, facts
+    )
 
 
 @pytest.fixture

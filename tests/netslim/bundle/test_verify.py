@@ -19,14 +19,14 @@ from onnx import TensorProto, helper
 from safetensors.numpy import load_file, save_file
 
 from netslim.bundle.layout import LIMITS, SUMS, seal
-from netslim.bundle.verify import Finding, verify
+from netslim.bundle.verify import CheckResult, verify
 from netslim.errors import NetslimError
 
 
 def verdict(folder: Path) -> tuple[bool, str]:
     """Whether it is good, and the sentence of the first answer that is not."""
     findings = verify(folder)
-    assert all(isinstance(found, Finding) and found.told for found in findings)
+    assert all(isinstance(found, CheckResult) and found.told for found in findings)
     bad = [found for found in findings if not found.good]
     return not bad, bad[0].told if bad else ""
 

@@ -16,7 +16,7 @@ from netslim.cost import Cost
 from netslim.errors import ConfigError
 from netslim.pruning.budget import TOLERANCE, Target, percent_for
 from netslim.pruning.ranking import choose
-from netslim.pruning.removal_steps import Unit
+from netslim.pruning.removal_steps import ChannelGroup
 
 WIDTHS = [20, 30, 24]
 WIDE = [48, 64, 96]
@@ -27,7 +27,7 @@ def chain(
 ) -> tuple[Callable[[Fraction], Cost], list[int]]:
     """A chain of linear layers from 3 inputs to 10 outputs, each hidden layer with factors of its own."""
     rng = np.random.default_rng(seed)
-    units = [Unit(str(layer), rng.random(width)) for layer, width in enumerate(widths)]
+    units = [ChannelGroup(str(layer), rng.random(width)) for layer, width in enumerate(widths)]
     asked: list[int] = []
 
     def cost_at(percent: Fraction) -> Cost:

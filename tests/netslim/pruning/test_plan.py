@@ -14,7 +14,7 @@ from torch import nn
 
 import netslim
 from netslim.errors import ModelError
-from netslim.pruning.plan import Edit, Keep, Plan
+from netslim.pruning.plan import ChannelIndex, LayerEdit, Plan
 from tests.helpers.networks import NETWORKS, Chain, Dense, PostActivation
 from tests.helpers.proof import outputs, relative, settled
 
@@ -65,7 +65,8 @@ def test_a_weight_is_narrowed_along_both_axes(name: str, dtype: torch.dtype, lay
     out, into = len(weight), weight.shape[1] * groups
     kept = np.arange(0, out, 2), np.sort(np.arange(into).reshape(groups, -1)[:, 1::3].ravel())
     slim = netslim.apply_plan(
-        nn.Sequential(layer), Plan({"0": Edit(out=Keep(out, kept[0]), into=Keep(into, kept[1]))})
+        nn.Sequential(layer),
+        Plan({"0": LayerEdit(out=ChannelIndex(out, kept[0]), into=ChannelIndex(into, kept[1]))}),
     )[0]
     rows = []
     for channel in kept[0]:

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from netslim.errors import ConfigError, ModelError
 from netslim.pruning.ranking import Choice, choose
-from netslim.pruning.removal_steps import DEAD, Unit
+from netslim.pruning.removal_steps import DEAD, ChannelGroup
 
 
-def unit(name: str, *importance: float, factors: int = 1, groups: int = 1, frozen: str = "") -> Unit:
-    return Unit(name, np.array(importance, dtype=np.float64), factors, groups, frozen)
+def unit(name: str, *importance: float, factors: int = 1, groups: int = 1, frozen: str = "") -> ChannelGroup:
+    return ChannelGroup(name, np.array(importance, dtype=np.float64), factors, groups, frozen)
 
 
 def widths(choice: Choice) -> list[int]:
@@ -139,7 +139,7 @@ def test_dead_in_groups_needs_a_dead_channel_in_each_block() -> None:
 
 def test_the_paper_s_mlp() -> None:
     rng = np.random.default_rng(0)
-    units = [Unit("fc1", rng.random(500)), Unit("fc2", 10 * rng.random(300))]
+    units = [ChannelGroup("fc1", rng.random(500)), ChannelGroup("fc2", 10 * rng.random(300))]
     assert widths(choose(units, percent=0.8, scope="layer")) == [100, 60]
     assert widths(choose(units, percent=0.8)) != [100, 60]
 

@@ -19,10 +19,10 @@ from netslim.pruning.layer_report import LayerRow
 from netslim.report.figures import figures, front
 from netslim.report.style import COLOURS
 from netslim.report.tables import scaled, significant
-from netslim.results.run_results import Histogram, Ledger, Row, Size
+from netslim.results.run_results import Histogram, PassResult, RunResults, Size
 
 
-def row(index: int, **more: Any) -> Row:
+def row(index: int, **more: Any) -> PassResult:
     """Sizes fall to a tenth with every pass."""
     now = 10**index
     values: dict[str, Any] = {
@@ -48,7 +48,7 @@ def row(index: int, **more: Any) -> Row:
                 LayerRow("features.4", 9, 9, 9),
             ),
         }
-    return Row(index=index, **values | more)
+    return PassResult(index=index, **values | more)
 
 
 def curve(epochs: int) -> tuple[dict[str, float], ...]:
@@ -58,11 +58,11 @@ def curve(epochs: int) -> tuple[dict[str, float], ...]:
     )
 
 
-RUN = Ledger(
+RUN = RunResults(
     (row(0), row(1), row(2, note="done: 2 of 2 passes")), {"architecture": "vgg-digits", "dataset": "Digits"}
 )
-SWEEP = Ledger(tuple(row(1, label=f"percent 0.{tenths}", error=float(tenths)) for tenths in (3, 5, 7)))
-NO_BASELINE = Ledger(RUN.rows[1:])
+SWEEP = RunResults(tuple(row(1, label=f"percent 0.{tenths}", error=float(tenths)) for tenths in (3, 5, 7)))
+NO_BASELINE = RunResults(RUN.rows[1:])
 
 
 def test_the_table_fits_eighty_columns() -> None:
@@ -90,7 +90,7 @@ def test_the_table_of_a_sweep_and_of_a_run_without_a_baseline() -> None:
     )
     # Compared with what pass 1 pruned: 2,881,700 parameters and 2 x 23,800,000 / 10 FLOPs.
     assert "| 2 | 133 | 2,881 | 100x | 47.6k | 100x |" in report.markdown(NO_BASELINE)
-    assert report.markdown(Ledger()).startswith("|  |")
+    assert report.markdown(RunResults()).startswith("|  |")
 
 
 @pytest.mark.parametrize(
@@ -157,8 +157,8 @@ class Page(HTMLParser):
         self.text += data
 
 
-@pytest.mark.parametrize("ledger", [RUN, SWEEP, NO_BASELINE, Ledger(RUN.rows[:1]), Ledger()], ids=str)
-def test_the_page_needs_nothing_but_itself(ledger: Ledger) -> None:
+@pytest.mark.parametrize("ledger", [RUN, SWEEP, NO_BASELINE, RunResults(RUN.rows[:1]), RunResults()], ids=str)
+def test_the_page_needs_nothing_but_itself(ledger: RunResults) -> None:
     text = report.html(ledger)
     page = Page(text)
     assert page.loads == []
@@ -188,7 +188,7 @@ def test_the_page_says_what_was_reached() -> None:
         "architecture vgg-digits dataset Digits",
     ):
         assert told in text
-    assert "No pass was finished" in Page(report.html(Ledger())).text
+    assert "No pass was finished" in Page(report.html(RunResults())).text
 
 
 def test_the_page_has_each_dark_colour() -> None:
@@ -199,7 +199,9 @@ def test_the_page_has_each_dark_colour() -> None:
 
 def test_what_a_user_named_is_text_and_not_markup() -> None:
     named = "<script>alert('x')</script>"
-    ledger = Ledger((row(0), dataclasses.replace(row(1), note=named, label=named)), {"architecture": named})
+    ledger = RunResults(
+        (row(0), dataclasses.replace(row(1), note=named, label=named)), {"architecture": named}
+    )
     assert "script" not in Page(report.html(ledger)).tags
     assert named in Page(report.html(ledger)).text
 
@@ -224,12 +226,12 @@ def test_plots_are_images_of_this_ledger() -> None:
         assert pixels.shape[0] > 300, name
         assert pixels[..., :3].std() > 0.02, name  # something is drawn
     assert report.plots(RUN) == found
-    assert report.plots(Ledger()) == {}
+    assert report.plots(RunResults()) == {}
 
 
 def test_a_hundred_layers_are_drawn_without_their_names() -> None:
     layers = tuple(LayerRow(f"block.{i}.bn", 64, 32, 32) for i in range(100))
-    text = report.html(Ledger((row(0), row(1, layers=layers))))
+    text = report.html(RunResults((row(0), row(1, layers=layers))))
     drawing = re.search(r'<svg [^>]*aria-label="Channels per layer".*?</svg>', text, re.DOTALL)
     assert drawing
     assert "layer, input to output" in drawing[0]

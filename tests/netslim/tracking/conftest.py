@@ -22,7 +22,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from netslim.pruning.layer_report import LayerRow
-from netslim.results.run_results import Histogram, Ledger, Row, Size
+from netslim.results.run_results import Histogram, PassResult, RunResults, Size
 from netslim.storage.atomic import sha256
 from netslim.tracking.client import mlflow_at
 from netslim.tracking.destination import default_uri
@@ -210,14 +210,14 @@ def curve(epochs: int, start: int) -> tuple[dict[str, float], ...]:
 
 
 @pytest.fixture
-def ledger(model: Path) -> Ledger:
+def ledger(model: Path) -> RunResults:
     """A baseline and two passes, each a third of what was before."""
     rows = []
     for index in range(3):
         scale = 3**index
         before = Size(channels=270 // scale, params=2700 // scale, macs=27000 // scale) if index else None
         curves = {"sparse": curve(3, 10_000 * index), "fine_tune": curve(4, 10_000 * index + 5000)}
-        row = Row(
+        row = PassResult(
             index=index,
             channels=90 // scale,
             params=900 // scale,
@@ -236,4 +236,4 @@ def ledger(model: Path) -> Ledger:
             note="goes on" if index < 2 else "done: 2 of 2 passes",
         )
         rows.append(row)
-    return Ledger(tuple(rows), {"architecture": "vgg", "dataset": "pixels"})
+    return RunResults(tuple(rows), {"architecture": "vgg", "dataset": "pixels"})

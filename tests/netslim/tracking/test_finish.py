@@ -13,22 +13,24 @@ import pytest
 from kfp import dsl
 
 from netslim import tracking
-from netslim.results.run_results import Ledger, Row, decide
+from netslim.results.run_results import PassResult, RunResults, should_continue
 from netslim_kfp.components.finish.component import finish
 
 Place = Callable[[str, str], None]
 
 
-def evaluate_each(rows: Sequence[Row], model: Path, *, passes: int, max_loss: float, experiment: str) -> None:
+def evaluate_each(
+    rows: Sequence[PassResult], model: Path, *, passes: int, max_loss: float, experiment: str
+) -> None:
     """Record the passes as the step `evaluate` does: the row, the decision after it, and the model.
 
     The rows are without what only the report draws: drawing is slow, and decides nothing.
     """
-    ledger = Ledger(constants={"architecture": "vgg", "max_loss": f"{max_loss:g}"})
+    ledger = RunResults(constants={"architecture": "vgg", "max_loss": f"{max_loss:g}"})
     for row in rows:
         plain = dataclasses.replace(row, note="", go_on=None, curves={}, layers=(), gammas=None)
         undecided = ledger.with_row(plain)
-        ledger = undecided.with_decision(decide(undecided, passes=passes, max_loss=max_loss))
+        ledger = undecided.with_decision(should_continue(undecided, passes=passes, max_loss=max_loss))
         assert tracking.log_pass(ledger, experiment=experiment, bundle=model.parent)
 
 
@@ -70,7 +72,7 @@ def registered(server: Any, experiment: str) -> list[str]:
 def test_only_a_run_that_ended_by_itself_is_finished_and_registered(
     server: Any,
     place: Place,
-    ledger: Ledger,
+    ledger: RunResults,
     model: Path,
     tmp_path: Path,
     case: str,
@@ -92,7 +94,7 @@ def test_only_a_run_that_ended_by_itself_is_finished_and_registered(
 
 @pytest.mark.parametrize(("state", "status"), [("COMPLETE", "FINISHED"), ("FAILED", "FAILED")])
 def test_a_sweep_is_finished_unless_a_step_failed_and_registers_nothing(
-    server: Any, place: Place, ledger: Ledger, model: Path, tmp_path: Path, state: str, status: str
+    server: Any, place: Place, ledger: RunResults, model: Path, tmp_path: Path, state: str, status: str
 ) -> None:
     experiment, key = f"netslim/sweep-{state}", f"sweep-{state}"
     place(server.uri, key)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from netslim import tracking
-from netslim.results.run_results import Ledger, Row
+from netslim.results.run_results import PassResult, RunResults
 from netslim.steps.step_record import read_history
 from netslim.tracking.live_curves import GRACE
 from netslim.training.history import History
@@ -40,9 +40,9 @@ class Training:
             time.sleep(0.02)
 
 
-def row(curves: dict[str, Any]) -> Row:
+def row(curves: dict[str, Any]) -> PassResult:
     size = {"channels": 1, "params": 1, "macs": 1, "onnx_bytes": 1}
-    return Row(index=1, error=1.0, measured_at=1, curves=curves, **size)
+    return PassResult(index=1, error=1.0, measured_at=1, curves=curves, **size)
 
 
 def test_a_server_killed_and_restarted_costs_no_point_and_no_time(
@@ -75,7 +75,7 @@ def test_a_server_killed_and_restarted_costs_no_point_and_no_time(
     assert training.longest < 1  # its own append to a file, on a machine that does other things too
     curves = {"sparse": tuple(read_history(history))}
     for _ in range(2):  # the second time as a retried step
-        assert tracking.log_pass(Ledger((row(curves),)), experiment=EXPERIMENT)
+        assert tracking.log_pass(RunResults((row(curves),)), experiment=EXPERIMENT)
     run = own_server.runs(EXPERIMENT, "outage")["pass-01"]
     expected = [(epoch["step"], epoch["train/loss"], epoch["ts"]) for epoch in training.history.rows]
     assert own_server.history(run, "sparse/loss") == expected

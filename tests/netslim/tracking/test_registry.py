@@ -20,16 +20,18 @@ import onnxruntime
 import pytest
 
 from netslim import tracking
-from netslim.results.run_results import Ledger
+from netslim.results.run_results import RunResults
 from netslim.tracking.registry import best_of
 
 Place = Callable[[str, str], None]
 
 
-def told(ledger: Ledger, errors: tuple[float, ...], macs: tuple[int, ...], loss: str = "0.5") -> Ledger:
+def told(
+    ledger: RunResults, errors: tuple[float, ...], macs: tuple[int, ...], loss: str = "0.5"
+) -> RunResults:
     rows = zip(ledger.rows, errors, macs, strict=True)
     changed = tuple(dataclasses.replace(row, error=error, macs=size) for row, error, size in rows)
-    return Ledger(changed, {**ledger.constants, "max_loss": loss})
+    return RunResults(changed, {**ledger.constants, "max_loss": loss})
 
 
 @pytest.mark.parametrize(
@@ -42,24 +44,24 @@ def told(ledger: Ledger, errors: tuple[float, ...], macs: tuple[int, ...], loss:
     ],
 )
 def test_the_best_is_the_smallest_that_is_good_enough(
-    ledger: Ledger, errors: tuple[float, ...], macs: tuple[int, ...], chosen: int
+    ledger: RunResults, errors: tuple[float, ...], macs: tuple[int, ...], chosen: int
 ) -> None:
     found = best_of(told(ledger, errors, macs))
     assert found is not None
     assert (found[0].index, found[1:]) == (chosen, (errors[chosen], 1.0, "test"))
 
 
-def test_the_validation_error_decides_where_there_is_one(ledger: Ledger) -> None:
+def test_the_validation_error_decides_where_there_is_one(ledger: RunResults) -> None:
     run = told(ledger, (1.0, 9.0, 9.0), (90, 30, 10))
     held_out = tuple(dataclasses.replace(row, error_val=2.0 + row.index / 3) for row in run.rows)
-    found = best_of(Ledger(held_out, run.constants))
+    found = best_of(RunResults(held_out, run.constants))
     assert found is not None
     assert (found[0].index, found[2:]) == (1, (2.0, "validation"))
 
 
-def test_a_sweep_has_no_best(ledger: Ledger) -> None:
+def test_a_sweep_has_no_best(ledger: RunResults) -> None:
     points = tuple(dataclasses.replace(row, label=f"percent 0.{row.index}") for row in ledger.rows)
-    assert best_of(Ledger(points, {"max_loss": "1"})) is None
+    assert best_of(RunResults(points, {"max_loss": "1"})) is None
 
 
 def versions(server: Any, name: str) -> tuple[dict[str, str], str]:
@@ -73,7 +75,7 @@ def versions(server: Any, name: str) -> tuple[dict[str, str], str]:
 
 
 def test_the_champion_moves_only_to_what_is_better_and_never_twice(
-    server: Any, place: Place, ledger: Ledger, model: Path
+    server: Any, place: Place, ledger: RunResults, model: Path
 ) -> None:
     runs = {
         "first": ((1.0, 1.2, 1.4), (9000, 3000, 1000)),
@@ -86,7 +88,7 @@ def test_the_champion_moves_only_to_what_is_better_and_never_twice(
         run = told(ledger, errors, macs)
         experiment = "netslim/registry"
         for count in (1, 2, 3):
-            rows = Ledger(run.rows[:count], run.constants)
+            rows = RunResults(run.rows[:count], run.constants)
             assert tracking.log_pass(rows, experiment=experiment, bundle=model.parent)
         tracking.close_run(experiment=experiment, failed=False, files={})
         for _ in range(2):  # a retried step
@@ -98,7 +100,7 @@ def test_the_champion_moves_only_to_what_is_better_and_never_twice(
 
 
 def test_the_champion_is_loaded_fetched_and_served(
-    server: Any, place: Place, ledger: Ledger, model: Path, tmp_path: Path, wait_until: Any
+    server: Any, place: Place, ledger: RunResults, model: Path, tmp_path: Path, wait_until: Any
 ) -> None:
     place(server.uri, "served")
     run = told(ledger, (1.0, 1.2, 1.4), (9000, 3000, 1000))

@@ -13,7 +13,7 @@ import pytest
 
 from netslim import tracking
 from netslim.errors import NetslimError, TrackingError
-from netslim.results.run_results import Ledger
+from netslim.results.run_results import RunResults
 from netslim.tracking.client import ensure_experiment, mlflow_at
 
 EXPERIMENT = "netslim/pixels"
@@ -49,7 +49,7 @@ def test_processes_that_touch_a_new_database_together_share_it(tmp_path: Path) -
 
 
 def test_a_run_is_recorded_beside_the_database_and_read_back(
-    tmp_path: Path, place: Place, ledger: Ledger, model: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, place: Place, ledger: RunResults, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -71,7 +71,7 @@ def test_a_run_is_recorded_beside_the_database_and_read_back(
     assert address.startswith(f"http://127.0.0.1:5000/#/experiments/1/runs/{found.run_id}/")
 
 
-def test_recording_says_nothing_of_its_own(tmp_path: Path, ledger: Ledger, model: Path) -> None:
+def test_recording_says_nothing_of_its_own(tmp_path: Path, ledger: RunResults, model: Path) -> None:
     code = (
         "import sys; from pathlib import Path\n"
         "from netslim import tracking; from netslim.ledger import Ledger\n"
@@ -100,7 +100,7 @@ def test_reading_makes_no_database(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_what_is_not_there_is_named(tmp_path: Path, place: Place, ledger: Ledger, database: str) -> None:
+def test_what_is_not_there_is_named(tmp_path: Path, place: Place, ledger: RunResults, database: str) -> None:
     place(database, "there")
     assert tracking.log_pass(ledger, experiment=EXPERIMENT)
     with pytest.raises(TrackingError, match="run = absent: no run has this key"):

@@ -24,7 +24,7 @@ from rich.console import Console
 
 from netslim import report, tracking
 from netslim.errors import TrackingError
-from netslim.results.run_results import Ledger
+from netslim.results.run_results import RunResults
 
 MANIFESTS = Path(__file__).parents[3] / "manifests"
 SETTINGS = dict(
@@ -67,7 +67,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture
 def uri(
-    store: str, make_server: Callable[..., Any], place: Callable[[str, str], None], ledger: Ledger
+    store: str, make_server: Callable[..., Any], place: Callable[[str, str], None], ledger: RunResults
 ) -> str:
     """A tracking server that holds a run."""
     proxy = {"http_proxy": store, "no_proxy": ""}
@@ -112,7 +112,7 @@ def show(uri: str, outside: Refusing, **settings: str) -> subprocess.CompletedPr
 
 
 def test_show_gets_files_from_the_server_and_not_from_its_store(
-    uri: str, outside: Refusing, ledger: Ledger
+    uri: str, outside: Refusing, ledger: RunResults
 ) -> None:
     done = show(uri, outside)
     assert done.returncode == 0, done.stderr

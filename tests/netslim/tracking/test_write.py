@@ -13,21 +13,21 @@ import numpy as np
 import pytest
 
 from netslim import tracking
-from netslim.results.run_results import Ledger
+from netslim.results.run_results import RunResults
 
 EXPERIMENT = "netslim/pixels"
 Place = Callable[[str, str], None]
 
 
-def record_each_pass(ledger: Ledger, model: Path) -> None:
+def record_each_pass(ledger: RunResults, model: Path) -> None:
     """As the pipeline does: after each pass, with what is known by then."""
     for count in range(1, len(ledger.rows) + 1):
         assert tracking.log_pass(
-            Ledger(ledger.rows[:count], ledger.constants), experiment=EXPERIMENT, bundle=model.parent
+            RunResults(ledger.rows[:count], ledger.constants), experiment=EXPERIMENT, bundle=model.parent
         )
 
 
-def test_what_a_user_compares(server: Any, place: Place, ledger: Ledger, model: Path) -> None:
+def test_what_a_user_compares(server: Any, place: Place, ledger: RunResults, model: Path) -> None:
     place(server.uri, "compare")
     record_each_pass(ledger, model)
     runs = server.runs(EXPERIMENT, "compare")
@@ -63,7 +63,7 @@ def test_what_a_user_compares(server: Any, place: Place, ledger: Ledger, model: 
 
 
 def test_the_models_are_found_loaded_and_are_the_files(
-    server: Any, place: Place, ledger: Ledger, model: Path, tmp_path: Path
+    server: Any, place: Place, ledger: RunResults, model: Path, tmp_path: Path
 ) -> None:
     place(server.uri, "models")
     record_each_pass(ledger, model)
@@ -96,7 +96,7 @@ def test_the_models_are_found_loaded_and_are_the_files(
     np.testing.assert_array_equal(loaded.predict(images)["logits"], images.reshape(3, 4))
 
 
-def test_a_retry_adds_no_run_and_no_point(server: Any, place: Place, ledger: Ledger, model: Path) -> None:
+def test_a_retry_adds_no_run_and_no_point(server: Any, place: Place, ledger: RunResults, model: Path) -> None:
     place(server.uri, "retry")
     record_each_pass(ledger, model)
 
@@ -118,7 +118,7 @@ def test_a_retry_adds_no_run_and_no_point(server: Any, place: Place, ledger: Led
             for stage, points in ledger.rows[-1].curves.items()
         },
     )
-    record_each_pass(Ledger((*ledger.rows[:-1], again), ledger.constants), model)
+    record_each_pass(RunResults((*ledger.rows[:-1], again), ledger.constants), model)
     assert all_there_is() == before
     models = {
         "experiment_ids": [server.experiment(EXPERIMENT)],
@@ -128,10 +128,12 @@ def test_a_retry_adds_no_run_and_no_point(server: Any, place: Place, ledger: Led
 
 
 def test_a_pass_that_was_missed_comes_with_the_next(
-    server: Any, place: Place, ledger: Ledger, model: Path, capsys: pytest.CaptureFixture[str]
+    server: Any, place: Place, ledger: RunResults, model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place("http://127.0.0.1:9", "missed")
-    assert not tracking.log_pass(Ledger(ledger.rows[:2], ledger.constants), experiment=EXPERIMENT, patience=0)
+    assert not tracking.log_pass(
+        RunResults(ledger.rows[:2], ledger.constants), experiment=EXPERIMENT, patience=0
+    )
     told = capsys.readouterr().err
     assert told.startswith(
         "netslim: this pass is not in MLflow yet: MLFLOW_TRACKING_URI = http://127.0.0.1:9: "
@@ -144,21 +146,21 @@ def test_a_pass_that_was_missed_comes_with_the_next(
 
 
 def test_without_a_server_or_a_key_one_line_says_so(
-    ledger: Ledger, capsys: pytest.CaptureFixture[str]
+    ledger: RunResults, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert not tracking.log_pass(ledger, experiment=EXPERIMENT)
     tracking.close_run(experiment=EXPERIMENT, failed=False, files={})
-    assert tracking.recorded(experiment=EXPERIMENT) == Ledger()
+    assert tracking.recorded(experiment=EXPERIMENT) == RunResults()
     assert capsys.readouterr().err.count("not recorded in MLflow; set MLFLOW_TRACKING_URI") == 2
 
 
 @pytest.mark.parametrize(("failed", "status"), [(False, "FINISHED"), (True, "FAILED")])
 def test_closing(
-    server: Any, place: Place, ledger: Ledger, failed: bool, status: str, tmp_path: Path
+    server: Any, place: Place, ledger: RunResults, failed: bool, status: str, tmp_path: Path
 ) -> None:
     key = f"closing-{status}"
     place(server.uri, key)
-    assert tracking.recorded(experiment=EXPERIMENT) == Ledger()
+    assert tracking.recorded(experiment=EXPERIMENT) == RunResults()
     assert tracking.log_pass(ledger, experiment=EXPERIMENT)
     assert tracking.recorded(experiment=EXPERIMENT) == ledger
     tracking.close_run(
@@ -181,17 +183,19 @@ def test_a_run_that_failed_before_its_first_pass_is_closed_too(server: Any, plac
     place(server.uri, "stillborn")
     tracking.close_run(experiment=EXPERIMENT, failed=True, files={})
     assert server.runs(EXPERIMENT, "stillborn")["stillborn"]["info"]["status"] == "FAILED"
-    assert tracking.read_run(server.uri, EXPERIMENT, "stillborn").ledger == Ledger()
+    assert tracking.read_run(server.uri, EXPERIMENT, "stillborn").ledger == RunResults()
 
 
-def test_the_points_of_a_sweep_are_children_of_their_own(server: Any, place: Place, ledger: Ledger) -> None:
+def test_the_points_of_a_sweep_are_children_of_their_own(
+    server: Any, place: Place, ledger: RunResults
+) -> None:
     place(server.uri, "sweep")
     points = [
         dataclasses.replace(ledger.rows[1], label=f"lambda {value}", error=error, measured_at=at)
         for value, error, at in (("0.001", 3.0, 20), ("1e-05", 2.0, 10))
     ]
     for point in points:
-        assert tracking.log_pass(Ledger((point,), {"sweep": "lambda"}), experiment=EXPERIMENT)
+        assert tracking.log_pass(RunResults((point,), {"sweep": "lambda"}), experiment=EXPERIMENT)
     runs = server.runs(EXPERIMENT, "sweep")
     assert set(runs) == {"sweep", "lambda-0.001", "lambda-1e-05"}
     assert "metrics" not in runs["sweep"]["data"]  # it has no passes to draw
@@ -201,7 +205,7 @@ def test_the_points_of_a_sweep_are_children_of_their_own(server: Any, place: Pla
 
 
 def test_the_last_run_and_one_by_its_key_are_read_back(
-    server: Any, place: Place, ledger: Ledger, model: Path
+    server: Any, place: Place, ledger: RunResults, model: Path
 ) -> None:
     for key in ("earlier", "later"):
         place(server.uri, key)
@@ -213,7 +217,7 @@ def test_the_last_run_and_one_by_its_key_are_read_back(
 
 
 def test_runs_below_kfps_own_leave_those_alone(
-    server: Any, place: Place, ledger: Ledger, model: Path, monkeypatch: pytest.MonkeyPatch
+    server: Any, place: Place, ledger: RunResults, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """KFP 2.17's plugin injects the run of the task; above it are a loop's and the pipeline's."""
     experiment = server.ask("experiments/create", {"name": "kfp"})["experiment_id"]

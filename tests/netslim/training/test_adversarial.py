@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from netslim.training.adversarial import provoked
+from netslim.training.adversarial import adversarial_examples
 from netslim.training.recipe import Recipe
 from tests.helpers.corners import SIDE, network
 
@@ -29,7 +29,7 @@ def test_each_image_is_moved_by_the_length_and_no_direction_raises_its_loss_more
     images, labels = batch
     model = network().eval()  # so that the images' losses do not hang together
     before = images.clone()
-    moves = provoked(model, images, labels, RECIPE) - images
+    moves = adversarial_examples(model, images, labels, RECIPE) - images
     assert torch.equal(images, before)
     torch.testing.assert_close(moves.flatten(1).norm(dim=1), torch.full((6,), 0.01), rtol=1e-3, atol=0)
     here, there = losses(model, images, labels), losses(model, images + moves, labels)
@@ -43,7 +43,7 @@ def test_each_image_is_moved_by_the_length_and_no_direction_raises_its_loss_more
 def test_parameters_and_their_gradients_are_left_alone(batch):
     model = network()
     before = [parameter.clone() for parameter in model.parameters()]
-    moved = provoked(model, *batch, RECIPE)
+    moved = adversarial_examples(model, *batch, RECIPE)
     assert not moved.requires_grad
     assert all(parameter.grad is None for parameter in model.parameters())
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before, strict=True))
@@ -52,4 +52,4 @@ def test_parameters_and_their_gradients_are_left_alone(batch):
 def test_an_image_without_a_slope_stays(batch):
     model = network()
     nn.init.zeros_(model[-1].weight)
-    assert torch.equal(provoked(model, *batch, RECIPE), batch[0])
+    assert torch.equal(adversarial_examples(model, *batch, RECIPE), batch[0])

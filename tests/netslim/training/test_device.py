@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from netslim.training.device import autocast_dtype, best_device, cpu_threads, placed
+from netslim.training.device import autocast_dtype, best_device, cpu_threads, model_on_device
 
 
 def test_a_placed_model_is_channels_last_inside_and_as_it_was_outside():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv3d(2, 2, 3), nn.BatchNorm2d(4)).train()
     model[2].eval()
     parameters, values = list(model.parameters()), [p.detach().clone() for p in model.parameters()]
-    with placed(model, torch.device("cpu")) as inside:
+    with model_on_device(model, torch.device("cpu")) as inside:
         assert inside is model
         assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
         model.eval()

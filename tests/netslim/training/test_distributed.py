@@ -177,12 +177,12 @@ def in_resumed(folder: Path, out: Path) -> None:
 
 def in_agreement(folder: Path, out: Path) -> None:
     """What one process wishes at the second question, all hear at the third; and what each draws."""
-    agreement, me = distributed.Agreement(), distributed.rank()
+    agreement, me = distributed.AsyncFlags(), distributed.rank()
     heard = [agreement.any(step == 1 and me == 1, False) for step in range(4)]
     heard.append(agreement.last())
     drawn = []
     for step in (3, 4, 3):
-        distributed.reseed(SEED, step)
+        distributed.seed_rank(SEED, step)
         drawn.append(float(torch.rand(1)))
     (out / f"drawn-{me}.json").write_text(json.dumps(drawn))
     (out / f"agreement-{me}.json").write_text(json.dumps([*heard, agreement.last()]))
@@ -192,12 +192,15 @@ def in_different(folder: Path, out: Path) -> None:
     """Processes that do not begin from the same, and a batch that has nothing for some."""
     said = []
     mine = 7 + distributed.rank()
-    for refused in (lambda: distributed.require_same("checkpoint", mine), lambda: distributed.part(1)):
+    for refused in (
+        lambda: distributed.assert_equal_on_all_ranks("checkpoint", mine),
+        lambda: distributed.shard(1),
+    ):
         try:
             refused()
         except (TrainingError, ConfigError) as error:
             said.append(str(error))
-    distributed.require_same("checkpoint", 7)
+    distributed.assert_equal_on_all_ranks("checkpoint", 7)
     (out / f"different-{distributed.rank()}.json").write_text(json.dumps(said))
 
 
@@ -208,7 +211,7 @@ def in_norm(folder: Path, out: Path) -> None:
     torch.manual_seed(0)
     whole = torch.randn(11, 4, 3, 3, dtype=torch.double) * 3 + 100
     target = torch.randn_like(whole)
-    mine = distributed.part(11)
+    mine = distributed.shard(11)
     worst = 0.0
     for settings in ({}, {"affine": False}, {"momentum": None}):
         theirs, ours = (nn.BatchNorm2d(4, dtype=torch.double, **settings) for _ in range(2))
@@ -222,7 +225,7 @@ def in_norm(folder: Path, out: Path) -> None:
             (found * target[mine]).sum().backward()
         pairs = [(found, expected[mine]), (part.grad, x.grad[mine])]
         pairs += [
-            (distributed.total(a.grad), b.grad)
+            (distributed.all_reduce_sum(a.grad), b.grad)
             for a, b in zip(ours.parameters(), theirs.parameters(), strict=True)
         ]
         pairs += zip(ours.buffers(), theirs.buffers(), strict=True)
@@ -326,11 +329,11 @@ def test_each_draws_its_own_dropout_and_draws_it_again_after_a_resume(together: 
 
 
 def test_a_single_process_is_heard_at_once() -> None:
-    agreement = distributed.Agreement()
+    agreement = distributed.AsyncFlags()
     assert agreement.any(True, False) == (True, False)
     assert agreement.last() == ()
-    assert (distributed.size(), distributed.rank(), distributed.part(7)) == (1, 0, slice(0, 7))
-    distributed.require_same("checkpoint", 3)
+    assert (distributed.size(), distributed.rank(), distributed.shard(7)) == (1, 0, slice(0, 7))
+    distributed.assert_equal_on_all_ranks("checkpoint", 3)
 
 
 def test_what_does_not_fit_together_is_refused_by_all(together: Path) -> None:

@@ -54,8 +54,8 @@ def test_pull_and_its_inverse():
     rates = lr_schedule.learning_rates(0.1, 1000)
     by_hand = 1e-4 * (500 * 0.1 + 250 * 0.01 + 250 * 0.001) / 0.1
     assert lr_schedule.pull(1e-4, rates, 0.9) == pytest.approx(by_hand)
-    assert lr_schedule.lam_for_pull(by_hand, rates, 0.9) == pytest.approx(1e-4)
-    assert lr_schedule.lam_for_pull(0.0, rates, 0.9) == 0.0
+    assert lr_schedule.lambda_for_total_shrinkage(by_hand, rates, 0.9) == pytest.approx(1e-4)
+    assert lr_schedule.lambda_for_total_shrinkage(0.0, rates, 0.9) == 0.0
 
 
 def test_the_papers_vgg_on_cifar_pulls_by_six_and_a_half():

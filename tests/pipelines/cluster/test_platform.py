@@ -12,10 +12,10 @@ import yaml
 from netslim.errors import ConfigError
 from netslim.steps.gpu_check import EXPECTED
 from netslim.steps.launch.trainjob import NAMESPACE, NODES, POD
-from netslim.steps.launch.trainjob_manifest import Nodes
+from netslim.steps.launch.trainjob_manifest import NodeRequest
 from netslim.storage.backends import CHECKPOINTS
 from netslim_kfp.components import readme
-from netslim_kfp.pipelines.cluster.platform import on
+from netslim_kfp.pipelines.cluster.platform import placed_on
 from netslim_kfp.pipelines.cluster.profiles import KIND_OF_STEP, load
 from netslim_kfp.pipelines.compiler.compile import compile_pipeline
 from netslim_kfp.pipelines.slimming.pipeline import build
@@ -31,7 +31,7 @@ PIPELINES = {
 def compiled(folder: Path, name: str = "slimming", **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """The IR's executors and the platform's, by label."""
     path = folder / "ir.yaml"
-    compile_pipeline(PIPELINES[name](on(load(**changes))), path)
+    compile_pipeline(PIPELINES[name](placed_on(load(**changes))), path)
     ir, platform = yaml.safe_load_all(path.read_text())
     settings: dict[str, Any] = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     return ir["deploymentSpec"]["executors"], settings
@@ -138,8 +138,8 @@ def test_a_training_on_several_nodes_waits_for_them_in_a_small_pod(tmp_path: Pat
             continue
         assert paths[NODES] == "metadata.annotations['netslim/nodes']"
         assert (paths[POD], paths[NAMESPACE]) == ("metadata.name", "metadata.namespace")
-        wish = Nodes.from_json(settings[label]["podMetadata"]["annotations"]["netslim/nodes"])
-        assert wish == Nodes(3, 8, {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": "8"})
+        wish = NodeRequest.from_json(settings[label]["podMetadata"]["annotations"]["netslim/nodes"])
+        assert wish == NodeRequest(3, 8, {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": "8"})
         assert EXPECTED not in paths
         resources = executors[label]["container"]["resources"]
         assert "accelerator" not in resources
@@ -175,7 +175,7 @@ def test_settings_and_secrets_are_references_that_may_be_absent(tmp_path: Path) 
 
 
 def test_tasks_that_may_be_retried_wait_ever_longer(tmp_path: Path) -> None:
-    compile_pipeline(build(1, place=on(load())), tmp_path / "ir.yaml")
+    compile_pipeline(build(1, place=placed_on(load())), tmp_path / "ir.yaml")
     ir = next(yaml.safe_load_all((tmp_path / "ir.yaml").read_text()))
     tasks = ir["components"]["comp-exit-handler-1"]["dag"]["tasks"]
     assert tasks["fine-tune"]["retryPolicy"] == {
@@ -218,7 +218,7 @@ def test_the_window_of_very_many_retries_is_still_a_number_that_kfp_can_hold(tmp
 
 def tries(folder: Path, **changes: Any) -> Iterator[tuple[str, dict[str, Any], int]]:
     """(step, its retry policy, its pods' time-out in seconds) of every task that may be retried."""
-    compile_pipeline(build(1, place=on(load(**changes))), folder / "ir.yaml")
+    compile_pipeline(build(1, place=placed_on(load(**changes))), folder / "ir.yaml")
     ir, platform = yaml.safe_load_all((folder / "ir.yaml").read_text())
     settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     for group in (ir["root"], *ir["components"].values()):

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from netslim.errors import ConfigError, NetslimError, PipelineError
 from netslim_kfp.pipelines.cli.submit import submit
 from netslim_kfp.pipelines.cluster import submit as submitting
-from netslim_kfp.pipelines.cluster.kfp_client import Backend
+from netslim_kfp.pipelines.cluster.kfp_client import KfpClient
 from tests.helpers.kfp_server import Cluster, Fault, serving
 
 SHORT = ("--passes", "1", "--no-baseline")
@@ -165,7 +165,7 @@ def test_a_token_from_the_environment_is_sent_and_never_shown(cluster: Cluster) 
     result = run(cluster, KF_PIPELINES_TOKEN="very-secret")
     assert result.exit_code == 0
     assert len(cluster.runs) == 1
-    assert "very-secret" not in result.output + repr(Backend(host=cluster.address, token="very-secret"))
+    assert "very-secret" not in result.output + repr(KfpClient(host=cluster.address, token="very-secret"))
 
 
 def test_a_wrong_or_missing_token_says_which(cluster: Cluster) -> None:
@@ -187,7 +187,7 @@ def test_a_token_that_expires_while_waiting_is_read_again(cluster: Cluster, tmp_
             file.write_text("second\n")
             cluster.token, cluster.states = "second", ["SUCCEEDED"]
 
-    backend = Backend(host=cluster.address, namespace="ann", token_file=str(file))
+    backend = KfpClient(host=cluster.address, namespace="ann", token_file=str(file))
     run(cluster, "--token-file", str(file))
     cluster.states = ["RUNNING"]
     submitting.wait(backend, cluster.runs[0].run_id, told=rotate)
@@ -201,7 +201,7 @@ def test_a_token_that_expires_for_good_ends_the_wait_and_not_the_run(cluster: Cl
         cluster.token = "second"
 
     run(cluster, "--token", "first")
-    backend = Backend(host=cluster.address, namespace="ann", token="first")
+    backend = KfpClient(host=cluster.address, namespace="ann", token="first")
     with pytest.raises(PipelineError, match=r"may not look at the run: not logged in \(401\)"):
         submitting.wait(backend, cluster.runs[0].run_id, told=expire)
     assert cluster.runs[0].state == "PENDING"
@@ -251,7 +251,7 @@ def test_a_server_that_stays_away_is_given_up_with_its_own_words(cluster: Cluste
 
 
 def test_nobody_at_the_address() -> None:
-    backend = Backend(host="http://127.0.0.1:1/pipeline", pauses=(0.0,))
+    backend = KfpClient(host="http://127.0.0.1:1/pipeline", pauses=(0.0,))
     with pytest.raises(PipelineError, match=r"cannot be reached .*port-forward"):
         backend.check()
 

@@ -12,24 +12,24 @@ import pytest
 import yaml
 from kfp import compiler, dsl, kubernetes
 
-from netslim_kfp.pipelines.cluster.platform import on
+from netslim_kfp.pipelines.cluster.platform import placed_on
 from netslim_kfp.pipelines.cluster.profiles import load
 from netslim_kfp.pipelines.compiler import size_estimate as estimate
 from netslim_kfp.pipelines.compiler.compile import compile_pipeline
 from netslim_kfp.pipelines.compiler.lint import ARGV_LIMIT
-from netslim_kfp.pipelines.compiler.size_estimate import LIMIT, footprint
+from netslim_kfp.pipelines.compiler.size_estimate import LIMIT, estimate_size
 from netslim_kfp.pipelines.slimming.pipeline import MAX_PASSES, build
 
 
 def documents(folder: Path, passes: int) -> tuple[dict[str, Any], dict[str, Any]]:
     path = folder / "ir.yaml"
-    compile_pipeline(build(passes, place=on(load())), path)
+    compile_pipeline(build(passes, place=placed_on(load())), path)
     ir, platform = yaml.safe_load_all(path.read_text())
     return ir, platform
 
 
 def test_the_longest_pipeline_stays_below_what_argo_packs(tmp_path: Path) -> None:
-    assert footprint(*documents(tmp_path, MAX_PASSES)) < LIMIT
+    assert estimate_size(*documents(tmp_path, MAX_PASSES)) < LIMIT
 
 
 def test_no_argument_of_a_step_comes_near_the_limit(tmp_path: Path) -> None:
@@ -90,15 +90,15 @@ def test_the_estimate_explains_a_run_that_was_measured(tmp_path: Path) -> None:
             kubernetes.set_image_pull_secrets(point, ["registry"])
 
     compiler.Compiler().compile(flat, str(tmp_path / "flat.yaml"))
-    found = footprint(*yaml.safe_load_all((tmp_path / "flat.yaml").read_text())) / 2**20
+    found = estimate_size(*yaml.safe_load_all((tmp_path / "flat.yaml").read_text())) / 2**20
     assert found == pytest.approx(1.95, rel=0.2)
 
 
 def test_being_lean_is_worth_it_and_changes_no_structure(tmp_path: Path) -> None:
-    compiler.Compiler().compile(build(2, place=on(load())), str(tmp_path / "fat.yaml"))
+    compiler.Compiler().compile(build(2, place=placed_on(load())), str(tmp_path / "fat.yaml"))
     fat = list(yaml.safe_load_all((tmp_path / "fat.yaml").read_text()))
     lean = documents(tmp_path, 2)
-    assert footprint(*lean) < 0.9 * footprint(*fat)
+    assert estimate_size(*lean) < 0.9 * estimate_size(*fat)
     assert json.dumps(lean[0]["root"]) == json.dumps(fat[0]["root"])
     for label, executor in lean[0]["deploymentSpec"]["executors"].items():
         theirs = fat[0]["deploymentSpec"]["executors"][label]

@@ -12,7 +12,7 @@ from netslim import progress
 from netslim.errors import ConfigError
 from netslim.steps.entrypoint import as_step
 from netslim_kfp.pipelines.compiler.compile import compile_pipeline
-from netslim_kfp.pipelines.local.console import Watch, step_titles
+from netslim_kfp.pipelines.local.console import RunView, step_titles
 from netslim_kfp.pipelines.slimming.pipeline import build
 
 TITLES = {"prune": "pass 1: prune", "train-sparse-2": "pass 1: train sparse"}
@@ -35,7 +35,7 @@ def shown(console: Console) -> str:
 
 
 def test_steps_are_counted_and_told(tmp_path: Path, screen: Console) -> None:
-    with Watch(TITLES, tmp_path / "events", screen) as watch:
+    with RunView(TITLES, tmp_path / "events", screen) as watch:
         for line in LOG:
             watch.line(line)
     assert (watch.executed, watch.cached) == (["pass 1: train sparse"], ["pass 1: prune"])
@@ -47,7 +47,7 @@ def test_facts_of_a_bar_end_up_beside_the_step(
     tmp_path: Path, screen: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(progress.ENVIRONMENT, str(tmp_path / "events"))
-    with Watch(TITLES, tmp_path / "events", screen) as watch:
+    with RunView(TITLES, tmp_path / "events", screen) as watch:
         watch.line(LOG[0])
         with progress.bar("sparse training", 10) as bar:
             bar.advance(4, error=1.25)
@@ -62,7 +62,7 @@ def test_half_a_line_is_left_for_later(tmp_path: Path, screen: Console) -> None:
     events = tmp_path / "events"
     whole = '{"event": "error", "kind": "DataError", "message": "no"}\n'
     events.write_text(whole[:20])
-    with Watch(TITLES, events, screen) as watch:
+    with RunView(TITLES, events, screen) as watch:
         watch.poll()
         assert watch.errors == []
         events.write_text(whole)
@@ -83,7 +83,7 @@ def test_a_steps_mistake_becomes_an_event_and_an_exit_code(
         as_step(step)()
     assert caught.value.code == ConfigError.exit_code
     assert "netslim: percent = 2: too large." in capsys.readouterr().err
-    with Watch(TITLES, tmp_path / "events", screen) as watch:
+    with RunView(TITLES, tmp_path / "events", screen) as watch:
         watch.poll()
     assert watch.errors[0]["message"] == "percent = 2: too large."
 

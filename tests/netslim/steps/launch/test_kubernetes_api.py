@@ -9,12 +9,14 @@ import pytest
 from netslim.errors import PipelineError
 from netslim.steps.launch import kubernetes_api as room
 from netslim.steps.launch.kubernetes_api import Cluster, FailedError
-from netslim.steps.launch.trainjob_manifest import Nodes, trainjob
+from netslim.steps.launch.trainjob_manifest import NodeRequest, trainjob_manifest
 from tests.helpers.kubernetes_server import NAMESPACE, Kubernetes
 
 
 def job(pod: dict[str, Any], program: str) -> dict[str, Any]:
-    return trainjob("netslim-job", pod, Nodes(2, 0, {"cpu": "1"}), ["python3", "-c", program], {})
+    return trainjob_manifest(
+        "netslim-job", pod, NodeRequest(2, 0, {"cpu": "1"}), ["python3", "-c", program], {}
+    )
 
 
 def asker(heard: list[str]) -> Cluster:

@@ -18,8 +18,8 @@ from netslim.errors import DataError, PipelineError
 from netslim.models import artifact
 from netslim.steps import train as step
 from netslim.steps.gpu_check import EXPECTED
-from netslim.steps.launch.torchrun import in_processes
-from netslim.steps.step_record import read_evidence
+from netslim.steps.launch.torchrun import run_with_torchrun
+from netslim.steps.step_record import read_step_records
 from tests.helpers.training_step import arguments
 
 SCRIPT = """
@@ -32,7 +32,7 @@ print(in_processes(2, json.loads(sys.argv[1])))
 
 def test_one_artifact_as_one_process_makes_it(dataset: Path, tmp_path: Path) -> None:
     asked = arguments(dataset, tmp_path / "two" / "model", epochs=1)
-    two = in_processes(2, asked)
+    two = run_with_torchrun(2, asked)
     one = step.train_step(**{**asked, "model": tmp_path / "one" / "model"})
     assert two.keys() == one.keys()
     ours, theirs = (
@@ -40,7 +40,7 @@ def test_one_artifact_as_one_process_makes_it(dataset: Path, tmp_path: Path) -> 
     )
     for name, tensor in theirs.items():
         torch.testing.assert_close(ours[name], tensor, rtol=1e-2, atol=1e-3)
-    curves = [read_evidence(tmp_path / name / "model")["train"].history for name in ("two", "one")]
+    curves = [read_step_records(tmp_path / name / "model")["train"].history for name in ("two", "one")]
     assert curves[0][0]["train/loss"] == pytest.approx(curves[1][0]["train/loss"], rel=1e-3)
     assert len(list((tmp_path / "two" / "checkpoints").iterdir())) == 1
 
@@ -64,13 +64,13 @@ def test_what_they_raise_is_raised_here_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(DataError) as here:
         step.train_step(**arguments(tmp_path / "nothing", tmp_path / "model"))
     with pytest.raises(DataError) as there:
-        in_processes(2, arguments(tmp_path / "nothing", tmp_path / "model"))
+        run_with_torchrun(2, arguments(tmp_path / "nothing", tmp_path / "model"))
     assert str(there.value) == str(here.value)
 
 
 def test_a_process_that_ends_without_a_word_is_told(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match="ended without a word"):
-        in_processes(2, {"no": "such argument"})
+        run_with_torchrun(2, {"no": "such argument"})
 
 
 def test_sigterm_reaches_them_and_leaves_a_checkpoint(dataset: Path, tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from netslim.models import artifact
 from netslim.steps.launch import trainjob
 from netslim.steps.launch.kubernetes_api import Cluster, FailedError
 from netslim.steps.launch.trainjob import NODES, POD
-from netslim.steps.launch.trainjob_manifest import Nodes
-from netslim.steps.step_record import read_evidence
+from netslim.steps.launch.trainjob_manifest import NodeRequest
+from netslim.steps.step_record import read_step_records
 from netslim.steps.train import train_step
 from netslim.storage import s3
 from netslim.storage.backends import CHECKPOINTS
@@ -44,7 +44,7 @@ def place(bucket: str, cluster: Kubernetes, pod: dict[str, Any], monkeypatch: py
     own = {"id": os.environ["AWS_ACCESS_KEY_ID"], "secret": os.environ["AWS_SECRET_ACCESS_KEY"]}
     cluster.settings.update(settings={"endpoint": os.environ["AWS_ENDPOINT_URL"]}, keys=own)
     monkeypatch.setattr(trainjob, "Cluster", lambda namespace: Cluster(namespace, every=0.2))
-    monkeypatch.setenv(NODES, Nodes(2, 0, {"cpu": "1", "memory": "2Gi"}).to_json())
+    monkeypatch.setenv(NODES, NodeRequest(2, 0, {"cpu": "1", "memory": "2Gi"}).to_json())
     monkeypatch.setenv(POD, pod["metadata"]["name"])
     monkeypatch.setenv(trainjob.NAMESPACE, NAMESPACE)
     monkeypatch.setenv(CHECKPOINTS, f"s3://{bucket}/kept")
@@ -87,7 +87,7 @@ def test_two_nodes_make_what_one_process_makes_though_one_is_lost(
     for variable in (NODES, CHECKPOINTS):
         monkeypatch.delenv(variable)
     one = train_step(**{**asked, "model": tmp_path / "one" / "model"})
-    ours, theirs = (read_evidence(tmp_path / name / "model")["train"] for name in ("two", "one"))
+    ours, theirs = (read_step_records(tmp_path / name / "model")["train"] for name in ("two", "one"))
     assert ours.facts["resumed_at"] > 0
     assert ours.numbers().keys() == one.keys()
     losses = [[row["train/loss"] for row in each.history] for each in (ours, theirs)]

@@ -6,13 +6,13 @@ from typing import Any
 
 from kubeflow_trainer_api import models
 
-from netslim.steps.launch.trainjob_manifest import Nodes, trainjob
+from netslim.steps.launch.trainjob_manifest import NodeRequest, trainjob_manifest
 
-WISH = Nodes(2, 4, {"cpu": "8", "memory": "64Gi", "nvidia.com/gpu": "4"})
+WISH = NodeRequest(2, 4, {"cpu": "8", "memory": "64Gi", "nvidia.com/gpu": "4"})
 
 
-def made(pod: dict[str, Any], wish: Nodes = WISH) -> dict[str, Any]:
-    return trainjob(
+def made(pod: dict[str, Any], wish: NodeRequest = WISH) -> dict[str, Any]:
+    return trainjob_manifest(
         "netslim-sparse-1-ab", pod, wish, ["python3", "-m", "x"], {"NETSLIM_CHECKPOINTS": "s3://b"}
     )
 
@@ -40,7 +40,7 @@ def test_nodes_are_as_many_and_as_large_as_wished(pod: dict[str, Any]) -> None:
     assert (trainer["numNodes"], trainer["numProcPerNode"]) == (2, 4)
     assert trainer["resourcesPerNode"]["limits"] == {"cpu": "8", "memory": "64Gi", "nvidia.com/gpu": "4"}
     assert trainer["resourcesPerNode"]["requests"] == trainer["resourcesPerNode"]["limits"]
-    assert made(pod, Nodes(3, 0, {"cpu": "8"}))["spec"]["trainer"]["numProcPerNode"] == 1
+    assert made(pod, NodeRequest(3, 0, {"cpu": "8"}))["spec"]["trainer"]["numProcPerNode"] == 1
 
 
 def test_nodes_get_the_steps_image_settings_volumes_and_places(pod: dict[str, Any]) -> None:
@@ -84,5 +84,5 @@ def test_what_a_pod_lacks_is_left_out(pod: dict[str, Any]) -> None:
 
 
 def test_a_wish_survives_its_annotation() -> None:
-    assert Nodes.from_json(WISH.to_json()) == WISH
+    assert NodeRequest.from_json(WISH.to_json()) == WISH
     assert "}}" not in WISH.to_json()

@@ -2,7 +2,7 @@
 
 classes     equivalence classes from pairs
 channels    what is known of one tensor's channels
-facts       what the run collects
+records       what the run collects
 counts      channel counts that the model reads from a shape
 traced      tensors without data, and the table of rules
 layers, pointwise, joining, moving, pooling, selecting

@@ -12,14 +12,14 @@ import torch
 
 from netslim.dependency.equivalence import Ints
 
-__all__ = ["Channels", "Floats"]
+__all__ = ["ChannelState", "Floats"]
 
 Floats = npt.NDArray[np.float64]
 Array = npt.NDArray[Any]
 
 
 @dataclass(eq=False, slots=True)
-class Channels:
+class ChannelState:
     """Arrays with as many axes as the tensor; an axis is 1 long where nothing changes along it.
 
     A feature map of shape (N, C, H, W) has arrays of shape (1, C, 1, 1). Because they lie like the tensor,
@@ -36,50 +36,50 @@ class Channels:
     """
 
     labels: Ints
-    masked: Floats
-    constant: Floats
+    value_without_bias: Floats
+    value_with_bias: Floats
     exact: bool = True
-    terms: tuple[Ints, ...] = ()
+    conv_sources: tuple[Ints, ...] = ()
 
     @classmethod
-    def raw(cls, labels: Ints) -> Channels:
-        """Channels of which nothing is known, such as a convolution's outputs."""
+    def raw(cls, labels: Ints) -> ChannelState:
+        """ChannelState of which nothing is known, such as a convolution's outputs."""
         unknown = np.full(labels.shape, np.nan)
         return cls(labels, unknown, unknown)
 
-    def moved(self, move: Callable[[Array], Array]) -> Channels:
+    def moved(self, move: Callable[[Array], Array]) -> ChannelState:
         """The same channels after an operation that only moves values."""
-        terms = tuple(move(term) for term in self.terms) if self.terms else ()
-        masked = move(self.masked)
-        constant = masked if self.constant is self.masked else move(self.constant)
-        return Channels(move(self.labels), masked, constant, self.exact, terms)
+        terms = tuple(move(term) for term in self.conv_sources) if self.conv_sources else ()
+        masked = move(self.value_without_bias)
+        constant = masked if self.value_with_bias is self.value_without_bias else move(self.value_with_bias)
+        return ChannelState(move(self.labels), masked, constant, self.exact, terms)
 
-    def valued(self, function: Callable[[torch.Tensor], torch.Tensor]) -> Channels:
+    def valued(self, function: Callable[[torch.Tensor], torch.Tensor]) -> ChannelState:
         """The same channels after a function of each value alone."""
-        sent = np.array((self.masked, self.constant))
+        sent = np.array((self.value_without_bias, self.value_with_bias))
         unknown = np.isnan(sent)
         after = function(torch.from_numpy(sent)).numpy()
         after[unknown] = np.nan  # some functions take NaN for a number
-        return Channels(self.labels, after[0], after[1], self.exact)
+        return ChannelState(self.labels, after[0], after[1], self.exact)
 
-    def unknown(self) -> Channels:
+    def unknown(self) -> ChannelState:
         """The same channels, whatever they hold."""
-        return Channels.raw(self.labels)
+        return ChannelState.raw(self.labels)
 
-    def filled(self, sent: Floats) -> Channels:
+    def filled(self, sent: Floats) -> ChannelState:
         """The same channels, all holding `sent`."""
-        return Channels(self.labels, sent, sent)
+        return ChannelState(self.labels, sent, sent)
 
-    def padded(self) -> Channels:
+    def padded(self) -> ChannelState:
         """The same channels with a border of zeros: only a constant 0 stays a constant."""
-        masked = np.where(self.masked == 0, 0.0, np.nan)
-        exact = self.exact and not bool((self.constant != 0).any())
-        return Channels(self.labels, masked, self.constant, exact)
+        masked = np.where(self.value_without_bias == 0, 0.0, np.nan)
+        exact = self.exact and not bool((self.value_with_bias != 0).any())
+        return ChannelState(self.labels, masked, self.value_with_bias, exact)
 
     def lie_along(self, axis: int, size: int) -> bool:
         """Whether they are `size` channels along `axis`, and nothing changes along any other."""
         return bool(1 < size == self.labels.size == self.labels.shape[axis])
 
-    def along(self, axis: int, size: int) -> Channels | None:
+    def along(self, axis: int, size: int) -> ChannelState | None:
         """The channels as vectors if they lie along `axis`; else None."""
         return self.moved(np.ndarray.ravel) if self.lie_along(axis, size) else None

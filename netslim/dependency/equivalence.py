@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Ints", "classes"]
+__all__ = ["Ints", "equivalence_classes"]
 
 Ints = npt.NDArray[np.int64]
 
 
-def classes(size: int, pairs: Sequence[tuple[Ints, Ints]]) -> Ints:
+def equivalence_classes(size: int, pairs: Sequence[tuple[Ints, Ints]]) -> Ints:
     """Number the classes of 0 .. size - 1 under the equivalence that `pairs` generate.
 
     Args:

@@ -12,10 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from netslim.dependency.channel_state import Channels, Floats
+from netslim.dependency.channel_state import ChannelState, Floats
 from netslim.dependency.equivalence import Ints
 
-__all__ = ["IN", "OUT", "Frozen", "Norm", "Read", "Taps", "TraceRecords", "values_of"]
+__all__ = [
+    "IN",
+    "OUT",
+    "KernelGeometry",
+    "NormLayer",
+    "TraceRecords",
+    "Unprunable",
+    "WeightedLayer",
+    "to_numpy",
+]
 
 IN, OUT = -2, -1
 """The input and output channels of a convolution or linear weight, in whichever axes they lie."""
@@ -24,14 +33,14 @@ _NOT_THE_MODEL = tuple(f"{Path(file).parent}/" for file in (torch.__file__, __fi
 
 
 @dataclass(frozen=True, eq=False)
-class Frozen:
-    """Channels that have to stay where they are, and why."""
+class Unprunable:
+    """ChannelState that have to stay where they are, and why."""
 
     labels: Ints
     reason: str
 
 
-class Taps(NamedTuple):
+class KernelGeometry(NamedTuple):
     """How a convolution's kernel lies on its input; one number for each spatial axis.
 
     Args:
@@ -40,15 +49,15 @@ class Taps(NamedTuple):
         padding: zeros before the input; behind it there may be one more.
     """
 
-    size: tuple[int, ...]
-    out: tuple[int, ...]
+    input_size: tuple[int, ...]
+    output_size: tuple[int, ...]
     stride: tuple[int, ...]
     padding: tuple[int, ...]
     dilation: tuple[int, ...]
 
 
 @dataclass(eq=False, slots=True)
-class Read:
+class WeightedLayer:
     """A convolution or linear layer mixes channels: the place where a removed channel must send nothing.
 
     Args:
@@ -57,28 +66,28 @@ class Read:
         standard: the layer is of a type of torch.nn itself, so a bias that is added to it is used.
         inputs: the input channels, as vectors.
         outputs: the labels of its output channels.
-        taps: None for a linear layer.
+        geometry: None for a linear layer.
     """
 
     weight: str
     bias: str
     module: str
     standard: bool
-    inputs: Channels
+    inputs: ChannelState
     outputs: Ints
     groups: int = 1
-    taps: Taps | None = None
+    geometry: KernelGeometry | None = None
     transposed: bool = False
     depthwise: bool = False
 
     @property
-    def bordered(self) -> bool:
+    def has_border_effects(self) -> bool:
         """Some outputs see less than the whole kernel: a constant input gives them another value."""
-        return self.taps is not None and (self.transposed or any(self.taps.padding))
+        return self.geometry is not None and (self.transposed or any(self.geometry.padding))
 
 
 @dataclass(eq=False)
-class Norm:
+class NormLayer:
     """A BatchNorm with scaling factors, and the channels it stands between.
 
     Args:
@@ -95,22 +104,22 @@ class Norm:
     """
 
     path: str
-    module: bool
+    is_module: bool
     standard: bool
     weight: str
     bias: str
     mean: str
     variance: str
-    stream: Ints
-    reads: Ints
-    fed: Ints
-    places: Ints
-    terms: tuple[Ints, ...]
+    input_labels: Ints
+    input_index: Ints
+    output_labels: Ints
+    output_index: Ints
+    conv_sources: tuple[Ints, ...]
     fill: str = ""
 
     @property
     def width(self) -> int:
-        return self.reads.size
+        return self.input_index.size
 
     @property
     def vectors(self) -> tuple[str, ...]:
@@ -131,67 +140,67 @@ class TraceRecords:
     values: Mapping[str, Tensor] = field(default_factory=dict)
     modules: Mapping[str, nn.Module] = field(default_factory=dict)
     paths: Mapping[int, str] = field(default_factory=dict)
-    labels: int = 0
-    same: list[tuple[Ints, Ints]] = field(default_factory=list)
-    frozen: list[Frozen] = field(default_factory=list)
-    bound: list[Ints] = field(default_factory=list)
-    balanced: list[Ints] = field(default_factory=list)
-    leaked: list[Ints] = field(default_factory=list)
+    label_count: int = 0
+    tied: list[tuple[Ints, Ints]] = field(default_factory=list)
+    unprunable: list[Unprunable] = field(default_factory=list)
+    depthwise_inputs: list[Ints] = field(default_factory=list)
+    equal_blocks: list[Ints] = field(default_factory=list)
+    uncompensated_sources: list[Ints] = field(default_factory=list)
     axes: dict[tuple[str, int], Ints] = field(default_factory=dict)
-    pinned: dict[str, str] = field(default_factory=dict)
-    reads: dict[str, Read] = field(default_factory=dict)
-    norms: dict[str, Norm] = field(default_factory=dict)
-    branches: bool = False
+    kept_whole: dict[str, str] = field(default_factory=dict)
+    weighted_layers: dict[str, WeightedLayer] = field(default_factory=dict)
+    norms: dict[str, NormLayer] = field(default_factory=dict)
+    depends_on_mode: bool = False
     """Set when the model's own code decides by `self.training`: its other mode has to be run too."""
-    again: bool = False
+    second_mode: bool = False
     """The network runs a second time, in its other mode: constants are those of the first."""
 
-    def numbers(self, path: str) -> Floats:
+    def values_of(self, path: str) -> Floats:
         """The numbers in a parameter or buffer, of its shape."""
-        return values_of(self.values[path])
+        return to_numpy(self.values[path])
 
-    def new(self, count: int) -> Ints:
+    def new_labels(self, count: int) -> Ints:
         """Labels for `count` channels that are like no other yet."""
-        self.labels += count
-        return np.arange(self.labels - count, self.labels)
+        self.label_count += count
+        return np.arange(self.label_count - count, self.label_count)
 
-    def merge(self, a: Ints, b: Ints) -> None:
+    def tie(self, a: Ints, b: Ints) -> None:
         """a[i] and b[i] are the same channel: they go together or stay together."""
         if a is not b:
-            self.same.append((a, b))
+            self.tied.append((a, b))
 
-    def freeze(self, labels: Ints, reason: str) -> None:
+    def mark_unprunable(self, labels: Ints, reason: str) -> None:
         """These channels must stay, in this place."""
         if labels.size:
-            self.frozen.append(Frozen(labels, reason))
+            self.unprunable.append(Unprunable(labels, reason))
 
-    def balance(self, blocks: Ints) -> None:
+    def require_equal_blocks(self, blocks: Ints) -> None:
         """Each row of `blocks` must lose as many channels as every other."""
         if len(blocks) > 1:
-            self.balanced.append(blocks)
+            self.equal_blocks.append(blocks)
 
-    def axis(self, path: str, axis: int, size: int) -> Ints:
+    def axis_labels(self, path: str, axis: int, size: int) -> Ints:
         """The labels along an axis of a parameter, the same ones whenever it is used."""
         labels = self.axes.get((path, axis))
-        return self.hold(path, axis, self.new(size)) if labels is None else labels
+        return self.tie_axis(path, axis, self.new_labels(size)) if labels is None else labels
 
-    def hold(self, path: str, axis: int, labels: Ints) -> Ints:
+    def tie_axis(self, path: str, axis: int, labels: Ints) -> Ints:
         """An axis of a parameter holds these channels; returns what it was first said to hold."""
         first = self.axes.setdefault((path, axis), labels)
-        self.merge(first, labels)
-        if path in self.pinned:
-            self.freeze(labels, self.pinned[path])
+        self.tie(first, labels)
+        if path in self.kept_whole:
+            self.mark_unprunable(labels, self.kept_whole[path])
         return first
 
-    def pin(self, path: str, reason: str) -> None:
+    def keep_whole(self, path: str, reason: str) -> None:
         """A parameter is used in a way that is not understood: all of it must stay."""
-        if path not in self.pinned:
-            self.pinned[path] = reason
+        if path not in self.kept_whole:
+            self.kept_whole[path] = reason
             for (other, _), labels in self.axes.items():
                 if other == path:
-                    self.freeze(labels, reason)
+                    self.mark_unprunable(labels, reason)
 
-    def owner(self, path: str, kind: type[nn.Module]) -> tuple[str, bool]:
+    def owning_module(self, path: str, kind: type[nn.Module]) -> tuple[str, bool]:
         """The module of this kind that a parameter belongs to ("" for none), and if it is one of torch.nn."""
         parent = path.rpartition(".")[0]
         module = self.modules.get(parent)
@@ -199,7 +208,7 @@ class TraceRecords:
             return "", False
         return parent, type(module).__module__.startswith("torch.nn.modules.")
 
-    def where(self) -> str:
+    def source_line(self) -> str:
         """The line of the model's own code that is running, and the module it belongs to."""
         frame, module = sys._getframe(1), ""
         while frame.f_back is not None:
@@ -213,7 +222,7 @@ class TraceRecords:
         return module or "the model"
 
 
-def values_of(tensor: Tensor) -> Floats:
+def to_numpy(tensor: Tensor) -> Floats:
     """The numbers in a tensor, of its shape."""
     numbers: Floats = tensor.detach().to("cpu", torch.float64).numpy()
     return numbers

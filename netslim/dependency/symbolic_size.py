@@ -21,18 +21,18 @@ __all__ = ["Count"]
 class Count(int):
     """`ratio` times the number of channels in `labels`."""
 
-    facts: TraceRecords
+    records: TraceRecords
     labels: Ints
     ratio: Fraction
 
-    def __new__(cls, facts: TraceRecords, labels: Ints, ratio: Fraction = Fraction(1)) -> Count:
+    def __new__(cls, records: TraceRecords, labels: Ints, ratio: Fraction = Fraction(1)) -> Count:
         self = super().__new__(cls, ratio * labels.size)
-        self.facts, self.labels, self.ratio = facts, labels, ratio
+        self.records, self.labels, self.ratio = records, labels, ratio
         return self
 
-    def freeze(self) -> None:
+    def mark_unprunable(self) -> None:
         """The number itself was used: it has to stay what it is."""
-        self.facts.freeze(self.labels, f"their number is used in {self.facts.where()}")
+        self.records.mark_unprunable(self.labels, f"their number is used in {self.records.source_line()}")
 
     def follows(self, labels: Ints) -> bool:
         """Whether the number changes in proportion to how many of `labels` stay, whichever go."""
@@ -44,14 +44,14 @@ class Count(int):
 
     def __mul__(self, other: Any) -> Any:
         if type(other) is int:
-            return Count(self.facts, self.labels, self.ratio * other)
+            return Count(self.records, self.labels, self.ratio * other)
         return _fixed("__mul__")(self, other)
 
     __rmul__ = __mul__
 
     def __floordiv__(self, other: Any) -> Any:
         if type(other) is int and other and int(self) % other == 0:
-            return Count(self.facts, self.labels, self.ratio / other)
+            return Count(self.records, self.labels, self.ratio / other)
         return _fixed("__floordiv__")(self, other)
 
     __hash__ = int.__hash__
@@ -63,7 +63,7 @@ def _fixed(name: str) -> Any:
     def operation(self: Count, *others: Any) -> Any:
         for value in (self, *others):
             if isinstance(value, Count):
-                value.freeze()
+                value.mark_unprunable()
         return plain(self, *others)
 
     return operation

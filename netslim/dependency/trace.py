@@ -43,39 +43,39 @@ def trace(tree: ModuleIndex, example_input: Any) -> TraceRecords:
     Raises:
         ModelError: the model cannot be run without data; the message names the line.
     """
-    facts = TraceRecords(tree.tensors, tree.modules)
-    skeleton = _skeleton(tree, facts)
+    records = TraceRecords(tree.tensors, tree.modules)
+    skeleton = _skeleton(tree, records)
     inputs = example_input if isinstance(example_input, tuple) else (example_input,)
-    _run(skeleton, inputs, facts, training=False)
-    if facts.branches:
-        facts.again = True
-        _run(skeleton, inputs, facts, training=True)
-    return facts
+    _run(skeleton, inputs, records, training=False)
+    if records.depends_on_mode:
+        records.second_mode = True
+        _run(skeleton, inputs, records, training=True)
+    return records
 
 
-def _skeleton(tree: ModuleIndex, facts: TraceRecords) -> nn.Module:
+def _skeleton(tree: ModuleIndex, records: TraceRecords) -> nn.Module:
     """A copy of the modules whose parameters and buffers are traced tensors."""
     copies: dict[int, Any] = {}
     for path, tensor in tree.tensors.items():
         if path.endswith("num_batches_tracked"):  # counted up in train mode, which teaches nothing
             copies[id(tensor)] = torch.empty_like(tensor, device="meta")
         else:
-            copies[id(tensor)] = Traced(tensor.shape, tensor.dtype, facts, source=path)
+            copies[id(tensor)] = Traced(tensor.shape, tensor.dtype, records, source=path)
     skeleton = copy_module(tree, copies)
-    facts.paths = {
+    records.paths = {
         id(copies[id(module)]): path for path, module in tree.modules.items() if id(module) in copies
     }
     return skeleton
 
 
-def _run(skeleton: nn.Module, inputs: tuple[Any, ...], facts: TraceRecords, *, training: bool) -> None:
-    noticed = Mode(training, facts)
+def _run(skeleton: nn.Module, inputs: tuple[Any, ...], records: TraceRecords, *, training: bool) -> None:
+    noticed = Mode(training, records)
     for module in skeleton.modules():
         oblivious = type(module).__module__.startswith(_OBLIVIOUS)
         vars(module)["training"] = training if oblivious else noticed
 
     def traced(value: Tensor) -> Traced:
-        return Traced(value.shape, value.dtype, facts, why="they are the network's input")
+        return Traced(value.shape, value.dtype, records, why="they are the network's input")
 
     try:
         with torch.no_grad():
@@ -89,5 +89,5 @@ def _run(skeleton: nn.Module, inputs: tuple[Any, ...], facts: TraceRecords, *, t
         raise ModelError(problem, field="example_input", value=given, remedy=remedy) from error
     for output in tree_leaves(outputs):
         if isinstance(output, Traced) and output.channels is not None:
-            facts.freeze(output.channels.labels, "they are the network's output")
-            facts.leaked.extend(output.channels.terms)
+            records.mark_unprunable(output.channels.labels, "they are the network's output")
+            records.uncompensated_sources.extend(output.channels.conv_sources)

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from netslim.dependency.channel_state import Channels
+from netslim.dependency.channel_state import ChannelState
 from netslim.dependency.equivalence import Ints
-from netslim.dependency.records import Norm, TraceRecords
+from netslim.dependency.records import NormLayer, TraceRecords
 from netslim.dependency.symbolic_size import Count
 from netslim.errors import ModelError
 
@@ -38,20 +38,20 @@ class Traced(Tensor):
         selected: if `netslim.nn.channel_select` made it, the labels selected from and the channels read.
     """
 
-    facts: TraceRecords
+    records: TraceRecords
     why: str
     source: str
     memory: Memory
-    channels: Channels | None = None
-    made_by: Norm | None = None
+    channels: ChannelState | None = None
+    made_by: NormLayer | None = None
     selected: tuple[Ints, Ints] | None = None
 
     @staticmethod
     def __new__(
-        cls, shape: Iterable[int], dtype: torch.dtype, facts: TraceRecords, why: str = "", source: str = ""
+        cls, shape: Iterable[int], dtype: torch.dtype, records: TraceRecords, why: str = "", source: str = ""
     ) -> Traced:
         self: Traced = Tensor._make_wrapper_subclass(cls, tuple(shape), dtype=dtype, device=_META)
-        self.facts, self.why, self.source, self.memory = facts, why, source, Memory()
+        self.records, self.why, self.source, self.memory = records, why, source, Memory()
         return self
 
     @classmethod
@@ -94,11 +94,11 @@ class Memory:
 class Mode:
     """A module's `training` flag that notices when the model's own code decides by it."""
 
-    def __init__(self, training: bool, facts: TraceRecords) -> None:
-        self.training, self.facts = training, facts
+    def __init__(self, training: bool, records: TraceRecords) -> None:
+        self.training, self.records = training, records
 
     def __bool__(self) -> bool:
-        self.facts.branches = True
+        self.records.depends_on_mode = True
         return self.training
 
 
@@ -167,40 +167,44 @@ def _flag_position(function: Any) -> int | None:
 
 def made(
     like: Traced,
-    channels: Channels | None,
+    channels: ChannelState | None,
     shape: Iterable[int] | None = None,
     *,
     dtype: torch.dtype | None = None,
     why: str = "",
 ) -> Traced:
     """A new tensor of the network, by default of the shape and type of `like`."""
-    result = Traced(like.shape if shape is None else shape, dtype or like.dtype, like.facts, why or like.why)
+    result = Traced(
+        like.shape if shape is None else shape, dtype or like.dtype, like.records, why or like.why
+    )
     result.channels = channels
     return result
 
 
-def channels_of(tensor: Traced) -> Channels | None:
+def channels_of(tensor: Traced) -> ChannelState | None:
     """What is known of a tensor's channels. A vector among the parameters has one channel per value."""
-    facts, path = tensor.facts, tensor.source
+    records, path = tensor.records, tensor.source
     if tensor.channels is None and path and tensor.dim() and max(tensor.shape) == tensor.numel() > 1:
         axis = int(np.argmax(tensor.shape))
-        values = facts.numbers(path)
-        return Channels(facts.axis(path, axis, tensor.numel()).reshape(values.shape), values, values)
+        values = records.values_of(path)
+        return ChannelState(
+            records.axis_labels(path, axis, tensor.numel()).reshape(values.shape), values, values
+        )
     return tensor.channels
 
 
 def unknown(func: Any, args: Any, kwargs: Any, reason: str = "") -> Any:
     """Freeze all channels that go in; what comes out has the right shapes and no known channels."""
     tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Traced)]
-    facts = tensors[0].facts
-    told = f"{reason or _name(func)} at {facts.where()}"
+    records = tensors[0].records
+    told = f"{reason or _name(func)} at {records.source_line()}"
     for tensor in tensors:
         if tensor.source:
-            facts.pin(tensor.source, told)
+            records.keep_whole(tensor.source, told)
         if tensor.channels is not None:
-            facts.freeze(tensor.channels.labels, told)
+            records.mark_unprunable(tensor.channels.labels, told)
     return tree_map_only(
-        Tensor, lambda value: Traced(value.shape, value.dtype, facts, told), shape_of(func, args, kwargs)
+        Tensor, lambda value: Traced(value.shape, value.dtype, records, told), shape_of(func, args, kwargs)
     )
 
 
@@ -209,9 +213,10 @@ def shape_of(func: Any, args: Any, kwargs: Any) -> Any:
     try:
         return func(*map(_plain, args), **{name: _plain(value) for name, value in kwargs.items()})
     except Exception as error:
-        facts = next(value.facts for value in tree_leaves((args, kwargs)) if isinstance(value, Traced))
+        records = next(value.records for value in tree_leaves((args, kwargs)) if isinstance(value, Traced))
+        where = f"{_name(func)} at {records.source_line()}"
         raise ModelError(
-            f"the forward pass cannot be followed without data: {_name(func)} at {facts.where()} ({error})",
+            f"the forward pass cannot be followed without data: {where} ({error})",
             field="model",
             remedy="Let shapes alone decide what it does, or slim the parts around it",
         ) from error
@@ -247,7 +252,7 @@ def _dispatch(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
                 if item.memory.changed:
                     _forget(item)
             elif kind is Count and not found.counts:
-                item.freeze()
+                item.mark_unprunable()
     result = found.apply(func, *args, **kwargs)
     outs = result if isinstance(result, (tuple, list)) else (result,)
     if not found.linear or any(out.channels is None for out in outs):
@@ -287,22 +292,26 @@ def _write(target: Traced, result: Any, func: Any) -> Traced:
     target.channels = result.channels if isinstance(result, Traced) else None
     target.memory = target.memory.written()
     if target.source:
-        target.facts.pin(target.source, f"{_name(func)} writes to it at {target.facts.where()}")
+        target.records.keep_whole(
+            target.source, f"{_name(func)} writes to it at {target.records.source_line()}"
+        )
     return target
 
 
 def _forget(tensor: Traced) -> None:
     """The tensor was changed through a view: what it holds now is not known."""
     if tensor.channels is not None:
-        tensor.facts.freeze(tensor.channels.labels, f"changed through a view at {tensor.facts.where()}")
+        tensor.records.mark_unprunable(
+            tensor.channels.labels, f"changed through a view at {tensor.records.source_line()}"
+        )
         tensor.channels = tensor.channels.unknown()
 
 
 def _leak(tensors: list[Traced]) -> None:
     """Where an offset does not simply pass through, the layers behind it have to add it themselves."""
     for tensor in tensors:
-        if tensor.channels is not None and tensor.channels.terms:
-            tensor.facts.leaked.extend(tensor.channels.terms)
+        if tensor.channels is not None and tensor.channels.conv_sources:
+            tensor.records.uncompensated_sources.extend(tensor.channels.conv_sources)
 
 
 class Shape(tuple[Any, ...]):
@@ -317,7 +326,7 @@ def size_of(tensor: Traced, dim: int | None = None) -> Any:
     channels, shape = tensor.channels, tuple(tensor.shape)
     if channels is not None and not tensor.memory.changed:
         shape = tuple(
-            Count(tensor.facts, np.ravel(channels.labels)) if channels.lie_along(axis, size) else size
+            Count(tensor.records, np.ravel(channels.labels)) if channels.lie_along(axis, size) else size
             for axis, size in enumerate(shape)
         )
     return Shape(shape) if dim is None else shape[dim]

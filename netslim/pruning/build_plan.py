@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from netslim.dependency.equivalence import Ints
 from netslim.dependency.graph import Bools, DependencyGraph
-from netslim.dependency.records import Norm, Read
+from netslim.dependency.records import NormLayer, WeightedLayer
 from netslim.pruning.plan import ChannelIndex, LayerEdit, OutputPlacement, Plan
 
 __all__ = ["build_plan"]
@@ -25,26 +25,26 @@ def build_plan(structure: DependencyGraph, removed: Bools, gone: Bools) -> Plan:
 
     Args:
         removed: bool[positions].
-        gone: `structure.gone(removed)`.
+        gone: `structure.removed_labels(removed)`.
     """
-    facts, stays = structure.facts, ~gone
+    records, stays = structure.records, ~gone
     known = cache(_keep)  # what stays is the same for most layers in a row
 
     def keep(those: Bools) -> ChannelIndex | None:
         return known(those.tobytes())
 
     edits: dict[str, LayerEdit] = {}
-    for norm, (start, stop) in zip(structure.norms, pairwise(structure.starts), strict=True):
+    for norm, (start, stop) in zip(structure.norms, pairwise(structure.norm_starts), strict=True):
         edits |= _norm_edits(norm, ~removed[start:stop], stays, keep)
-    for read in facts.reads.values():
+    for read in records.weighted_layers.values():
         edits |= _read_edits(read, stays, keep)
     done = {path for norm in structure.norms for path in norm.vectors}
-    done |= {path for read in facts.reads.values() for path in (read.weight, read.bias)}
-    for (path, axis), labels in facts.axes.items():
+    done |= {path for read in records.weighted_layers.values() for path in (read.weight, read.bias)}
+    for (path, axis), labels in records.axes.items():
         kept = None if path in done else keep(stays[labels])
         if kept is None:
             continue
-        layer = facts.owner(path, _BatchNorm)[0] or facts.owner(path, nn.PReLU)[0]
+        layer = records.owning_module(path, _BatchNorm)[0] or records.owning_module(path, nn.PReLU)[0]
         edits[layer or path] = LayerEdit(into=kept) if axis == 1 else LayerEdit(out=kept)
     return Plan(edits)
 
@@ -55,13 +55,13 @@ def _keep(mask: bytes) -> ChannelIndex | None:
     return None if stays.all() else ChannelIndex(stays.size, np.flatnonzero(stays))
 
 
-def _norm_edits(norm: Norm, own: Bools, stays: Bools, keep: Keeps) -> dict[str, LayerEdit]:
+def _norm_edits(norm: NormLayer, own: Bools, stays: Bools, keep: Keeps) -> dict[str, LayerEdit]:
     out = keep(own)
-    if not norm.module:
+    if not norm.is_module:
         return {path: LayerEdit(out=out, norm=path == norm.weight) for path in norm.vectors if out}
-    reads, _ = _seats(norm.reads[own], stays[norm.stream])
-    places, width = _seats(norm.places[own], stays[norm.fed])
-    had = norm.reads.size < norm.stream.size or norm.places.size < norm.fed.size
+    reads, _ = _seats(norm.input_index[own], stays[norm.input_labels])
+    places, width = _seats(norm.output_index[own], stays[norm.output_labels])
+    had = norm.input_index.size < norm.input_labels.size or norm.output_index.size < norm.output_labels.size
     if out is None and reads is None and places is None and not had:
         return {}
     placed = None if places is None else OutputPlacement(width, places, fill=bool(norm.fill))
@@ -77,7 +77,7 @@ def _seats(chosen: Ints, stays: Bools) -> tuple[tuple[int, ...] | None, int]:
     return tuple(np.searchsorted(left, chosen).tolist()), left.size
 
 
-def _read_edits(read: Read, stays: Bools, keep: Keeps) -> dict[str, LayerEdit]:
+def _read_edits(read: WeightedLayer, stays: Bools, keep: Keeps) -> dict[str, LayerEdit]:
     out, into = keep(stays[read.outputs]), keep(stays[read.inputs.labels])
     if out is None and into is None:
         return {}

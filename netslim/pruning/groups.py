@@ -13,7 +13,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from netslim.dependency.equivalence import Ints, classes
+from netslim.dependency.equivalence import Ints, equivalence_classes
 from netslim.dependency.graph import Bools, DependencyGraph
 from netslim.errors import ConfigError
 from netslim.pruning.removal_steps import ChannelGroup
@@ -63,7 +63,7 @@ def group_channels(structure: DependencyGraph, policy: Policy) -> ChannelGroups:
         if not broken:
             return search.coupling()
         for labels in broken:
-            structure.freeze(labels, "groups of them would not stay equal")
+            structure.mark_unprunable(labels, "groups of them would not stay equal")
 
 
 class _Search:
@@ -71,20 +71,23 @@ class _Search:
 
     def __init__(self, structure: DependencyGraph, policy: Policy) -> None:
         self.structure, self.policy = structure, policy
-        self.fixed = ~np.array([norm.standard for norm in structure.norms])[structure.owner]
-        joint = self._joint() & (structure.reasons == 0)
-        touching = [(touched, np.flatnonzero(joint[touched])) for touched in (structure.read, structure.fed)]
-        one = np.zeros(structure.count, dtype=np.int64)
+        self.fixed = ~np.array([norm.standard for norm in structure.norms])[structure.norm_of_factor]
+        joint = self._joint() & (structure.class_reasons == 0)
+        touching = [
+            (touched, np.flatnonzero(joint[touched]))
+            for touched in (structure.input_class, structure.output_class)
+        ]
+        one = np.zeros(structure.class_count, dtype=np.int64)
         for touched, positions in touching:
             one[touched[positions]] = positions  # any of those that touch a class stands for all
         same = [(one[touched[positions]], positions) for touched, positions in touching]
-        self.element = classes(structure.owner.size, same)
+        self.element = equivalence_classes(structure.norm_of_factor.size, same)
         self.sizes = np.bincount(self.element)
         self.count = self.sizes.size
         self.begin = np.cumsum(self.sizes) - self.sizes
         # The positions element by element, and within one in the order of the network, as they are numbered.
         self.members = np.argsort(self.element, kind="stable")
-        self.owners = structure.owner[self.members]
+        self.owners = structure.norm_of_factor[self.members]
         self.reason = np.zeros(self.count, dtype=np.int64)
         reasons = self._frozen_positions()
         held = np.flatnonzero(reasons)
@@ -92,26 +95,30 @@ class _Search:
 
     def _joint(self) -> Bools:
         """The classes that all BatchNorms that touch them remove together."""
-        structure, facts = self.structure, self.structure.facts
+        structure, records = self.structure, self.structure.records
         if self.policy == "group":
-            return np.ones(structure.count, dtype=bool)
-        joint = np.zeros(structure.count, dtype=bool)
-        feeders = np.bincount(structure.fed, minlength=structure.count)
-        if facts.bound:  # BatchNorm - depthwise convolution - BatchNorm: one choice, made twice
-            joint[structure.of_label[np.concatenate(facts.bound)]] = True
+            return np.ones(structure.class_count, dtype=bool)
+        joint = np.zeros(structure.class_count, dtype=bool)
+        feeders = np.bincount(structure.output_class, minlength=structure.class_count)
+        if records.depthwise_inputs:  # BatchNorm - depthwise convolution - BatchNorm: one choice, made twice
+            joint[structure.class_of_label[np.concatenate(records.depthwise_inputs)]] = True
             joint &= feeders > 0
         if self.policy == "auto":
             joint |= feeders > 1
-        for blocks in facts.balanced:
-            joint[structure.of_label[blocks]] = True
-        joint[structure.read[self.fixed]] = joint[structure.fed[self.fixed]] = True
+        for blocks in records.equal_blocks:
+            joint[structure.class_of_label[blocks]] = True
+        joint[structure.input_class[self.fixed]] = joint[structure.output_class[self.fixed]] = True
         return joint
 
     def _frozen_positions(self) -> Ints:
         """For each position, the reason why it may not go, or 0."""
         structure = self.structure
-        reasons = structure.reasons
-        own, read, fed = structure.held, reasons[structure.read], reasons[structure.fed]
+        reasons = structure.class_reasons
+        own, read, fed = (
+            structure.factor_reasons,
+            reasons[structure.input_class],
+            reasons[structure.output_class],
+        )
         if self.policy != "group":  # selections let a BatchNorm choose beside a tensor that has to stay whole
             read, fed = np.where(self.fixed, read, 0), np.where(self.fixed, fed, 0)
         return np.maximum(own, np.where(fed > 0, fed, read))
@@ -119,9 +126,9 @@ class _Search:
     def units(self) -> list[Ints]:
         """Find the units; returns the blocks of labels that cannot be kept equal, if any."""
         structure = self.structure
-        chooser = np.full(structure.count, -1)
-        chooser[structure.read] = chooser[structure.fed] = self.element
-        found = [(blocks, self._rows(blocks, chooser)) for blocks in structure.facts.balanced]
+        chooser = np.full(structure.class_count, -1)
+        chooser[structure.input_class] = chooser[structure.output_class] = self.element
+        found = [(blocks, self._rows(blocks, chooser)) for blocks in structure.records.equal_blocks]
         broken = [blocks for blocks, rows in found if rows is None]
         held = [(blocks, rows) for blocks, rows in found if rows is not None and rows.size]
         # Elements are in one unit when nothing tells them apart, in one cell of it when no block does either.
@@ -160,9 +167,9 @@ class _Search:
             chooser: the element that decides on each class, -1 for none.
         """
         structure = self.structure
-        kinds = structure.of_label[blocks]
+        kinds = structure.class_of_label[blocks]
         rows = chooser[kinds]
-        stays = (structure.reasons[kinds] > 0) | (rows < 0) | (self.reason[rows] > 0)
+        stays = (structure.class_reasons[kinds] > 0) | (rows < 0) | (self.reason[rows] > 0)
         each, times = np.unique(rows, return_counts=True)
         if each.size == rows.size and not stays.any():
             return rows  # as it is for most
@@ -187,7 +194,7 @@ class _Search:
             name = self._name(elements, first, members)
             members[name] = elements
             reason, groups = int(self.reason[elements[0]]), _starts(self.cell[elements]).size
-            why = structure.why(reason) if reason else ""
+            why = structure.reason_text(reason) if reason else ""
             units.append(ChannelGroup(name, importance[elements], int(self.sizes[elements[0]]), groups, why))
         return ChannelGroups(tuple(units), self.element, members)
 
@@ -201,7 +208,7 @@ class _Search:
         name += f" (+{others})" if others else ""
         if name not in taken:
             return name
-        channels = first[elements] - structure.starts[owners[0]]
+        channels = first[elements] - structure.norm_starts[owners[0]]
         return f"{name} [{channels.min()}-{channels.max()}]"
 
 

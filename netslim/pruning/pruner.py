@@ -96,7 +96,7 @@ def prune(
     limits = _Limits(min_channels, max_layer_percent, channel_multiple, scope)
     choice = study.choose(percent, target, limits)
     removed = study.coupling.removed(choice.keep)
-    gone = study.structure.gone(removed)
+    gone = study.structure.removed_labels(removed)
     plan = build_plan(study.structure, removed, gone)
     folded = compensate_biases(study.structure, removed, gone, plan, biases=compensate)
     operation = slim_copy(study.tree, folded.plan, folded)
@@ -193,10 +193,10 @@ class _Study:
         def cost_at(percent: Fraction) -> Cost:
             choice = choose(self.coupling.units, percent=percent, **asdict(limits))
             removed = self.coupling.removed(choice.keep)
-            plan = build_plan(self.structure, removed, self.structure.gone(removed))
+            plan = build_plan(self.structure, removed, self.structure.removed_labels(removed))
             return count(slim_copy(shapes, plan).model, self.example_input)
 
-        return percent_for(target, cost_at, before=self.cost, factors=self.structure.owner.size)
+        return percent_for(target, cost_at, before=self.cost, factors=self.structure.norm_of_factor.size)
 
 
 def _must_have_factors(model: nn.Module) -> None:

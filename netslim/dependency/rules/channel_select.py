@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from netslim.dependency.channel_state import Channels
+from netslim.dependency.channel_state import ChannelState
 from netslim.dependency.rules.layers import inputs_along, outputs_along
 from netslim.dependency.tracer import Traced, rule, unknown
 from netslim.nn.channel_select import place, select
@@ -18,7 +18,7 @@ __all__: list[str] = []
 def _select(func: Any, x: Any, reads: Any) -> Any:
     if not isinstance(reads, Traced) or not reads.source:
         return unknown(func, (x, reads), {})
-    index = x.facts.numbers(reads.source).astype(np.int64)
+    index = x.records.values_of(reads.source).astype(np.int64)
     stream = inputs_along(x, 1)
     shape = (x.shape[0], index.size, *x.shape[2:])
     result = outputs_along(x, shape, 1, stream.moved(lambda vector: vector[index]), None)
@@ -28,19 +28,19 @@ def _select(func: Any, x: Any, reads: Any) -> Any:
 
 @rule(place)
 def _place(func: Any, x: Any, sources: Any, fill: Any) -> Any:
-    norm, facts = x.made_by, x.facts
+    norm, records = x.made_by, x.records
     if norm is None or not sources.source:
         return unknown(func, (x, sources, fill), {})
-    index = facts.numbers(sources.source).astype(np.int64)
+    index = records.values_of(sources.source).astype(np.int64)
     width, inside = index.size, index < norm.width
-    if norm.fed.size == norm.width:  # the first call: widen what the BatchNorm feeds
-        fed = facts.new(width)
-        fed[inside] = norm.fed[index[inside]]
+    if norm.output_labels.size == norm.width:  # the first call: widen what the BatchNorm feeds
+        fed = records.new_labels(width)
+        fed[inside] = norm.output_labels[index[inside]]
         norm.fill = "" if fill is None else fill.source
-        norm.fed, norm.places = fed, np.flatnonzero(inside)[np.argsort(index[inside])]
-    sent = [np.zeros(width) if fill is None else facts.numbers(fill.source) for _ in range(2)]
+        norm.output_labels, norm.output_index = fed, np.flatnonzero(inside)[np.argsort(index[inside])]
+    sent = [np.zeros(width) if fill is None else records.values_of(fill.source) for _ in range(2)]
     if norm.bias:
         sent[1] = sent[1].copy()
-        sent[1][norm.places] += facts.numbers(norm.bias)
+        sent[1][norm.output_index] += records.values_of(norm.bias)
     shape = (x.shape[0], width, *x.shape[2:])
-    return outputs_along(x, shape, 1, Channels(norm.fed, sent[0], sent[1]), None)
+    return outputs_along(x, shape, 1, ChannelState(norm.output_labels, sent[0], sent[1]), None)

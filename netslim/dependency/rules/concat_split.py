@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from netslim.dependency.channel_state import Array, Channels
+from netslim.dependency.channel_state import Array, ChannelState
 from netslim.dependency.symbolic_size import Count
 from netslim.dependency.tracer import Traced, channels_of, made, rule, shape_of, unknown
 
@@ -56,7 +56,7 @@ def _split(func: Any, tensor: Any, split_size_or_sections: Any, dim: int = 0) ->
     follows = all(isinstance(s, Count) and channels and s.follows(channels.labels) for s in given)
     for size in given:
         if isinstance(size, Count) and not follows:
-            size.freeze()
+            size.mark_unprunable()
     return _parts(tensor, axis, widths, equal=follows and len(set(widths)) == 1)
 
 
@@ -97,9 +97,9 @@ def _narrow(func: Any, input: Any, dim: int, start: int, length: int) -> Any:
     return _getitem(Tensor.__getitem__, input, index)
 
 
-def _cut(input: Traced, channels: Channels, axis: int, item: Any) -> None:
+def _cut(input: Traced, channels: ChannelState, axis: int, item: Any) -> None:
     """A slice along the channels: they keep their halves, thirds, ... if it says so, else their places."""
-    facts, size = input.facts, channels.labels.shape[axis]
+    records, size = input.records, channels.labels.shape[axis]
     bounds = (
         [bound for bound in (item.start, item.stop) if bound is not None]
         if isinstance(item, slice)
@@ -109,11 +109,11 @@ def _cut(input: Traced, channels: Channels, axis: int, item: Any) -> None:
     fits = all(b.follows(channels.labels) if isinstance(b, Count) else b == 0 for b in bounds)
     if isinstance(item, slice) and item.step is None and fits and channels.labels.size == size:
         parts = np.lcm.reduce([Fraction(int(bound), size).denominator for bound in bounds])
-        facts.balance(channels.labels.reshape(int(parts), -1))
+        records.require_equal_blocks(channels.labels.reshape(int(parts), -1))
         return
     for count in counts:
-        count.freeze()
-    facts.freeze(channels.labels, f"a constant index at {facts.where()}")
+        count.mark_unprunable()
+    records.mark_unprunable(channels.labels, f"a constant index at {records.source_line()}")
 
 
 def _everything(item: Any) -> bool:
@@ -128,66 +128,71 @@ def _plain(item: Any) -> Any:
 
 def _parts(input: Traced, axis: int, widths: list[int], *, equal: bool) -> list[Traced]:
     """The input cut along `axis`; `equal` if every part will stay as large as the others."""
-    channels, facts = channels_of(input), input.facts
+    channels, records = channels_of(input), input.records
     shapes = [[*input.shape[:axis], width, *input.shape[axis + 1 :]] for width in widths]
     if channels is None or channels.labels.shape[axis] == 1:
         return [made(input, channels, shape) for shape in shapes]
     if equal and channels.lie_along(axis, input.shape[axis]):
-        facts.balance(channels.labels.reshape(len(widths), -1))
+        records.require_equal_blocks(channels.labels.reshape(len(widths), -1))
     else:
-        facts.freeze(channels.labels, f"a constant size at {facts.where()}")
+        records.mark_unprunable(channels.labels, f"a constant size at {records.source_line()}")
     cuts = np.cumsum(widths)[:-1]
     split = [channels.moved(lambda array, n=n: np.split(array, cuts, axis)[n]) for n in range(len(widths))]  # type: ignore[misc]
     return [made(input, piece, shape) for piece, shape in zip(split, shapes, strict=True)]
 
 
-def _spread(tensor: Any, channels: Channels | None, axis: int) -> Channels:
-    """Channels written out along `axis`; new ones that must stay where they are not known."""
+def _spread(tensor: Any, channels: ChannelState | None, axis: int) -> ChannelState:
+    """ChannelState written out along `axis`; new ones that must stay where they are not known."""
     size = tensor.shape[axis]
     if channels is not None and channels.labels.shape[axis] == size:
         return channels
-    facts = tensor.facts
+    records = tensor.records
     lies = [size if number == axis else 1 for number in range(tensor.dim())]
-    labels = facts.new(size).reshape(lies)
-    facts.freeze(labels, tensor.why)
+    labels = records.new_labels(size).reshape(lies)
+    records.mark_unprunable(labels, tensor.why)
     if channels is not None:
-        facts.freeze(channels.labels, f"joined along another axis at {facts.where()}")
-    return Channels.raw(labels)
+        records.mark_unprunable(channels.labels, f"joined along another axis at {records.source_line()}")
+    return ChannelState.raw(labels)
 
 
-def _joined(parts: list[Channels], axis: int) -> Channels:
+def _joined(parts: list[ChannelState], axis: int) -> ChannelState:
     def join(arrays: Sequence[Array]) -> Array:
         return np.concatenate(arrays, axis)
 
     terms = []
-    for number in range(max(len(part.terms) for part in parts)):
+    for number in range(max(len(part.conv_sources) for part in parts)):
         none = [np.full_like(part.labels, -1) for part in parts]
         terms.append(
-            join([(*part.terms[number : number + 1], gap)[0] for part, gap in zip(parts, none, strict=True)])
+            join(
+                [
+                    (*part.conv_sources[number : number + 1], gap)[0]
+                    for part, gap in zip(parts, none, strict=True)
+                ]
+            )
         )
-    return Channels(
+    return ChannelState(
         join([part.labels for part in parts]),
-        join([part.masked for part in parts]),
-        join([part.constant for part in parts]),
+        join([part.value_without_bias for part in parts]),
+        join([part.value_with_bias for part in parts]),
         all(part.exact for part in parts),
         tuple(terms),
     )
 
 
-def _stack(like: Traced, tensors: Any, pieces: list[Channels | None], shape: list[int]) -> Traced:
+def _stack(like: Traced, tensors: Any, pieces: list[ChannelState | None], shape: list[int]) -> Traced:
     """Joined along an axis on which channels do not lie: what lies at one place is the same channel."""
-    facts, first = like.facts, pieces[0]
+    records, first = like.records, pieces[0]
     if first is None or any(piece is None or piece.labels.shape != first.labels.shape for piece in pieces):
-        told = f"tensors of known and unknown channels are joined at {facts.where()}"
+        told = f"tensors of known and unknown channels are joined at {records.source_line()}"
         for piece in pieces:
             if piece is not None:
-                facts.freeze(piece.labels, told)
+                records.mark_unprunable(piece.labels, told)
         return made(like, None, shape, why=told)
-    masked, constant = first.masked, first.constant
+    masked, constant = first.value_without_bias, first.value_with_bias
     for piece in filter(None, pieces[1:]):
-        facts.merge(first.labels, piece.labels)
-        masked = np.where(masked == piece.masked, masked, np.nan)
-        constant = np.where(constant == piece.constant, constant, np.nan)
-    facts.leaked.extend(term for piece in pieces if piece for term in piece.terms)
+        records.tie(first.labels, piece.labels)
+        masked = np.where(masked == piece.value_without_bias, masked, np.nan)
+        constant = np.where(constant == piece.value_with_bias, constant, np.nan)
+    records.uncompensated_sources.extend(term for piece in pieces if piece for term in piece.conv_sources)
     exact = all(piece.exact for piece in pieces if piece)
-    return made(like, Channels(first.labels, masked, constant, exact), shape)
+    return made(like, ChannelState(first.labels, masked, constant, exact), shape)

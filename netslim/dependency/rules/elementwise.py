@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from netslim.dependency.channel_state import Channels, Floats
+from netslim.dependency.channel_state import ChannelState, Floats
 from netslim.dependency.tracer import Traced, channels_of, made, rule, shape_of, unknown
 
 __all__: list[str] = []
@@ -58,7 +58,7 @@ def _alike(func: Any, input: Traced, *args: Any, **kwargs: Any) -> Traced:
         return made(input, None)
     value = {"zeros_like": 0.0, "ones_like": 1.0}.get(func.__name__, np.nan)
     sent = np.full(channels.labels.shape, value)
-    return made(input, Channels(channels.labels, sent, sent))
+    return made(input, ChannelState(channels.labels, sent, sent))
 
 
 @rule("add", "add_", "__add__", "__radd__", "__iadd__", linear=True)
@@ -117,12 +117,12 @@ def _meet(function: Meeting, a: Any, b: Any, *, linear: bool = False) -> Any:
         left, right = (known, known.filled(sent)) if right is None else (known.filled(sent), known)
     elif left.labels.shape != right.labels.shape:
         return _refuse(like, shape, [left, right], "channels meet that lie along different axes")
-    like.facts.merge(left.labels, right.labels)
+    like.records.tie(left.labels, right.labels)
     with np.errstate(all="ignore"):  # what is infinite is so for the model as well
-        masked = function(left.masked, right.masked)
-        constant = function(left.constant, right.constant)
-    terms = left.terms + right.terms if linear else ()
-    return made(like, Channels(left.labels, masked, constant, left.exact and right.exact, terms), shape)
+        masked = function(left.value_without_bias, right.value_without_bias)
+        constant = function(left.value_with_bias, right.value_with_bias)
+    terms = left.conv_sources + right.conv_sources if linear else ()
+    return made(like, ChannelState(left.labels, masked, constant, left.exact and right.exact, terms), shape)
 
 
 def _as_torch_does(function: Callable[[Tensor, Tensor], Tensor]) -> Meeting:
@@ -130,7 +130,7 @@ def _as_torch_does(function: Callable[[Tensor, Tensor], Tensor]) -> Meeting:
     return lambda a, b: function(torch.tensor(a), torch.tensor(b)).numpy()
 
 
-def _aligned(value: Any, axes: int) -> Channels | None:
+def _aligned(value: Any, axes: int) -> ChannelState | None:
     """The channels of an operand, with as many axes as the result has."""
     channels = channels_of(value) if isinstance(value, Traced) else None
     if channels is None or channels.labels.ndim == axes:
@@ -139,7 +139,7 @@ def _aligned(value: Any, axes: int) -> Channels | None:
     return channels.moved(lambda array: array.reshape(lead + array.shape))
 
 
-def _varies(other: Any, known: Channels) -> bool:
+def _varies(other: Any, known: ChannelState) -> bool:
     """Whether an operand of unknown channels has different values for different known channels."""
     if not isinstance(other, Tensor):
         return False
@@ -152,14 +152,14 @@ def _varies(other: Any, known: Channels) -> bool:
 def _number(operand: Any) -> float:
     """The operand's one value, or NaN if it is not known now or not one."""
     if isinstance(operand, Traced):
-        operand = operand.facts.values.get(operand.source)
+        operand = operand.records.values.get(operand.source)
     if isinstance(operand, Tensor):
         return float(operand) if operand.numel() == 1 and not operand.is_meta else np.nan
     return np.nan if operand is None else float(operand)
 
 
-def _refuse(like: Traced, shape: Any, met: list[Channels], reason: str) -> Traced:
-    told = f"{reason} at {like.facts.where()}"
+def _refuse(like: Traced, shape: Any, met: list[ChannelState], reason: str) -> Traced:
+    told = f"{reason} at {like.records.source_line()}"
     for channels in met:
-        like.facts.freeze(channels.labels, told)
+        like.records.mark_unprunable(channels.labels, told)
     return made(like, None, shape, why=told)

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
-from netslim.dependency.channel_state import Channels
+from netslim.dependency.channel_state import ChannelState
 from netslim.dependency.tracer import Traced, channels_of, made, rule, shape_of, unknown
 
 __all__: list[str] = []
@@ -57,7 +57,7 @@ def _average(
         return unknown(func, args, {})
     padded = any(padding) if isinstance(padding, Sequence) else bool(padding)
     if channels and padded and count_include_pad:
-        input.facts.leaked.extend(channels.terms)
+        input.records.uncompensated_sources.extend(channels.conv_sources)
         channels = channels.padded()
     return made(input, channels, out.shape)
 
@@ -73,8 +73,11 @@ def _reduce(func: Any, input: Any, dim: Any = None, keepdim: bool = False, **kwa
         return unknown(func, (input,) if dim is None else (input, dim, keepdim), kwargs)
     gone = tuple(d % input.dim() for d in dims)
     if func.__name__ in ("sum", "std", "var"):  # 0 of them is 0; of another constant it depends on the size
-        masked, constant = (np.where(sent == 0, 0.0, np.nan) for sent in (channels.masked, channels.constant))
-        channels = Channels(channels.labels, masked, constant, channels.exact)
+        masked, constant = (
+            np.where(sent == 0, 0.0, np.nan)
+            for sent in (channels.value_without_bias, channels.value_with_bias)
+        )
+        channels = ChannelState(channels.labels, masked, constant, channels.exact)
     kept = channels if keepdim else channels.moved(lambda array: np.squeeze(array, gone))
     return made(input, kept, out.shape)
 
@@ -91,6 +94,6 @@ def _pad(func: Any, input: Any, pad: Any, mode: str = "constant", value: Any = N
     return made(input, channels.padded() if mode == "constant" else channels, out.shape)
 
 
-def _keeps(channels: Channels, input: Traced) -> bool:
+def _keeps(channels: ChannelState, input: Traced) -> bool:
     """The channels lie in axis 1 of a batch, so that what is done to the axes behind it leaves them apart."""
     return all(size == 1 for axis, size in enumerate(channels.labels.shape) if axis != 1)

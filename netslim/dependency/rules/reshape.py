@@ -1,4 +1,4 @@
-"""Rules for operations that turn axes: permutations and reshapes, done to the arrays of `Channels` as well.
+"""Rules for operations that turn axes: permutations and reshapes, done to the arrays of the channels as well.
 
 What has to be proven is that the same line of the model still does the same once channels are gone. A size
 that is a constant in the model's code *pins* its axis: `view(n, 2, -1)` makes two rows for ever, so channels
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from netslim.dependency.channel_state import Array, Channels
+from netslim.dependency.channel_state import Array, ChannelState
 from netslim.dependency.symbolic_size import Count
 from netslim.dependency.tracer import Traced, channels_of, made, rule, size_of, unknown
 
@@ -106,9 +106,10 @@ def _expand(func: Any, input: Any, *sizes: Any) -> Any:
     for axis, size in enumerate(given):
         varies = channels is not None and axis >= lead and channels.labels.shape[axis - lead] > 1
         if isinstance(size, Count) and not (varies and size.follows(channels.labels)):  # type: ignore[union-attr]
-            size.freeze()
+            size.mark_unprunable()
         elif varies and type(size) is int and size != FREE:
-            input.facts.freeze(channels.labels, f"a constant size at {input.facts.where()}")  # type: ignore[union-attr]
+            reason = f"a constant size at {input.records.source_line()}"
+            input.records.mark_unprunable(channels.labels, reason)  # type: ignore[union-attr]
     if channels is not None:
         channels = channels.moved(lambda array: array.reshape((1,) * lead + array.shape))
     return made(input, channels, shape)
@@ -144,7 +145,7 @@ def _pixel_shuffle(func: Any, input: Any, upscale_factor: int) -> Any:
     if vectors is None:
         return made(input, None, shape)
     blocks = vectors.moved(lambda vector: vector.reshape(-1, times))
-    input.facts.merge(
+    input.records.tie(
         blocks.labels[:, 1:], np.broadcast_to(blocks.labels[:, :1], (count // times, times - 1))
     )
     lies = (*(1,) * len(lead), -1, 1, 1)
@@ -153,7 +154,11 @@ def _pixel_shuffle(func: Any, input: Any, upscale_factor: int) -> Any:
         return np.where((sent == sent[:, :1]).all(axis=1), sent[:, 0], np.nan).reshape(lies)
 
     labels = blocks.labels[:, 0].reshape(lies)
-    return made(input, Channels(labels, agreed(blocks.masked), agreed(blocks.constant), blocks.exact), shape)
+    return made(
+        input,
+        ChannelState(labels, agreed(blocks.value_without_bias), agreed(blocks.value_with_bias), blocks.exact),
+        shape,
+    )
 
 
 def _regroup(input: Traced, sizes: Any, shape: Any = None) -> Traced:
@@ -163,7 +168,7 @@ def _regroup(input: Traced, sizes: Any, shape: Any = None) -> Traced:
         sizes: as the model gives them: constants, `Count`s, `FREE`; None if all follow from the input.
         shape: the shape of the result where `sizes` is None.
     """
-    old, facts, channels = tuple(input.shape), input.facts, channels_of(input)
+    old, records, channels = tuple(input.shape), input.records, channels_of(input)
     if sizes is not None:
         known = math.prod(int(size) for size in sizes if int(size) != FREE)
         shape = [math.prod(old) // max(known, 1) if int(size) == FREE else int(size) for size in sizes]
@@ -184,12 +189,12 @@ def _regroup(input: Traced, sizes: Any, shape: Any = None) -> Traced:
     varying = [axis for axis, size in enumerate(moved.labels.shape) if size > 1]
     for axis, size in enumerate(sizes):
         if isinstance(size, Count) and not (axis in varying and size.follows(moved.labels)):
-            size.freeze()
+            size.mark_unprunable()
     if len(set(varying) & set(free)) != 1 and varying:
-        facts.freeze(moved.labels, f"a constant size at {facts.where()}")
+        records.mark_unprunable(moved.labels, f"a constant size at {records.source_line()}")
     for axis in set(varying) - set(free):
         first = np.broadcast_to(moved.labels.take([0], axis), moved.labels.shape)
-        facts.merge(moved.labels, first)
+        records.tie(moved.labels, first)
     return made(input, moved, shape)
 
 

@@ -291,9 +291,9 @@ def test_a_login_page_is_recognised(cluster: Cluster, monkeypatch: pytest.Monkey
 WAITING = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
-from netslim_kfp.pipelines.cluster.kfp_client import Backend
+from netslim_kfp.pipelines.cluster.kfp_client import KfpClient
 from netslim_kfp.pipelines.cli.submit import follow
-follow(Backend(host={host!r}, namespace="ann"), {run!r}, "the-link", cancels={cancels})
+follow(KfpClient(host={host!r}, namespace="ann"), {run!r}, "the-link", cancels={cancels})
 """
 
 

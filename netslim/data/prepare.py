@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import shutil
 import tempfile
@@ -15,7 +14,7 @@ from netslim.data.packed import write_info, write_split
 from netslim.data.raw import Source, check
 from netslim.data.statistics import channel_statistics
 from netslim.data.validation import draw_validation
-from netslim.errors import ConfigError
+from netslim.errors import ConfigError, did_you_mean
 from netslim.storage import s3
 from netslim.storage.atomic import atomic_directory
 
@@ -99,8 +98,7 @@ def _check_options(
     name: str, root: object, download: bool, validation: int, seed: int, size: int | None
 ) -> None:
     if name not in names():
-        close = difflib.get_close_matches(name, names(), n=1)
-        remedy = f"Perhaps {close[0]} was meant" if close else f"Known are {', '.join(names())}"
+        remedy = did_you_mean(name, names())
         raise ConfigError("no such dataset", field="dataset", value=name, remedy=remedy)
     if validation < 0:
         raise ConfigError("must not be negative", field="validation", value=validation)

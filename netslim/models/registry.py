@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-
-from netslim.errors import ModelError
+from netslim.errors import ModelError, did_you_mean
 from netslim.models import torchvision_zoo
 
 __all__ = ["CATALOGUE", "check_name", "names"]
@@ -39,8 +37,7 @@ def check_name(name: str) -> str:
     classifier = name.removeprefix(torchvision_zoo.PREFIX)
     if classifier in torchvision_zoo.names():
         return torchvision_zoo.PREFIX + classifier
-    close = difflib.get_close_matches(classifier, [*names(), *torchvision_zoo.names()], n=3, cutoff=0.5)
-    meant = f"Did you mean {' or '.join(close)}? " if close else ""
+    meant = did_you_mean(classifier, [*names(), *torchvision_zoo.names()], otherwise="", at_most=3)
     others = "any torchvision classifier and package.module:factory work too"
-    remedy = f"{meant}Ours are {', '.join(names())}; {others}"
+    remedy = f"{meant} Ours are {', '.join(names())}; {others}".lstrip()
     raise ModelError("no such network", field="model", value=name, remedy=remedy)

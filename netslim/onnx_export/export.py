@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from netslim.errors import ExportError
+from netslim.errors import ExportError, first_line
 from netslim.onnx_export.graph import weights_of
 from netslim.storage.atomic import atomic_file, sha256
 
@@ -118,9 +118,8 @@ def _translate(model: nn.Module, shape: tuple[int, int, int]) -> onnx.ModelProto
                 verbose=False,
             )
     except Exception as error:  # the exporter raises a dozen types; each means the same to the user
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ExportError(
-            f"torch could not export the model ({reason})",
+            f"torch could not export the model ({first_line(error)})",
             field=type(model).__name__,
             remedy="Its forward must take one image batch, return one tensor, and not branch on values",
         ) from error

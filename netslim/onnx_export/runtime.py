@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from netslim.errors import ExportError
+from netslim.errors import ExportError, first_line
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -165,7 +165,7 @@ def _session(path: str | os.PathLike[str], threads: int) -> onnxruntime.Inferenc
     try:
         return onnxruntime.InferenceSession(str(Path(path)), options, providers=["CPUExecutionProvider"])
     except Exception as cause:  # onnxruntime's exceptions share no base of their own
-        reason = str(cause).splitlines()[0]
+        reason = first_line(cause)
         remedy = "Export it again; the file is missing, truncated or no ONNX model"
         raise ExportError(f"onnxruntime cannot load it ({reason})", field=str(path), remedy=remedy) from cause
 
@@ -178,7 +178,7 @@ def _run(
     try:
         logits: npt.NDArray[np.float32] = session.run(None, inputs)[0]
     except Exception as cause:
-        reason = str(cause).splitlines()[0]
+        reason = first_line(cause)
         remedy = "Use the dataset that the model was trained on"
         raise ExportError(
             f"the model does not take these images ({reason})", field=str(path), remedy=remedy

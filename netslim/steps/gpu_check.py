@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from netslim.errors import PipelineError
+from netslim.errors import PipelineError, first_line
 
 __all__ = ["EXPECTED", "check_gpus", "promised"]
 
@@ -46,9 +46,8 @@ def check_gpus() -> None:
         try:
             torch.ones(1, device=f"cuda:{index}").sum().item()
         except RuntimeError as error:
-            told = str(error).strip().splitlines()[0]
             remedy = "The driver or the GPU's generation does not fit this image (docs/operate.md)"
-            raise _missing(wanted, f"GPU {index} does not compute ({told})", remedy) from error
+            raise _missing(wanted, f"GPU {index} does not compute ({first_line(error)})", remedy) from error
 
 
 def _missing(wanted: int, problem: str, remedy: str) -> PipelineError:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from netslim.errors import NetslimError, TrackingError
+from netslim.errors import NetslimError, TrackingError, first_line
 from netslim.storage.atomic import storage_errors
 from netslim.tracking.destination import URI, artifact_location, shown, sqlite_file
 
@@ -169,6 +169,5 @@ def _diagnosis(uri: str, told: str) -> tuple[str, str]:
             "the database is locked by another process",
             "Use `mlflow server` when several steps write at once",
         )
-    lines = told.strip().splitlines()
     remedy = "The server's log says more" if host else "Check the database file"
-    return f"MLflow failed ({lines[0] if lines else 'without a word'})", remedy
+    return f"MLflow failed ({first_line(told)})", remedy

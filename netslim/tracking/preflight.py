@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from netslim.errors import NetslimError, TrackingError
+from netslim.errors import NetslimError, TrackingError, first_line
 from netslim.tracking.client import ensure_experiment, mlflow_at
 from netslim.tracking.destination import URI, Destination, artifact_location, shown, sqlite_file
 
@@ -62,8 +62,7 @@ def _try_artifacts(place: str, uri: str) -> None:
     except NetslimError:
         raise
     except Exception as error:  # of whatever store the server names
-        told = str(error).strip().splitlines() or [type(error).__name__]
-        problem = f"runs can be recorded, but no artifacts in {shown(place)} ({told[0]})"
+        problem = f"runs can be recorded, but no artifacts in {shown(place)} ({first_line(error)})"
         remedy = "Start the server with --artifacts-destination, and give it the credentials, not the steps"
         if sqlite_file(uri):
             remedy = "Make that a folder you may write to"

@@ -11,11 +11,10 @@ CIFAR and SVHN.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from netslim.errors import ConfigError
+from netslim.errors import ConfigError, did_you_mean
 from netslim.training.recipe import Recipe
 
 __all__ = ["STAGES", "STRENGTHS", "names", "stage", "with_strength"]
@@ -76,8 +75,7 @@ def stage(preset: str, stage: str, overrides: Mapping[str, Any] | None = None) -
         ConfigError: an unknown preset, stage or field, a wrong value, or L1 asked of a stage without it.
     """
     if preset not in _PRESETS:
-        near = difflib.get_close_matches(preset, _PRESETS, n=1)
-        remedy = f"Perhaps {near[0]} was meant" if near else f"Choose one of {', '.join(names())}"
+        remedy = did_you_mean(preset, names())
         raise ConfigError("no such preset", field="preset", value=preset, remedy=remedy)
     if stage not in STAGES:
         raise ConfigError(

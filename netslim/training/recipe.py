@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from netslim.errors import ConfigError
+from netslim.errors import ConfigError, did_you_mean
 from netslim.training.loaders.augmentation import AUGMENTATIONS
 from netslim.training.lr_schedule import SCHEDULES, Rates, lambda_for_total_shrinkage, learning_rates
 
@@ -109,8 +108,7 @@ class Recipe:
         known = {field.name: field for field in fields(cls)}
         for name in values:
             if name not in known:
-                near = difflib.get_close_matches(str(name), known, n=1)
-                remedy = f"Perhaps {near[0]} was meant" if near else f"Known are {', '.join(known)}"
+                remedy = did_you_mean(str(name), known)
                 raise ConfigError("a recipe has no such field", field=str(name), remedy=remedy)
         if "epochs" not in values:
             raise ConfigError("is missing", field="epochs", remedy="Say how often the images are to be seen")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from netslim.errors import ConfigError
+from netslim.errors import ConfigError, did_you_mean
 
 __all__ = ["BACKOFF_FACTOR", "DEFAULTS", "KIND_OF_STEP", "TOLERATION", "Profile", "load", "seconds"]
 
@@ -197,6 +196,5 @@ def _read(path: str | Path) -> dict[str, dict[str, Any]]:
 def _known(where: str, found: Mapping[str, Any], known: list[str]) -> None:
     for name in found:
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1)
-            remedy = f"Did you mean {close[0]}" if close else f"Known: {', '.join(known)}"
+            remedy = did_you_mean(str(name), known)
             raise ConfigError("no such setting", field=where, value=str(name), remedy=remedy)

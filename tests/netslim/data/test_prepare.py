@@ -24,8 +24,8 @@ def test_the_names() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("cifar", {}, r"dataset = cifar: no such dataset. Perhaps cifar10 was meant"),
-        ("xyz", {}, r"no such dataset. Known are cifar10, cifar100, digits"),
+        ("cifar", {}, r"dataset = cifar: no such dataset. Did you mean cifar10\?"),
+        ("xyz", {}, r"no such dataset. Choose one of cifar10, cifar100, digits"),
         ("digits", {"validation": -1}, r"validation = -1: must not be negative"),
         ("digits", {"validation": 1000}, r"validation = 1000: .*There are 1,000 training images"),
         ("digits", {"seed": -1}, r"seed = -1: must be between 0"),

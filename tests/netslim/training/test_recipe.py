@@ -68,7 +68,7 @@ def test_mapping_goes_through_json_and_back():
         ({"threads": -1}, "threads", "negative"),
         ({"select": "test"}, "select", "last, val"),
         ({"label_smooting": 0.1}, "label_smooting", "label_smoothing"),
-        ({"zzz": 1}, "zzz", "Known are epochs"),
+        ({"zzz": 1}, "zzz", "Choose one of epochs"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_field(wrong, field, says):

@@ -8,7 +8,7 @@ A scaling factor (gamma) is one entry of the weight of a BatchNorm layer. Three 
     proximal   gamma = soft-threshold(gamma, lr * lam / (1 - momentum)) after the step: exact zeros.
 
 All three pull with the same total strength, lam * sum(lr) / (1 - momentum) (see
-`netslim.training.lr_schedule.pull`): a subgradient is multiplied by 1 / (1 - momentum) on its way through
+`netslim.training.lr_schedule.total_shrinkage`): a subgradient is multiplied by 1 / (1 - momentum) on its way through
 the optimizer's momentum, and the proximal step, which does not pass through it, is multiplied by the same
 number here.
 
@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from netslim.errors import ModelError
+from netslim.nn import _torch
 from netslim.nn.modes import unwrap
 
 __all__ = [
@@ -106,7 +107,7 @@ def add_l1_subgradient(factors: Factors, lam: float) -> None:
         return
     gammas, gradients = _with_gradients(parameters)
     if gammas:
-        torch._foreach_add_(gradients, torch._foreach_sign(gammas), alpha=lam)
+        _torch.foreach_add_(gradients, _torch.foreach_sign(gammas), alpha=lam)
 
 
 def add_smooth_l1(factors: Factors, lam: float, width: float = NEAR_ZERO) -> None:
@@ -116,10 +117,10 @@ def add_smooth_l1(factors: Factors, lam: float, width: float = NEAR_ZERO) -> Non
     """
     gammas, gradients = _with_gradients(factors)
     if gammas:
-        slopes = torch._foreach_div(gammas, width)
-        torch._foreach_clamp_max_(slopes, 1.0)
-        torch._foreach_clamp_min_(slopes, -1.0)
-        torch._foreach_add_(gradients, slopes, alpha=lam)
+        slopes = _torch.foreach_div(gammas, width)
+        _torch.foreach_clamp_max_(slopes, 1.0)
+        _torch.foreach_clamp_min_(slopes, -1.0)
+        _torch.foreach_add_(gradients, slopes, alpha=lam)
 
 
 def apply_proximal(factors: Factors, lam: float, lr: float, momentum: float = 0.9) -> None:
@@ -131,12 +132,12 @@ def apply_proximal(factors: Factors, lam: float, lr: float, momentum: float = 0.
     reach = lr * lam / (1.0 - momentum)
     gammas = [factor.detach() for factor in _parameters(factors) if factor.requires_grad]
     if _on_gpu(gammas):
-        inside = list(torch._foreach_clamp_max(gammas, reach))
-        torch._foreach_clamp_min_(inside, -reach)
-        torch._foreach_sub_(gammas, inside)  # g - clamp(g, -r, r): the soft threshold without a branch
+        inside = list(_torch.foreach_clamp_max(gammas, reach))
+        _torch.foreach_clamp_min_(inside, -reach)
+        _torch.foreach_sub_(gammas, inside)  # g - clamp(g, -r, r): the soft threshold without a branch
     else:
         for gamma in gammas:
-            torch._C._nn.softshrink(gamma, reach, out=gamma)  # type: ignore[call-arg]
+            _torch.softshrink_(gamma, reach)
 
 
 @torch.no_grad()

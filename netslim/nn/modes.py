@@ -7,19 +7,26 @@ from contextlib import contextmanager
 
 from torch import nn
 
-__all__ = ["eval_mode", "unwrap"]
+__all__ = ["eval_mode", "restored_modes", "unwrap"]
 
 
 @contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put the model into eval mode; afterwards each module has the mode that it had before."""
+def restored_modes(model: nn.Module) -> Iterator[None]:
+    """Give each module, at the end of the block, the mode that it had at the beginning."""
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     try:
         yield
     finally:
         for module, training in modes:
             module.training = training
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put the model into eval mode for a block; afterwards each module has the mode that it had before."""
+    with restored_modes(model):
+        model.eval()
+        yield
 
 
 def unwrap(model: nn.Module) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written beside their place, then renamed into it."""
+"""Atomic files and folders: written under another name in the same folder, then renamed."""
 
 from __future__ import annotations
 
@@ -16,20 +16,23 @@ from typing import Any
 
 from netslim.errors import DataError, NetslimError, StorageError
 
-__all__ = ["atomic_directory", "atomic_file", "read_json", "sha256", "write_json"]
+__all__ = ["atomic_directory", "atomic_file", "read_json", "sha256", "storage_errors", "write_json"]
 
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals into one sentence that says what to do."""
+    """Turn a full disk or a missing permission in a `with` block into a StorageError about `path`.
+
+    Other exceptions pass through.
+    """
     try:
         yield
     except NetslimError:
         raise
-    except Exception as error:
-        code = _system_code(error)
+    except Exception as error:  # safetensors has exceptions of its own
+        code = _errno(error)
         if code in (errno.ENOSPC, errno.EDQUOT):
-            remedy = "Free some space or point the output elsewhere; nothing half-written was left"
+            remedy = "Free some space or choose another output; no incomplete file was left"
             raise StorageError("the disk is full", field=str(path), remedy=remedy) from error
         if code in (errno.EACCES, errno.EPERM, errno.EROFS):
             remedy = "Choose a folder you may write to"
@@ -37,19 +40,30 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise
 
 
-def _system_code(error: Exception) -> int | None:
-    """The operating system's number for what went wrong; safetensors has it in its words only."""
-    if isinstance(error, OSError):
-        return error.errno
-    told = re.search(r"\(os error (\d+)\)", str(error))
-    return int(told[1]) if told else None
+def _errno(error: Exception) -> int | None:
+    """The operating system's error number; None when the exception has none."""
+    return error.errno if isinstance(error, OSError) else _errno_of_rust(error)
+
+
+def _errno_of_rust(error: Exception) -> int | None:
+    """The error number in the message of an exception from a library that is written in Rust.
+
+    safetensors raises `SafetensorError("... No space left on device (os error 28)")`: the text, as Rust's
+    std::io::Error formats it, is the only place of the number. Without it the message of another library
+    version gives None, and the exception passes through unchanged.
+    """
+    match = re.search(r"\(os error (\d+)\)", str(error))
+    return int(match[1]) if match else None
 
 
 @contextmanager
 def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield an empty folder that becomes `path` when the block ends well, and vanishes when it does not.
+    """Yield an empty folder that is renamed to `path` after the block, and removed if the block raises.
 
-    An existing `path` is replaced, so a retried step leaves what a first try would have left.
+    An existing `path` is replaced, so a retried step has the same output as a first try.
+
+    Raises:
+        StorageError: the disk is full, or there is no permission to write.
     """
     final = Path(path)
     with storage_errors(final):
@@ -69,7 +83,11 @@ def atomic_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield the name of a file to write; it becomes `path` when the block ends well."""
+    """Yield the name of a file to write. It is renamed to `path` after the block, and removed if it raises.
+
+    Raises:
+        StorageError: the disk is full, or there is no permission to write.
+    """
     final = Path(path)
     with storage_errors(final):
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -82,14 +100,19 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write `value` as JSON that a person can read; NaN and infinity are refused (ValueError)."""
+    """Write `value` as indented JSON.
+
+    Raises:
+        ValueError: it holds NaN or infinity.
+        StorageError: the disk is full, or there is no permission to write.
+    """
     text = json.dumps(value, indent=1, allow_nan=False, sort_keys=False) + "\n"
     with atomic_file(path) as draft:
         draft.write_text(text, encoding="utf-8")
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Read a JSON file of ours.
+    """Read a JSON file.
 
     Raises:
         DataError: the file is missing, truncated or not JSON.
@@ -102,11 +125,11 @@ def read_json(path: str | os.PathLike[str]) -> Any:
             "no such file", field=str(file), remedy="Run the step that writes it first"
         ) from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        remedy = "It is truncated or was edited; make it again"
+        remedy = "It is truncated or was edited; run the step that writes it again"
         raise DataError(f"not valid JSON ({error})", field=str(file), remedy=remedy) from error
 
 
 def sha256(path: str | os.PathLike[str]) -> str:
-    """The file's SHA-256 as hex digits, read in pieces."""
+    """The file's SHA-256 as hex digits, without reading the whole file into memory."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

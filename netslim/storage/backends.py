@@ -1,4 +1,4 @@
-"""Where a training keeps its checkpoints: a folder, or a folder in a bucket, which outlives the machine."""
+"""Storage backends for checkpoints and bundles: a local folder, or a folder of an S3 bucket."""
 
 from __future__ import annotations
 
@@ -12,33 +12,36 @@ from typing import Protocol
 from netslim.storage import s3
 from netslim.storage.atomic import atomic_file
 
-__all__ = ["CHECKPOINTS", "Bucket", "LocalBackend", "StorageBackend", "open_backend"]
+__all__ = ["CHECKPOINTS", "LocalBackend", "S3Backend", "StorageBackend", "open_backend"]
 
 CHECKPOINTS = "NETSLIM_CHECKPOINTS"
-"""The environment variable with an s3:// folder for checkpoints; on a cluster a retry runs on a new disk."""
+"""Environment variable with an s3:// folder for checkpoints: a retried step on a cluster has a new disk."""
 
 
 class StorageBackend(Protocol):
-    """Files by name, each written whole or not at all."""
+    """Files by name, each written completely or not at all."""
 
     def names(self) -> list[str]:
-        """What is there; nothing where nothing was ever written."""
+        """The names of all files; none before the first write."""
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file. Raises StorageError."""
+        """Write a file, or replace it. Raises StorageError."""
 
     def local(self, name: str) -> AbstractContextManager[Path]:
-        """The file on this machine, as it is, for the length of a `with`. Raises StorageError."""
+        """A local path of the file for the length of a `with` block; checksums are not compared.
+
+        Raises StorageError.
+        """
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file, if it exists."""
 
     def address(self, name: str) -> str:
-        """Its path or URL, for people."""
+        """The path or URL of a file, for messages."""
 
 
 class LocalBackend:
-    """A folder of this machine; made when it is first written to."""
+    """A local directory, created on first write."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -60,7 +63,7 @@ class LocalBackend:
         return str(self.path / name)
 
 
-class Bucket:
+class S3Backend:
     """A folder of an S3 bucket."""
 
     def __init__(self, url: str) -> None:
@@ -87,5 +90,5 @@ class Bucket:
 
 
 def open_backend(root: str | os.PathLike[str]) -> StorageBackend:
-    """The place that a path or an s3:// address names."""
-    return Bucket(str(root)) if s3.is_s3(root) else LocalBackend(root)
+    """The storage backend for a local path or an s3:// address."""
+    return S3Backend(str(root)) if s3.is_s3(root) else LocalBackend(root)

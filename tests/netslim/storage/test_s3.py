@@ -1,4 +1,4 @@
-"""s3:// over HTTP against moto's server, and through a proxy that fails as networks do."""
+"""s3:// over HTTP against moto's server, and through a proxy that simulates network faults."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ import boto3
 import pytest
 
 from netslim.errors import StorageError
-from netslim.storage import s3
+from netslim.storage import s3, s3_client, s3_errors
 from netslim.training.checkpoint import Checkpoints
 
 Fault = Callable[[str, str, int], str]
-"""Method, path and how often this was asked before -> "", "503", "truncate", "hang up" or "stall"."""
+"""Method, path and how often the same was requested before -> "", "503", "truncate", "hang up" or "stall"."""
 
 
 @pytest.fixture
 def proxy(
     s3_endpoint: str, monkeypatch: pytest.MonkeyPatch, bucket: str
 ) -> Iterator[Callable[[Fault], list[str]]]:
-    """Puts a faulty network before the S3 server; gives the list of faults that happened."""
+    """Start a proxy with faults before the S3 server; returns the list of faults that happened."""
     upstream = urlsplit(s3_endpoint).netloc
     servers = []
 
@@ -104,7 +104,7 @@ def contents(root: Path) -> dict[str, bytes]:
     return {str(f.relative_to(root)): f.read_bytes() for f in root.rglob("*") if f.is_file()}
 
 
-def test_a_tree_goes_there_and_back(bucket: str, tree: Path, tmp_path: Path) -> None:
+def test_a_tree_is_uploaded_and_downloaded(bucket: str, tree: Path, tmp_path: Path) -> None:
     for folder in ("runs/one", "/runs/two/", ""):
         s3.upload_tree(tree, f"s3://{bucket}/{folder}")
     for folder in ("runs/one", "runs/two"):
@@ -113,7 +113,7 @@ def test_a_tree_goes_there_and_back(bucket: str, tree: Path, tmp_path: Path) -> 
         assert files == sorted(f for f in (tmp_path / "back" / folder).rglob("*") if f.is_file())
 
 
-def test_only_what_is_wanted_is_downloaded(bucket: str, tree: Path, tmp_path: Path) -> None:
+def test_only_selected_objects_are_downloaded(bucket: str, tree: Path, tmp_path: Path) -> None:
     s3.upload_tree(tree, f"s3://{bucket}/x")
     s3.download_tree(f"s3://{bucket}/x", tmp_path / "back", only=lambda name: name.endswith(".txt"))
     assert contents(tmp_path / "back") == {"deep/er/b.txt": b"b", "sp ace+ü.txt": b"c"}
@@ -130,7 +130,7 @@ def test_more_objects_than_one_page_lists(
     assert len(s3.download_tree(f"s3://{bucket}/many", tmp_path)) == 7
 
 
-def test_a_tree_is_removed_and_nothing_beside_it(bucket: str, tree: Path) -> None:
+def test_only_the_given_tree_is_removed(bucket: str, tree: Path) -> None:
     s3.upload_tree(tree, f"s3://{bucket}/kept")
     s3.upload_tree(tree, f"s3://{bucket}/kept-too")
     before = s3.names(f"s3://{bucket}/kept-too")
@@ -140,7 +140,7 @@ def test_a_tree_is_removed_and_nothing_beside_it(bucket: str, tree: Path) -> Non
     assert s3.names(f"s3://{bucket}/kept-too") == before != []
 
 
-def test_bytes_there_and_back(bucket: str) -> None:
+def test_bytes_are_uploaded_and_downloaded(bucket: str) -> None:
     url = f"s3://{bucket}/checkpoints/last"
     assert not s3.exists(url)
     for content in (b"", b"one", b"two" * 1000):
@@ -151,11 +151,7 @@ def test_bytes_there_and_back(bucket: str) -> None:
 
 
 def test_large_files_go_in_parts(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from boto3.s3.transfer import TransferConfig
-
-    monkeypatch.setattr(
-        s3, "_transfer", lambda: TransferConfig(multipart_threshold=5 << 20, multipart_chunksize=5 << 20)
-    )
+    monkeypatch.setattr(s3_client, "PART", 5 << 20)
     (tmp_path / "up").mkdir()
     content = bytes(range(256)) * (11 << 12)  # 11 MiB
     (tmp_path / "up" / "big").write_bytes(content)
@@ -185,14 +181,14 @@ def test_without_its_manifest_a_failed_upload_is_incomplete(
     bucket: str, tree: Path, proxy: Callable[[Fault], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proxy(lambda method, path, _: "503" if method == "PUT" and "deep" in path else "")
-    monkeypatch.setattr(s3, "ATTEMPTS", 2)
+    monkeypatch.setattr(s3_errors, "ATTEMPTS", 2)
     with pytest.raises(StorageError, match=rf"s3://{bucket}/tree/deep/er/b.txt: .*503"):
         s3.upload_tree(tree, f"s3://{bucket}/tree", last="a.bin")
     assert not s3.exists(f"s3://{bucket}/tree/a.bin")
 
 
 @pytest.mark.parametrize("kind", ["503", "truncate", "hang up", "stall"])
-def test_a_passing_fault_is_retried(
+def test_a_temporary_fault_is_retried(
     bucket: str,
     tree: Path,
     tmp_path: Path,
@@ -200,7 +196,7 @@ def test_a_passing_fault_is_retried(
     kind: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(s3, "SECONDS", 0.5)
+    monkeypatch.setattr(s3_client, "READ_TIMEOUT", 0.5)
     happened = proxy(lambda method, path, asked: kind if asked == 0 and method in ("GET", "PUT") else "")
     s3.upload_tree(tree, f"s3://{bucket}/tree")
     s3.download_tree(f"s3://{bucket}/tree", tmp_path / "back")
@@ -209,14 +205,15 @@ def test_a_passing_fault_is_retried(
     assert len(happened) >= 5
 
 
-def test_a_lasting_fault_is_told(
+def test_a_permanent_fault_is_reported(
     bucket: str, tmp_path: Path, proxy: Callable[[Fault], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3.put_bytes(f"s3://{bucket}/x/a", b"content")
-    monkeypatch.setattr(s3, "ATTEMPTS", 2)
+    monkeypatch.setattr(s3_errors, "ATTEMPTS", 2)
     proxy(lambda method, path, _: "hang up" if "/x/a" in path else "")
     with pytest.raises(
-        StorageError, match=rf"s3://{bucket}/x/a: the object store cannot be used .*AWS_ENDPOINT_URL"
+        StorageError,
+        match=rf"s3://{bucket}/x/a: the object store closed the connection\. Check AWS_ENDPOINT_URL",
     ):
         s3.download_tree(f"s3://{bucket}/x", tmp_path / "back")
     assert contents(tmp_path / "back") == {}
@@ -225,9 +222,9 @@ def test_a_lasting_fault_is_told(
 def test_content_that_was_changed_is_refused(bucket: str, tmp_path: Path) -> None:
     right = hashlib.sha256(b"right").hexdigest()
     boto3.client("s3").put_object(Bucket=bucket, Key="x/a", Body=b"wrong", Metadata={"sha256": right})
-    with pytest.raises(StorageError, match=r"x/a: the content is not what was uploaded"):
+    with pytest.raises(StorageError, match=r"x/a: the content does not match its checksum"):
         s3.get_bytes(f"s3://{bucket}/x/a")
-    with pytest.raises(StorageError, match=r"x/a: the content is not what was uploaded"):
+    with pytest.raises(StorageError, match=r"x/a: the content does not match its checksum"):
         s3.download_tree(f"s3://{bucket}/x", tmp_path / "back")
     assert contents(tmp_path / "back") == {}
 
@@ -250,7 +247,7 @@ def test_a_missing_bucket_and_a_missing_object(bucket: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("url", ["bucket/key", "s3://", "s3:///key", "/tmp/x"])
-def test_an_address_that_is_none(url: str) -> None:
+def test_an_invalid_address_is_refused(url: str) -> None:
     with pytest.raises(StorageError, match="not of the form s3://bucket/key"):
         s3.exists(url)
 
@@ -268,13 +265,13 @@ def test_missing_credentials(bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_p
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("AccessDenied", "no permission. Ask for s3:GetObject"),
-        ("InvalidAccessKeyId", "does not know this access key"),
+        ("AccessDenied", "no permission. The credentials need s3:GetObject"),
+        ("InvalidAccessKeyId", "the object store has no such access key"),
         ("SignatureDoesNotMatch", "the secret key is wrong"),
         ("ExpiredToken", "the credentials have expired"),
     ],
 )
-def test_refusals_are_explained(
+def test_errors_of_the_object_store_are_explained(
     bucket: str, refusing: Callable[[str], None], code: str, message: str
 ) -> None:
     refusing(code)
@@ -313,14 +310,29 @@ def refusing(bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         server.server_close()
 
 
-def test_an_endpoint_where_nobody_listens(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_without_a_server(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr(s3, "ATTEMPTS", 1)
-    with pytest.raises(StorageError, match=r"the object store cannot be used .*127.0.0.1:9"):
+    monkeypatch.setattr(s3_errors, "ATTEMPTS", 1)
+    with pytest.raises(
+        StorageError, match=r"/x: the object store cannot be reached\. Check AWS_ENDPOINT_URL"
+    ):
         s3.exists(f"s3://{bucket}/x")
 
 
-def test_mlflows_endpoint_serves_where_no_other_is_named(
+def test_an_endpoint_that_is_not_an_address(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "no address")
+    with pytest.raises(StorageError, match=r"Invalid endpoint: no address\)\. Set AWS_ENDPOINT_URL to"):
+        s3.exists(f"s3://{bucket}/x")
+
+
+def test_the_connection_errors_with_a_sentence_are_those_of_botocore() -> None:
+    from botocore import exceptions
+
+    for name in s3_errors._BY_TYPE:
+        assert issubclass(getattr(exceptions, name), exceptions.BotoCoreError), name
+
+
+def test_the_endpoint_for_mlflow_is_used_when_there_is_no_other(
     bucket: str, monkeypatch: pytest.MonkeyPatch, s3_endpoint: str
 ) -> None:
     monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", "http://127.0.0.1:9")
@@ -330,9 +342,7 @@ def test_mlflows_endpoint_serves_where_no_other_is_named(
     assert s3.get_bytes(f"s3://{bucket}/x") == b"by AWS_ENDPOINT_URL"
 
 
-def test_a_checkpoint_that_arrives_cut_short_is_fetched_again(
-    proxy: Callable[[Fault], list[str]], bucket: str
-) -> None:
+def test_a_truncated_checkpoint_is_downloaded_again(proxy: Callable[[Fault], list[str]], bucket: str) -> None:
     import torch
 
     root, weights = f"s3://{bucket}/kept", {"x": torch.arange(5000.0)}

@@ -4,16 +4,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUNS := netslim-runs
+WORKERS ?= 2
+
+# One thread for each test process: two processes with all threads each are slower than one.
+PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+USUAL := not zoo and not browser and not docker and not cluster
 
 .DEFAULT_GOAL := help
-.PHONY: help install chromium postgresql demo test test-zoo test-browser lint format readmes bench images images-offline lock e2e-docker manifests e2e-cluster clean
+.PHONY: help install demo lint format readmes api test test-quick test-zoo test-browser coverage bench \
+	images images-offline lock e2e-docker manifests e2e-cluster chromium postgresql release clean distclean
 
-help:  ## what can be made
+help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
 
 $(VENV)/installed: pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV); PyTorch is large, this takes minutes the first time."
+	@echo "Installing into $(VENV); PyTorch is large, so the first time takes minutes."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
 	@touch $@
 
@@ -21,68 +27,91 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-install: $(VENV)/installed  ## netslim and everything it can use, into .venv
+install: $(VENV)/installed  ## install netslim and everything it can use into .venv
 
-demo: $(VENV)/installed  ## the main job: slim a small VGG on handwritten digits, pass after pass
+demo: $(VENV)/installed  ## the main job: slim a small VGG on handwritten digits in three passes
 	$(BIN)/netslim run --output $(RUNS)
 
-lint: $(VENV)/installed-dev  ## style and types
+lint: $(VENV)/installed-dev  ## check style and types
 	@mkdir -p build/types/netslim_kfp
 	@ln -sfn ../../../components build/types/netslim_kfp/components
 	@ln -sfn ../../../pipelines build/types/netslim_kfp/pipelines
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file tests/mypy.ini
 
-format: $(VENV)/installed-dev  ## put the code in its usual form
+format: $(VENV)/installed-dev  ## format the code; run it before you commit
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 readmes: $(VENV)/installed-dev  ## write the components' READMEs from their signatures
 	$(BIN)/python -m netslim_kfp.components.readme
 
-test: lint  ## style, types, and every test but the long ones
-	$(BIN)/python -m pytest -m "not zoo and not browser and not docker and not cluster"
+api: $(VENV)/installed-dev  ## write docs/api.md from the public names and their docstrings
+	$(BIN)/python -m docs.api
 
-test-zoo: $(VENV)/installed-dev  ## every torchvision classifier with BatchNorm: pruned equals masked; writes docs/zoo.md (long)
+ifdef ARGS
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest -m "$(USUAL)" $(ARGS)
+else
+test: lint  ## check style and types, then run all but the long tests; ARGS=tests/x.py runs only that
+	$(PARALLEL) --durations=25 -m "$(USUAL)"
+endif
+
+test-quick: $(VENV)/installed-dev  ## run the unit tests that are fast, in parallel
+	$(PARALLEL) -m "not slow and $(USUAL)" --ignore tests/e2e $(ARGS)
+
+coverage: $(VENV)/installed-dev  ## run what `make test` runs, and report the lines that no test reaches
+	$(PARALLEL) -m "$(USUAL)" --cov --cov-report=term:skip-covered --cov-report=html:build/coverage
+
+test-zoo: $(VENV)/installed-dev  ## prune every torchvision classifier with BatchNorm; writes docs/zoo.md (long)
 	NETSLIM_ZOO_TABLE=docs/zoo.md $(BIN)/python -m pytest -m "zoo or not zoo" tests/netslim/test_zoo.py
 
-bench: $(VENV)/installed-dev  ## time and memory of pruning, beside Torch-Pruning
+test-browser: $(VENV)/installed-dev chromium  ## open the report in a real browser, desktop and phone
+	$(BIN)/python -m pytest -m browser tests/browser
+
+bench: $(VENV)/installed-dev  ## measure time and memory of pruning, beside Torch-Pruning
 	$(BIN)/python -m benchmarks.engine
 
-images: $(VENV)/installed  ## the steps' container images; BASE=image@digest, VARIANT=cpu, PIP_CONF=file
+images: $(VENV)/installed  ## build the steps' container images; BASE=image@digest, VARIANT=cpu, PIP_CONF=file
 	$(BIN)/python images/build.py $(if $(BASE),--base $(BASE)) $(if $(VARIANT),--variant $(VARIANT)) \
 		$(if $(PIP_CONF),--pip-conf $(PIP_CONF))
 
-images-offline: $(VENV)/installed  ## the same without an image registry: Debian's packages, this machine's pip
+images-offline: $(VENV)/installed  ## the same without an image registry, from Debian packages and this machine's pip
 	$(BIN)/python images/build.py --base "$${BASE:-$$(images/base.sh)}" --host-wheels
 
 lock: $(VENV)/installed  ## lock what the images install, from pyproject.toml and constraints.txt; VARIANT=cpu
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
 	PATH=$(BIN):$$PATH $(BIN)/python images/lock.py $(if $(VARIANT),--variant $(VARIANT))
 
-chromium:
-	@command -v chromium > /dev/null || (apt-get update && apt-get install --yes --no-install-recommends chromium)
-
-test-browser: $(VENV)/installed-dev chromium  ## the report in a real browser, on a desk and on a phone
-	$(BIN)/python -m pytest -m browser tests/browser
-
-e2e-docker: $(VENV)/installed-dev  ## the whole pipeline in real containers; starts an engine if none runs
+e2e-docker: $(VENV)/installed-dev  ## run the whole pipeline in containers; starts a container engine if none runs
 	images/e2e.sh $(BIN)/python
 
-manifests: $(VENV)/installed-dev  ## render the manifests into build/, and hold them against schemas and policy
+manifests: $(VENV)/installed-dev  ## render the manifests into build/, and check them against schemas and policy
 	@mkdir -p build/manifests
 	@for overlay in local gpu-cluster; do \
 		kubectl kustomize manifests/overlays/$$overlay > build/manifests/$$overlay.yaml || exit 1; \
 	done
 	$(BIN)/python -m pytest -m cluster tests/manifests
 
-postgresql:
-	@command -v initdb > /dev/null || ls /usr/lib/postgresql/*/bin/initdb > /dev/null 2>&1 || \
-		(apt-get update && apt-get install --yes --no-install-recommends postgresql)
-
-e2e-cluster: $(VENV)/installed-dev postgresql  ## the manifests' tracking server for real, on PostgreSQL and an S3 API
+e2e-cluster: $(VENV)/installed-dev postgresql  ## run the manifests' tracking server on PostgreSQL and an S3 API
 	$(BIN)/python -m pytest -m cluster tests/e2e/test_tracking_server.py
 
-clean:  ## remove what was installed and made
-	rm -rf $(VENV) $(RUNS) build dist *.egg-info
+chromium:  # needed by test-browser
+	@command -v chromium > /dev/null || images/apt.sh chromium
+
+postgresql:  # needed by e2e-cluster
+	@command -v initdb > /dev/null || ls /usr/lib/postgresql/*/bin/initdb > /dev/null 2>&1 || images/apt.sh postgresql
+
+release: $(VENV)/installed-dev  ## build the wheel and the source archive into dist/, and check what is released
+	$(BIN)/python .ci/release.py
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+
+clean:  ## remove what was made here, but neither .venv nor the results of runs
+	rm -rf build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+distclean: clean  ## remove .venv, too; netslim-runs/ is yours and stays
+	rm -rf $(VENV)

@@ -16,7 +16,7 @@ if [ "$(id -u)" != 0 ]; then
     exit 1
 fi
 if ! command -v debootstrap > /dev/null; then
-    (apt-get update && apt-get install --yes --no-install-recommends debootstrap) >&2
+    "$(dirname "$0")/apt.sh" debootstrap
 fi
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT

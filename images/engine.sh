@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# engine.sh start: make sure that a container engine answers, installing and starting Debian's when none does;
-#                  prints "started" if it started one, and nothing if one was there already.
+# engine.sh start: make sure that a container engine answers, and start one when none does; prints "started"
+#                  if it started one. Debian's docker.io is installed only with APT=1 or CI=true.
 # engine.sh stop:  stop the engine that `start` started.
 #
 # The engine has no bridge and touches no firewall: builds and steps use the host's network or none.
@@ -22,9 +22,7 @@ start() {
     answers && return
     [ "$(id -u)" = 0 ] || fail "none answers, and only root can start one"
     if ! command -v dockerd > /dev/null; then
-        command -v apt-get > /dev/null || fail "dockerd is not installed, and there is no apt-get to install it"
-        (apt-get update && apt-get install --yes --no-install-recommends docker.io) >&2 ||
-            fail "Debian's docker.io cannot be installed"
+        "$(dirname "$0")/apt.sh" docker.io || fail "dockerd is not installed"
     fi
     mkdir -p "$state"
     nohup dockerd --bridge=none --iptables=false --pidfile "$state/pid" > "$state/log" 2>&1 < /dev/null &
@@ -33,7 +31,7 @@ start() {
         sleep 1
     done
     tail -n 20 "$state/log" >&2
-    fail "dockerd does not answer; its last words are above"
+    fail "dockerd does not answer; the end of its log is above"
 }
 
 stop() {

@@ -1,6 +1,6 @@
 """Checks before a release: the changelog has a section for this version, and nothing is left in "Unreleased".
 
-    python .ci/release.py
+python .ci/release.py
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def problem(changelog: str, version: str) -> str | None:
     """Why this version cannot be released with this changelog, or None if it can."""
     found = sections(changelog)
     if found.get("Unreleased"):
-        return f'"Unreleased" is not empty: raise the version above {version}, and give the section its number'
+        return f'"Unreleased" is not empty: raise the version above {version} and rename the section'
     released = [name for name in found if name != "Unreleased"]
     if not released or released[0] != version:
         return f"the newest section must be {version}, the version of the package"

@@ -11,34 +11,53 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from netslim.cost import Cost, count
+    from netslim.models.artifact import load_model
     from netslim.nn.recalibration import recalibrate
     from netslim.pruning.apply_plan import apply_plan
     from netslim.pruning.plan import Plan
     from netslim.pruning.pruner import PruneResult, preflight, prune
+    from netslim.training.recipe import Recipe
+    from netslim.training.train import train
 
 __version__ = "0.1.0"
 
-__all__ = ["Cost", "Plan", "PruneResult", "apply_plan", "count", "preflight", "prune", "recalibrate"]
+__all__ = [
+    "Cost",
+    "Plan",
+    "PruneResult",
+    "Recipe",
+    "apply_plan",
+    "count",
+    "load_model",
+    "preflight",
+    "prune",
+    "recalibrate",
+    "train",
+]
 
 _HOMES = {
     "Cost": "cost",
     "Plan": "pruning.plan",
     "PruneResult": "pruning.pruner",
+    "Recipe": "training.recipe",
     "apply_plan": "pruning.apply_plan",
     "count": "cost",
+    "load_model": "models.artifact",
     "preflight": "pruning.pruner",
     "prune": "pruning.pruner",
     "recalibrate": "nn.recalibration",
+    "train": "training.train",
 }
+_MODULES = ("data", "models", "sparsity")
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(f"netslim.{_HOMES[name]}"), name)
-    if name == "sparsity":  # `netslim.sparsity.add_l1_subgradient(...)` without a second import
-        return importlib.import_module("netslim.sparsity")
+    if name in _MODULES:  # `netslim.sparsity.add_l1_subgradient(...)` without a second import
+        return importlib.import_module(f"netslim.{name}")
     raise AttributeError(f"module 'netslim' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "sparsity", "__version__"])
+    return sorted([*__all__, *_MODULES, "__version__"])

@@ -1,4 +1,4 @@
-"""The operator guide names commands, options, files, settings and messages that exist."""
+"""The commands, options, files, settings and messages on the operators' pages exist."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 from netslim_kfp.pipelines.cluster.profiles import load
 
 ROOT = Path(__file__).parents[3]
-GUIDE = (ROOT / "docs" / "operate.md").read_text(encoding="utf-8")
+PAGES = ("operate.md", "troubleshooting.md")
+GUIDE = "\n".join((ROOT / "docs" / page).read_text(encoding="utf-8") for page in PAGES)
 FENCED = re.findall(r"^```(\w*)\n(.*?)^```$", GUIDE, re.DOTALL | re.MULTILINE)
 
 

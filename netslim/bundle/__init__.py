@@ -1,17 +1,18 @@
-"""A bundle: one slim model and everything that somebody who never saw our pipeline needs to trust and use it.
+"""A bundle: the folder with one slim model and all that is needed to check and use it.
 
     model.onnx            float32 images [batch, C, H, W], normalised, to logits [batch, classes]
     model.preproc.onnx    uint8 images [batch, height, width, C] of any size to probabilities
-    model.int8.onnx       the first one in int8, only where its error stays within bounds
-    labels.txt            one class per line; line k is logit k
+    model.int8.onnx       model.onnx in int8; only where its error stays within bounds
+    labels.txt            one class per line; line k, counted from 0, is logit k
     signature.json        names, types and shapes of inputs and outputs, and the preprocessing
-    slimming.json         the channels that each layer keeps, the plan that says so, and its digest
-    samples.safetensors   a few images, what the model takes for them, and the logits that PyTorch gave
+    slimming.json         the channels that each layer keeps, the pruning plan, and its digest
+    samples.safetensors   a few images, the network's input for them, and the logits from PyTorch
     metrics.json          sizes and errors, of this pass and of the wide network
-    latency.json          milliseconds, and on what they were measured
+    latency.json          milliseconds, and the machine that they were measured on
     README.md             the model card
-    SHA256SUMS            of all the others, written last: a folder that has it is whole
+    SHA256SUMS            checksums of all the others, written last: if it exists, the bundle is complete
 
-Making one takes two steps of the pipeline (`static` in export_onnx, `complete` in evaluate). Using one takes
-numpy and onnxruntime; `verify` also takes onnx and safetensors. Nothing but making it takes torch.
+Two steps of the pipeline make a bundle: export_onnx writes what follows from the network (`contents`,
+`preprocessing`, `quantization`), evaluate adds what is measured (`assemble`). Using a bundle needs numpy and
+onnxruntime, `verify` also onnx and safetensors. Only making a bundle needs torch.
 """

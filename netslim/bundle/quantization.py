@@ -1,4 +1,4 @@
-"""The model in int8, and whether it is good enough to be shipped."""
+"""Quantize a model to int8, and keep the result only where its error is close to the float32 model's."""
 
 from __future__ import annotations
 
@@ -14,25 +14,29 @@ import numpy as np
 
 from netslim.bundle.layout import INT8, MODEL
 from netslim.data import Split
+from netslim.data.normalisation import normalise
+from netslim.errors import first_line
 from netslim.onnx_export import runtime
 
 if TYPE_CHECKING:
     from netslim.data import DatasetInfo, PackedDataset
 
-__all__ = ["LIMIT", "Quantised", "quantise"]
+__all__ = ["MAX_ERROR_INCREASE", "QuantizationResult", "calibration_batches", "quantize"]
 
-LIMIT = 0.5  # percentage points of error that int8 may cost
-CALIBRATION, CHECKED = 256, 2000  # images
+MAX_ERROR_INCREASE = 0.5  # percentage points of error
+CALIBRATION_IMAGES, EVALUATION_IMAGES = 256, 2000
 
 
 @dataclass(frozen=True)
-class Quantised:
-    """What became of the int8 model: shipped or not, and why, in a sentence for the model card.
+class QuantizationResult:
+    """Whether the bundle contains an int8 model, and why.
 
     Args:
-        error, error_float: in percent, of the int8 and of the float model, on the same images.
-        measured_on: what images these were; never test images.
-        bytes: size of the file; 0 when it is not shipped.
+        shipped: whether model.int8.onnx was written.
+        reason: one sentence for the model card.
+        error, error_float: in percent, of the int8 and of the float32 model, on the same images.
+        measured_on: a description of these images, which are never test images.
+        bytes: the size of the file; 0 when it is not shipped.
     """
 
     shipped: bool
@@ -46,69 +50,90 @@ class Quantised:
         return asdict(self)
 
 
-def quantise(folder: Path, dataset: PackedDataset, *, limit: float = LIMIT) -> Quantised:
-    """Write model.int8.onnx beside `folder`/model.onnx, unless its error is more than `limit` points higher.
+def quantize(
+    folder: Path, dataset: PackedDataset, *, max_error_increase: float = MAX_ERROR_INCREASE
+) -> QuantizationResult:
+    """Write model.int8.onnx beside `folder`/model.onnx, unless its error is too much higher.
 
-    Static QDQ, signed and per channel, calibrated on training images. It is judged on validation images, or,
-    where none were held out, on training images that it was not calibrated on; never on test images.
+    The quantization is static QDQ, signed, per channel, and calibrated on training images. The error is
+    measured on validation images or, when there are none, on training images that calibration did not use.
+
+    Args:
+        max_error_increase: the allowed increase of the error over float32, in percentage points.
+
+    Returns:
+        The result. A network that cannot be quantized gives a result that is not shipped, not an exception:
+        the bundle is complete without an int8 model.
     """
-    info = dataset.info
-    calibration, judged, told = _images(dataset)
-    if not len(judged):
-        return Quantised(
-            False, "not shipped: too few training images to calibrate on some and judge by others"
-        )
+    calibration, evaluation, description = _choose_images(dataset)
+    if not len(evaluation):
+        return QuantizationResult(False, "not shipped: too few training images to calibrate and to evaluate")
     try:
-        with tempfile.TemporaryDirectory() as parent:
-            draft = Path(parent, INT8)
-            _write(folder / MODEL, draft, Path(parent), calibration, info)
-            error = runtime.error(draft, judged, info)
-            error_float = runtime.error(folder / MODEL, judged, info)
-            rise = error - error_float
-            shipped = rise <= limit + 1e-9
-            size = draft.stat().st_size
-            if shipped:
-                (folder / INT8).write_bytes(draft.read_bytes())
-    except Exception as failure:  # a network that cannot be quantised is no reason to have no bundle
-        lines = str(failure).strip().splitlines() or [""]
-        return Quantised(
-            False, f"not shipped: it could not be made ({type(failure).__name__}: {lines[0][:200]})"
-        )
-    numbers = f"{error:.2f} % error on {told}, {rise:+.2f} points against float32"
-    if not shipped:
-        return Quantised(False, f"not shipped: {numbers}; {limit:g} are allowed", error, error_float, told)
-    return Quantised(True, f"shipped: {numbers}", error, error_float, told, size)
+        with tempfile.TemporaryDirectory() as scratch:
+            draft = Path(scratch, INT8)
+            _write_int8(folder / MODEL, draft, calibration, dataset.info)
+            error = runtime.error(draft, evaluation, dataset.info)
+            error_float = runtime.error(folder / MODEL, evaluation, dataset.info)
+            content = draft.read_bytes()
+    except Exception as failure:  # onnxruntime.quantization documents no exceptions of its own
+        reason = f"{type(failure).__name__}: {first_line(failure)}"
+        return QuantizationResult(False, f"not shipped: quantization failed ({reason})")
+    increase = error - error_float
+    shipped = increase <= max_error_increase + 1e-9
+    reason = f"{error:.2f} % error on {description}, {increase:+.2f} points against float32"
+    if shipped:
+        (folder / INT8).write_bytes(content)
+        reason = f"shipped: {reason}"
+    else:
+        reason = f"not shipped: {reason}; {max_error_increase:g} are allowed"
+    return QuantizationResult(
+        shipped=shipped,
+        reason=reason,
+        error=error,
+        error_float=error_float,
+        measured_on=description,
+        bytes=len(content) if shipped else 0,
+    )
 
 
-def _images(dataset: PackedDataset) -> tuple[Split, Split, str]:
-    """Images to calibrate on, images to judge by, and what the latter are."""
+def _choose_images(dataset: PackedDataset) -> tuple[Split, Split, str]:
+    """Images for calibration, images for evaluation, and a description of the second."""
     train = dataset.split("train")
     order = np.random.default_rng(0).permutation(len(train))
-    # At most half of the images calibrate, so that there is something left to judge by.
-    count = min(CALIBRATION, len(train) // 2)
+    count = min(CALIBRATION_IMAGES, len(train) // 2)  # leaves at least as many images for evaluation
     calibration = train.take(order[:count])
     if "val" in dataset.info.sizes:
-        judged = dataset.split("val")
-        judged = judged.take(np.random.default_rng(0).permutation(len(judged))[:CHECKED])
-        return calibration, judged, f"{len(judged)} validation images"
-    judged = train.take(order[count : count + CHECKED])
-    return calibration, judged, f"{len(judged)} training images that it was not calibrated on"
+        val = dataset.split("val")
+        val = val.take(np.random.default_rng(0).permutation(len(val))[:EVALUATION_IMAGES])
+        return calibration, val, f"{len(val)} validation images"
+    rest = train.take(order[count : count + EVALUATION_IMAGES])
+    return calibration, rest, f"{len(rest)} training images that calibration did not use"
 
 
-def _write(model: Path, draft: Path, scratch: Path, calibration: Split, info: DatasetInfo) -> None:
+def calibration_batches(split: Split, info: DatasetInfo) -> Iterator[dict[str, Any]]:
+    """The split as inputs of model.onnx, in small batches.
+
+    To find the range of every layer, onnxruntime keeps all activations of a batch in memory.
+    """
+    size = info.batch_of(2**15, least=1, most=32)
+    for start in range(0, len(split), size):
+        yield {"input": normalise(split.images[start : start + size], info)}
+
+
+def _write_int8(model: Path, draft: Path, calibration: Split, info: DatasetInfo) -> None:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.batches = _batches(calibration, info)
+            self.batches = calibration_batches(calibration, info)
 
         def get_next(self) -> dict[str, Any] | None:
             return next(self.batches, None)
 
-    with _quiet():
-        prepared = scratch / "prepared.onnx"
-        # Its symbolic shape inference would need sympy; ONNX's own has all that these graphs need.
+    with _no_log():
+        prepared = draft.with_name("prepared.onnx")
+        # Symbolic shape inference needs sympy; ONNX's own shape inference is enough for these graphs.
         quant_pre_process(str(model), str(prepared), skip_symbolic_shape=True)
         quantize_static(
             str(prepared),
@@ -119,35 +144,27 @@ def _write(model: Path, draft: Path, scratch: Path, calibration: Split, info: Da
             weight_type=QuantType.QInt8,
             per_channel=True,
         )
-    _finish(model, draft)
+    _clean(model, draft)
 
 
-def _finish(model: Path, draft: Path) -> None:
-    """Give the file the float model's metadata, and nothing of the machine that made it."""
+def _clean(model: Path, draft: Path) -> None:
+    """Copy the float32 model's metadata to the int8 file, and remove what onnxruntime added of its own."""
     import onnx
 
     proto = onnx.load(draft, load_external_data=False)
     assert not {node.domain for node in proto.graph.node} - {"", "ai.onnx"}
-    own = [entry for entry in proto.opset_import if entry.domain in ("", "ai.onnx")]
-    del proto.opset_import[:]  # onnxruntime lists all domains that it knows
-    proto.opset_import.extend(own)
-    whole = onnx.load(model, load_external_data=False)
+    used = [entry for entry in proto.opset_import if entry.domain in ("", "ai.onnx")]
+    del proto.opset_import[:]  # onnxruntime lists every domain that it implements
+    proto.opset_import.extend(used)
     del proto.metadata_props[:]
-    proto.metadata_props.extend(whole.metadata_props)
+    proto.metadata_props.extend(onnx.load(model, load_external_data=False).metadata_props)
     proto.graph.doc_string = ""
     draft.write_bytes(proto.SerializeToString(deterministic=True))
 
 
-def _batches(split: Split, info: DatasetInfo) -> Iterator[dict[str, Any]]:
-    # Few large images at once: to see every layer's range, onnxruntime keeps all that they make.
-    size = info.batch_of(2**15, least=1, most=32)
-    for start in range(0, len(split), size):
-        yield {"input": runtime.normalise(split.images[start : start + size], info)}
-
-
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """It logs advice on the root logger, for people who call it by hand."""
+def _no_log() -> Iterator[None]:
+    """Suppress warnings: onnxruntime logs advice for interactive users on the root logger."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

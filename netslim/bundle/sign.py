@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from netslim.bundle.layout import SIGNED
+from netslim.bundle.layout import KEY_SIGNATURE
 from netslim.bundle.signature import library, signed_parts, unusable_key
 from netslim.bundle.verify import require_good, verify
 from netslim.storage.atomic import atomic_file
@@ -13,14 +13,14 @@ from netslim.storage.atomic import atomic_file
 __all__ = ["PASSWORD", "sign"]
 
 PASSWORD = "NETSLIM_KEY_PASSWORD"
-"""The environment variable with the password of a private key that has one."""
+"""The environment variable with the password of the private key."""
 
 
 def sign(bundle: Path, key: Path) -> Path:
-    """Sign the bundle with the private key in `key` (PEM, an elliptic curve); returns the signature's file.
+    """Sign the bundle with the private key in `key` (PEM, an elliptic curve); returns the path of model.sig.
 
     Raises:
-        BundleError: the bundle is not good; only what `verify` accepts is signed.
+        BundleError: `verify` does not accept the bundle.
         ConfigError: the key cannot be used.
         NetslimError: the extra `sign` is not installed.
     """
@@ -28,13 +28,13 @@ def sign(bundle: Path, key: Path) -> Path:
     require_good(verify(bundle), bundle)
     password = os.environ.get(PASSWORD)
     try:
-        # Its annotation is str, but the password is passed on to a function that takes bytes.
+        # The parameter is annotated as str, but is passed on to a function that takes bytes.
         signing.use_elliptic_key_signer(private_key=key, password=password.encode() if password else None)
     except (OSError, ValueError, TypeError) as error:
         raise unusable_key(
             key, error, f"Give a private key, and its password in {PASSWORD} if it has one"
         ) from error
-    with atomic_file(bundle / SIGNED) as draft:
-        # The draft is in the bundle's folder and is not part of the bundle.
+    with atomic_file(bundle / KEY_SIGNATURE) as draft:
+        # The draft is in the bundle's folder, but must not be signed itself.
         signing.set_hashing_config(signed_parts(bundle, draft.name)).sign(bundle, draft)
-    return bundle / SIGNED
+    return bundle / KEY_SIGNATURE

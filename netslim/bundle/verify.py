@@ -1,140 +1,115 @@
-"""Is a bundle whole, and is it what it says it is? Nothing in it is believed.
+"""Verify a bundle without trusting any of its contents.
 
-The cheap questions come first, each guards the next: names and sizes before anything is read, checksums
-before anything is parsed, the graph's structure before anything is run. What runs foreign weights does so in
-a process of its own with limits on time and memory (`netslim.bundle.sandbox`), because a parser of C++ may do
-worse than raise.
+Cheap checks come first, and each protects the next one: names and sizes before any file is read, checksums
+before any file is parsed, the structure of a model before it runs. The first failed check stops the rest.
+Models are parsed and run in a child process with limits on time and memory (`netslim.bundle.sandbox`).
 """
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from netslim.bundle.layout import FOREIGN, INT8, LIMITS, MODEL, PREPROC, UNLISTED, listed, regular
+from netslim.bundle.layout import MLFLOW_FILES, NOT_LISTED, file_size, read_checksums
+from netslim.bundle.sandbox import check_in_sandbox
 from netslim.bundle.signature import check_signature
 from netslim.errors import BundleError, NetslimError
 from netslim.storage.atomic import sha256
 
 __all__ = ["CheckResult", "require_good", "verify"]
 
-SECONDS = 300
-NEEDED = ("onnx", "onnxruntime", "safetensors")
+REQUIRED_PACKAGES = ("onnx", "onnxruntime", "safetensors")
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One question, and its answer in a few words. `good` is None when it could not be asked any more."""
+    """The result of one check.
 
-    what: str
-    good: bool | None
-    told: str
+    Args:
+        name: "names", "checksums", "signature", "models", "contents" or "samples".
+        passed: None when the check was skipped because an earlier one failed.
+        detail: a short text: what was checked, or why the check failed.
+    """
+
+    name: str
+    passed: bool | None
+    detail: str
 
 
 def verify(folder: str | os.PathLike[str], *, key: Path | None = None) -> list[CheckResult]:
-    """Ask everything; the bundle is good when every finding is. Never raises for what a bundle holds.
+    """Run all checks on the bundle in `folder`. The bundle is good when every check passed.
+
+    A damaged or hostile bundle gives a failed check, never an exception.
 
     Args:
-        key: the public key of who must have signed it; None asks nothing about a signature.
+        key: the public key of the person who signed the bundle; None skips the check of the signature.
 
     Raises:
         ConfigError: the key cannot be used.
-        NetslimError: a package is missing without which nothing can be told.
+        NetslimError: a package that the checks need is not installed.
     """
-    place = Path(folder)
-    if absent := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
-        raise NetslimError(f"needs {', '.join(absent)}: pip install 'netslim[export]'", field="verify")
-    questions: list[tuple[str, Callable[[Path], str]]] = [
-        ("names", _names),
-        ("checksums", _checksums),
-        *([("signature", lambda place: check_signature(place, key))] if key else []),
-        ("models", lambda place: _apart(place, "graphs")),
-        ("contents", lambda place: _apart(place, "contents")),
-        ("samples", lambda place: _apart(place, "samples")),
-    ]
-    return list(_answers(place, questions))
+    path = Path(folder)
+    if missing := [name for name in REQUIRED_PACKAGES if importlib.util.find_spec(name) is None]:
+        problem = f"needs {', '.join(missing)}"
+        raise NetslimError(problem, field="verify", remedy="pip install 'netslim[verify]'")
+    checks: dict[str, Callable[[Path], str]] = {"names": _check_names, "checksums": _check_checksums}
+    if key is not None:
+        checks["signature"] = partial(check_signature, key=key)
+    for name in ("models", "contents", "samples"):
+        checks[name] = partial(check_in_sandbox, check=name)
+    return list(_run_checks(path, checks))
 
 
-def require_good(findings: Iterable[CheckResult], folder: str | os.PathLike[str], remedy: str = "") -> None:
-    """Raise for the first answer of `verify` about `folder` that was not yes.
+def require_good(results: Iterable[CheckResult], folder: str | os.PathLike[str], remedy: str = "") -> None:
+    """Raise the first check of `results` that did not pass.
 
     Raises:
-        BundleError: with the question and its answer.
+        BundleError: with the check's name and detail.
     """
-    for found in findings:
-        if not found.good:
-            raise BundleError(f"{found.what}: {found.told.rstrip('.')}", field=str(folder), remedy=remedy)
+    for result in results:
+        if not result.passed:
+            problem = f"{result.name}: {result.detail.rstrip('.')}"
+            raise BundleError(problem, field=str(folder), remedy=remedy)
 
 
-def _answers(place: Path, questions: list[tuple[str, Callable[[Path], str]]]) -> Iterator[CheckResult]:
-    stopped = False
-    for what, ask in questions:
-        if stopped:
-            yield CheckResult(what, None, "not asked: an earlier answer was no")
+def _run_checks(folder: Path, checks: dict[str, Callable[[Path], str]]) -> Iterator[CheckResult]:
+    failed = False
+    for name, check in checks.items():
+        if failed:
+            yield CheckResult(name, None, "skipped: an earlier check failed")
             continue
         try:
-            yield CheckResult(what, True, ask(place))
+            yield CheckResult(name, True, check(folder))
         except BundleError as error:
-            stopped = True
-            yield CheckResult(what, False, str(error))
+            failed = True
+            yield CheckResult(name, False, str(error))
         except OSError as error:
-            stopped = True
-            yield CheckResult(what, False, f"cannot be read ({error.strerror or type(error).__name__})")
+            failed = True
+            yield CheckResult(name, False, f"cannot be read ({error.strerror or type(error).__name__})")
 
 
-def _names(place: Path) -> str:
-    """Only files of a bundle are listed, all are plain files of allowed sizes, and nothing else is here."""
-    sums = listed(place)
-    total = sum(regular(place, name) for name in sums)
-    for entry in os.scandir(place):
-        if entry.name in FOREIGN and not entry.is_symlink() and entry.is_file():
+def _check_names(folder: Path) -> str:
+    """Only files of a bundle are listed, all are regular files within their limits, and no others exist."""
+    checksums = read_checksums(folder)
+    total = sum(file_size(folder, name) for name in checksums)
+    for entry in os.scandir(folder):
+        if entry.name in MLFLOW_FILES and not entry.is_symlink() and entry.is_file():
             continue
-        if entry.name in UNLISTED:
-            regular(place, entry.name)
-        elif entry.name not in sums:
-            raise BundleError(f"{entry.name[:80]!r} is here, but not in SHA256SUMS", field="extra file")
-    return f"{len(sums)} files, {total:,} bytes"
+        if entry.name in NOT_LISTED:
+            file_size(folder, entry.name)
+        elif entry.name not in checksums:
+            problem = f"{entry.name[:80]!r} is in the folder, but not in SHA256SUMS"
+            raise BundleError(problem, field="extra file")
+    return f"{len(checksums)} files, {total:,} bytes"
 
 
-def _checksums(place: Path) -> str:
-    sums = listed(place)
-    for name, wanted in sums.items():
-        if sha256(place / name) != wanted:
-            raise BundleError("its SHA-256 is another; it was altered or cut short", field=name)
-    return f"SHA-256 of {len(sums)} files"
-
-
-def _apart(place: Path, question: str) -> str:
-    """Ask `netslim.bundle.sandbox` in a process of its own."""
-    with tempfile.TemporaryDirectory() as scratch:
-        command = [sys.executable, "-m", "netslim.bundle.sandbox", question, str(place.absolute())]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        try:
-            done = subprocess.run(
-                command, capture_output=True, timeout=SECONDS, check=False, cwd=scratch, env=environment
-            )
-        except subprocess.TimeoutExpired as error:
-            raise BundleError(f"took more than {SECONDS} s", field=question) from error
-    lines = done.stdout.decode(errors="replace").strip().splitlines()
-    try:
-        answer: Any = json.loads(lines[-1])
-        good, told = answer["good"], str(answer["told"])
-    except (IndexError, ValueError, KeyError, TypeError) as error:
-        how = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
-        raise BundleError(f"the process that looked at it died ({how})", field=question) from error
-    if good is not True or done.returncode != 0:
-        raise BundleError(told.rstrip("."))
-    return told
-
-
-def models_of(place: Path) -> list[str]:
-    """The ONNX files that the bundle lists."""
-    return [name for name in LIMITS if name in (MODEL, PREPROC, INT8) and name in listed(place)]
+def _check_checksums(folder: Path) -> str:
+    checksums = read_checksums(folder)
+    for name, expected in checksums.items():
+        if sha256(folder / name) != expected:
+            raise BundleError("has another SHA-256: it was changed or truncated", field=name)
+    return f"SHA-256 of {len(checksums)} files"

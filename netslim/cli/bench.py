@@ -1,12 +1,16 @@
-"""`netslim bench`: how fast and how large a model is here, and against another."""
+"""`netslim bench`: measure time, memory and size of a model, alone or against another."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from netslim.bundle.benchmark import ModelMeasurement
 
 __all__ = ["bench"]
 
@@ -16,41 +20,60 @@ __all__ = ["bench"]
 @click.option(
     "--against",
     type=click.Path(path_type=Path),
-    help="A bundle or ONNX file to compare with, the baseline's.",
+    help="A bundle or ONNX file to compare with, such as the baseline.",
 )
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Of onnxruntime.")
-@click.option("--seconds", type=click.FloatRange(0.01), default=2.0, show_default=True, help="Each.")
+@click.option(
+    "--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of onnxruntime."
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.01),
+    default=2.0,
+    show_default=True,
+    help="Run time for each model and batch size.",
+)
 def bench(bundle: Path, against: Path | None, threads: int, seconds: float) -> None:
     """Measure BUNDLE (or an ONNX file) in onnxruntime on this machine: time, memory and size.
 
-    With --against both models take turns, and the last column says how many times less BUNDLE takes.
+    With --against both models run in turns, and the last column is the reduction from that model to BUNDLE.
     """
     from importlib.metadata import version
 
     from rich.console import Console
     from rich.table import Table
 
-    from netslim.bundle.benchmark import BATCHES, compare
-    from netslim.report.tables import scaled, significant, times
+    from netslim.bundle.benchmark import compare
+    from netslim.report.tables import times
 
-    found = compare([bundle, *([against] if against else [])], threads=threads, seconds=seconds)
-    rows: list[tuple[str, list[float], Callable[[float], str]]] = []
-    three = partial(significant, digits=3)
-    for batch in BATCHES:
-        rows.append((f"p50 ms, batch {batch}", [one.latency[batch].median_ms for one in found], three))
-        rows.append((f"p95 ms, batch {batch}", [one.latency[batch].p95_ms for one in found], three))
-    for batch in BATCHES:
-        told = f"peak memory MiB, batch {batch}"
-        rows.append((told, [one.peak_kib[batch] / 1024 for one in found], "{:.1f}".format))
-    rows.append(("file, bytes", [float(one.bytes) for one in found], scaled))
+    models = [bundle, *([against] if against else [])]
+    measurements = compare(models, threads=threads, seconds=seconds)
     table = Table(box=None, pad_edge=False)
-    for heading in ("", bundle.name or str(bundle), *([against.name] if against else []), ""):
-        table.add_column(heading, justify="left" if not heading else "right")
-    for told, values, form in rows:
-        cells = [form(value) for value in values]
-        ratio = times(values[1] / values[0]) if len(values) > 1 else ""
-        table.add_row(told, *cells, ratio)
+    table.add_column("")
+    for model in models:
+        table.add_column(model.name or str(model), justify="right")
+    table.add_column("")
+    for title, values, show in _rows(measurements):
+        ratio = times(values[1] / values[0]) if against else ""
+        table.add_row(title, *map(show, values), ratio)
     console = Console()
     console.print(table)
-    threads_told = f"{threads} thread{'s' if threads > 1 else ''}"
-    console.print(f"onnxruntime {version('onnxruntime')}, {threads_told}, taking turns", highlight=False)
+    count = f"{threads} thread{'s' if threads > 1 else ''}"
+    console.print(f"onnxruntime {version('onnxruntime')}, {count}, taking turns", highlight=False)
+
+
+def _rows(
+    measurements: Sequence[ModelMeasurement],
+) -> Iterator[tuple[str, list[float], Callable[[float], str]]]:
+    """Title, one value for each model, and how to show a value."""
+    from netslim.bundle.benchmark import BATCH_SIZES
+    from netslim.report.tables import scaled, significant
+
+    three_digits = partial(significant, digits=3)
+    for batch in BATCH_SIZES:
+        latencies = [measurement.latency[batch] for measurement in measurements]
+        yield f"p50 ms, batch {batch}", [latency.median_ms for latency in latencies], three_digits
+        yield f"p95 ms, batch {batch}", [latency.p95_ms for latency in latencies], three_digits
+    for batch in BATCH_SIZES:
+        memory = [measurement.peak_kib[batch] / 1024 for measurement in measurements]
+        yield f"peak memory MiB, batch {batch}", memory, "{:.1f}".format
+    yield "file, bytes", [float(measurement.bytes) for measurement in measurements], scaled

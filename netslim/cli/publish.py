@@ -1,4 +1,4 @@
-"""`netslim publish`: a bundle to where its users fetch it."""
+"""`netslim publish`: publish a bundle to a folder or to S3."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import click
 __all__ = ["publish"]
 
 
-@click.command(short_help="Put a bundle where its users fetch it.")
+@click.command(short_help="Publish a bundle to a folder or S3.")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("place")
-@click.option("--triton", metavar="NAME", default="", help="Write Triton's layout of a model so called.")
-def publish(bundle: Path, place: str, triton: str) -> None:
-    """Verify BUNDLE and write it to PLACE, a folder or s3://bucket/prefix.
+@click.argument("destination")
+@click.option("--triton", metavar="NAME", default="", help="Write Triton's layout of a model with this name.")
+def publish(bundle: Path, destination: str, triton: str) -> None:
+    """Verify BUNDLE and write it to DESTINATION, a folder or s3://bucket/prefix.
 
-    SHA256SUMS is written last: who sees it sees a whole bundle. Doing it again changes nothing, and another
-    bundle is never written over it.
+    SHA256SUMS is written last: once it exists, the published bundle is complete. Publishing again changes
+    nothing, and another bundle is never overwritten.
     """
-    from netslim.bundle.publish import publish as put
+    from netslim.bundle.publish import publish as publish_bundle
 
-    written = put(bundle, place, triton=triton)
-    click.echo(f"{place}: {'published' if written else 'this very bundle is there already'}")
+    written = publish_bundle(bundle, destination, triton=triton)
+    click.echo(f"{destination}: {'published' if written else 'this bundle is already published there'}")

@@ -1,4 +1,4 @@
-"""`netslim sign`: put one's name to a bundle."""
+"""`netslim sign`: sign a bundle with a private key."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import click
 __all__ = ["sign"]
 
 
-@click.command(short_help="Sign a bundle with your key.")
+@click.command(short_help="Sign a bundle with your private key.")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--key", required=True, type=click.Path(path_type=Path), help="Your private key, a PEM file.")
 def sign(bundle: Path, key: Path) -> None:
-    """Verify BUNDLE and sign it, as OpenSSF's model-signing does, into its model.sig.
+    """Verify BUNDLE and write its signature to model.sig, in the format of OpenSSF's model-signing.
 
-    Sign before you publish. Whoever has your public key then checks with `netslim verify BUNDLE --key`. A key
-    is made by `openssl ecparam -genkey -name prime256v1 -noout -out private.pem`, its public half by
-    `openssl ec -in private.pem -pubout -out public.pem`. A password is read from NETSLIM_KEY_PASSWORD.
+    Sign before you publish. Everybody who has your public key can then run `netslim verify BUNDLE --key`.
+    `openssl ecparam -genkey -name prime256v1 -noout -out private.pem` makes a private key,
+    `openssl ec -in private.pem -pubout -out public.pem` its public key. The password of a private key is read
+    from the environment variable NETSLIM_KEY_PASSWORD.
     """
-    from netslim.bundle.sign import sign as put
+    from netslim.bundle.sign import sign as sign_bundle
 
-    click.echo(f"{put(bundle, key)}: signed")
+    click.echo(f"{sign_bundle(bundle, key)}: signed")

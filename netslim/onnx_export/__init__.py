@@ -1,1 +1,1 @@
-"""Export to ONNX, and the measurement of exported models with onnxruntime."""
+"""Export to ONNX (`export`, with torch), and the measurement of ONNX files (`runtime`, without torch)."""

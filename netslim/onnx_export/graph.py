@@ -1,18 +1,22 @@
-"""What can be counted in an ONNX graph."""
+"""Count the weights in an ONNX graph."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-__all__ = ["weights_of"]
+__all__ = ["count_weights"]
 
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+WEIGHTED_OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
-def weights_of(proto: Any) -> int:
-    """Values of initializers of two or more axes that convolutions and products use, as often as they do."""
-    sizes = {i.name: math.prod(i.dims) for i in proto.graph.initializer if len(i.dims) >= 2}
-    return sum(
-        sizes.get(name, 0) for node in proto.graph.node if node.op_type in WEIGHTED for name in node.input
-    )
+def count_weights(proto: Any) -> int:
+    """Number of weights of convolutions and matrix products in a ModelProto.
+
+    Counts the values of initializers with two or more axes, once for each use.
+    """
+    sizes = {
+        tensor.name: math.prod(tensor.dims) for tensor in proto.graph.initializer if len(tensor.dims) > 1
+    }
+    nodes = [node for node in proto.graph.node if node.op_type in WEIGHTED_OPERATORS]
+    return sum(sizes.get(name, 0) for node in nodes for name in node.input)

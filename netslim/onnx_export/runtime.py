@@ -1,4 +1,4 @@
-"""Error and latency of an ONNX file in onnxruntime: what a user of the model gets. No torch here."""
+"""Measure the error and the latency of an ONNX file in onnxruntime. This module does not need torch."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from netslim.data.normalisation import normalise
 from netslim.errors import ExportError, first_line
 
 if TYPE_CHECKING:
@@ -20,26 +21,19 @@ if TYPE_CHECKING:
 
     from netslim.data import DatasetInfo, Split
 
-__all__ = ["Latency", "error", "input_shape", "latencies", "latency", "normalise"]
+__all__ = ["Latency", "error", "input_shape", "latencies", "latency"]
 
-WARM_UP = 3  # the first runs allocate memory and choose kernels
+MIN_RUNS = 3
+WARM_UP_RUNS = 3  # the first runs allocate memory and choose kernels
 
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """Milliseconds for one batch: half of the runs were faster than `median_ms`, 95 % than `p95_ms`."""
+    """Milliseconds for one batch: the median and the 95th percentile over all runs."""
 
     median_ms: float
     p95_ms: float
     runs: int
-
-
-def normalise(images: npt.NDArray[np.uint8], info: DatasetInfo) -> npt.NDArray[np.float32]:
-    """Pixels uint8 [N, H, W, C] to what the model takes: float32 [N, C, H, W], (x / 255 - mean) / std."""
-    mean = np.asarray(info.mean, np.float32)
-    std = np.asarray(info.std, np.float32)
-    scaled = images.astype(np.float32) * (1 / (255 * std)) - mean / std
-    return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2), np.float32)
 
 
 def error(
@@ -50,15 +44,15 @@ def error(
     batch_size: int | None = None,
     threads: int = 0,
 ) -> float:
-    """Test error in percent: the share of images whose largest logit is not that of their label.
+    """The error in percent: the share of images whose largest logit does not belong to their label.
 
     Args:
         path: the ONNX file.
         split: images uint8 [N, H, W, C] and labels int64 [N].
-        info: the dataset's mean and std per channel.
-        batch_size: images per run; it changes speed and memory, not the result. By default as many as a
-            laptop's memory holds with what a wide network makes of them, 256 at most.
-        threads: of onnxruntime; 0 leaves it to its own choice, one per core.
+        info: holds mean and std per channel.
+        batch_size: images per run; it affects speed and memory, not the result. By default 8 to 256, fewer
+            for larger images, so that the activations of a wide network fit into a laptop's memory.
+        threads: threads of onnxruntime; 0 means one per core.
 
     Raises:
         ExportError: the file cannot be loaded, does not fit the images, or gives NaN or infinite logits.
@@ -89,10 +83,10 @@ def latency(
     threads: int = 1,
     seconds: float = 0.3,
 ) -> dict[int, Latency]:
-    """Time whole runs of the file on random images (C, H, W), by batch size.
+    """Time runs of the file on random images (C, H, W), by batch size.
 
-    Few threads make numbers that can be compared between machines and models; a busy machine still shows in
-    `p95_ms`. Batch sizes take turns, so that a disturbance hits them alike; each gets about `seconds`.
+    Use few threads to compare machines and models. Batch sizes run in turns, so other load on the machine
+    affects all of them alike; it shows in `p95_ms`. Each batch size runs for about `seconds`.
 
     Raises:
         ExportError: the file cannot be loaded or does not take these images.
@@ -108,7 +102,7 @@ def latencies(
     threads: int = 1,
     seconds: float = 0.3,
 ) -> dict[Path, dict[int, Latency]]:
-    """`latency` of several files with their input shapes (C, H, W); the files take turns as well.
+    """`latency` of several files, given with their input shapes (C, H, W). All files run in turns.
 
     Raises:
         ExportError: a file cannot be loaded or does not take these images.
@@ -120,12 +114,12 @@ def latencies(
         name = session.get_inputs()[0].name
         for n in batch_sizes:
             inputs = {name: generator.standard_normal((n, *shape), np.float32)}
-            for _ in range(WARM_UP):
+            for _ in range(WARM_UP_RUNS):
                 _run(session, inputs, path)
             runs[path, n] = partial(session.run, None, inputs)
     times: dict[tuple[Path, int], list[float]] = {key: [] for key in runs}
     spent = dict.fromkeys(runs, 0.0)
-    while pending := [key for key in runs if spent[key] < seconds or len(times[key]) < WARM_UP]:
+    while pending := [key for key in runs if spent[key] < seconds or len(times[key]) < MIN_RUNS]:
         for key in pending:
             start = time.perf_counter()
             runs[key]()
@@ -135,17 +129,17 @@ def latencies(
 
 
 def input_shape(path: str | os.PathLike[str]) -> tuple[int, int, int]:
-    """(C, H, W) of one image, as the file says.
+    """(C, H, W) of one image, from the input of the file.
 
     Raises:
-        ExportError: the file cannot be loaded, or takes something else than float images [batch, C, H, W].
+        ExportError: the file cannot be loaded, or its input is not float32 images [batch, C, H, W].
     """
-    given = _session(path, 1).get_inputs()[0]
-    shape = tuple(given.shape)
-    if given.type != "tensor(float)" or len(shape) != 4 or not all(isinstance(n, int) for n in shape[1:]):
+    value = _session(path, 1).get_inputs()[0]
+    shape = tuple(value.shape)
+    if value.type != "tensor(float)" or len(shape) != 4 or not all(isinstance(n, int) for n in shape[1:]):
         remedy = "Give model.onnx of a bundle"
         raise ExportError(
-            f"takes {given.type} {list(shape)}, no float images", field=str(path), remedy=remedy
+            f"takes {value.type} {list(shape)}, not float32 images", field=str(path), remedy=remedy
         )
     return shape[1:]
 
@@ -161,12 +155,12 @@ def _session(path: str | os.PathLike[str], threads: int) -> onnxruntime.Inferenc
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # its warnings are about its own graph optimisations
+    options.log_severity_level = 3  # warnings are about internal graph optimisations
     try:
         return onnxruntime.InferenceSession(str(Path(path)), options, providers=["CPUExecutionProvider"])
-    except Exception as cause:  # onnxruntime's exceptions share no base of their own
+    except Exception as cause:  # onnxruntime's exceptions have no common base class
         reason = first_line(cause)
-        remedy = "Export it again; the file is missing, truncated or no ONNX model"
+        remedy = "Export it again; the file is missing, truncated or not an ONNX model"
         raise ExportError(f"onnxruntime cannot load it ({reason})", field=str(path), remedy=remedy) from cause
 
 

@@ -10,12 +10,12 @@ import torch
 
 import netslim
 from netslim import data, progress
-from netslim.bundle.contents import SAMPLE_IMAGES, write_samples, write_static
+from netslim.bundle.contents import SAMPLE_IMAGES, export_contents, write_samples
 from netslim.bundle.layout import MODEL
-from netslim.bundle.preprocessing import write_preproc
-from netslim.bundle.quantization import quantise
+from netslim.bundle.preprocessing import write_preprocessing_model
+from netslim.bundle.quantization import quantize
+from netslim.data.normalisation import normalise
 from netslim.models import artifact
-from netslim.onnx_export import runtime
 from netslim.onnx_export.export import export_onnx
 from netslim.steps.step_record import StepRecord, read_step_records, to_json_files
 from netslim.storage.atomic import atomic_directory, write_json
@@ -55,14 +55,14 @@ def export_step(
     with progress.bar("exporting", 3) as bar, atomic_directory(onnx) as folder:
         report = export_onnx(stored.model, folder / MODEL, example_shape=shape, metadata=metadata)
         bar.advance(bytes=report.bytes)
-        write_static(folder, info, stored.plan)
-        write_preproc(folder, info)
+        export_contents(folder, info, stored.plan)
+        write_preprocessing_model(folder, info)
         pixels = packed.split("test").images[:SAMPLE_IMAGES]
         with torch.no_grad():
-            logits = stored.model.cpu().eval()(torch.from_numpy(runtime.normalise(pixels, info)))
+            logits = stored.model.cpu().eval()(torch.from_numpy(normalise(pixels, info)))
         write_samples(folder, pixels, logits.numpy(), info)
         bar.advance()
-        int8 = quantise(folder, packed)
+        int8 = quantize(folder, packed)
         facts: dict[str, Any] = {
             "channels": cost.channels,
             "params": cost.params,

@@ -8,8 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from netslim.bundle.layout import FOREIGN, LIMITS, MODEL
-from netslim.results.run_results import PassResult
+from netslim.bundle.layout import MLFLOW_FILES, MODEL, SIZE_LIMITS
+from netslim.results.pass_result import PassResult
 from netslim.tracking.runs import PARENT
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def log_model(client: MlflowClient, child: Run, bundle: Path, row: PassResult) -
             pip_requirements=[f"{name}=={version(name)}" for name in ("onnx", "onnxruntime")],
             save_as_external_data=False,
         )
-        for name in LIMITS:
+        for name in SIZE_LIMITS:
             if (bundle / name).is_file():
                 shutil.copyfile(bundle / name, folder / name)
         made = client.create_logged_model(
@@ -76,7 +76,7 @@ def fetch_model(client: MlflowClient, uri: str, child: Run, folder: Path) -> Pat
 
     place = client.get_logged_model(model_id_of(child)).artifact_location
     get_artifact_repository(place, tracking_uri=uri).download_artifacts("", str(folder))
-    for name in FOREIGN:
+    for name in MLFLOW_FILES:
         (folder / name).unlink(missing_ok=True)
     return folder
 

@@ -1,4 +1,4 @@
-"""A bundle as the pipeline makes it, of a network that was pruned and never trained."""
+"""A bundle from the pipeline's own steps, of a network that was pruned but never trained."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import netslim
 from netslim import data, models
 from netslim.bundle.assemble import assemble
 from netslim.models import artifact
-from netslim.results.run_results import PassResult, RunResults
+from netslim.results.run_results import RunResults
 from netslim.steps.export import export_step
 from netslim.steps.step_record import read_step_records
+from tests.helpers.results import pass_result
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +28,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
-    """The bundle; tests read it and never change it."""
+    """The bundle. Tests must not change it."""
     folder = tmp_path_factory.mktemp("made")
     torch.manual_seed(0)
     architecture = models.resolve("vgg-digits", num_classes=10, in_channels=1, image_size=(8, 8))
@@ -39,9 +40,9 @@ def made(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
     artifact.save_model(folder / "model", pruned.model, architecture, pruned.plan)
     export_step(dataset, folder / "model", folder / "onnx", pass_index=1)
     facts = read_step_records(folder / "onnx")["export"].facts
-    row = PassResult(
-        index=1,
-        error=90.0,
+    row = pass_result(
+        1,
+        test=90.0,
         onnx_bytes=facts["bytes"],
         onnx_sha256=facts["sha256"],
         measured_at=time.time_ns() // 10**6,
@@ -50,13 +51,17 @@ def made(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
         macs=facts["macs"],
         latency_ms={1: 0.1, 32: 1.0},
     )
-    info = data.open_dataset(dataset).info
     return assemble(
-        folder / "onnx", folder / "bundle", RunResults((row,), {"architecture": "vgg"}), info, facts
+        folder / "onnx",
+        folder / "bundle",
+        RunResults((row,), {"architecture": "vgg"}),
+        data.open_dataset(dataset).info,
+        onnx_weights=facts["weights"],
+        int8=facts["int8"],
     )
 
 
 @pytest.fixture
 def bundle(made: Path, tmp_path: Path) -> Path:
-    """A copy of it to spoil."""
+    """A copy of the bundle that a test may change."""
     return Path(shutil.copytree(made, tmp_path / "bundle"))

@@ -1,4 +1,4 @@
-"""A signature tells whose bundle it is, and that nothing in it was changed since."""
+"""A signature shows who signed a bundle, and that no file was changed afterwards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from netslim.bundle.layout import SIGNED, SUMS, seal
+from netslim.bundle.layout import CHECKSUMS, KEY_SIGNATURE, write_checksums
 from netslim.bundle.publish import publish
 from netslim.bundle.sign import PASSWORD, sign
 from netslim.bundle.verify import verify
@@ -30,7 +30,7 @@ from netslim.errors import BundleError, ConfigError
 
 
 def key(folder: Path, name: str, lock: KeySerializationEncryption | None = None) -> tuple[Path, Path]:
-    """A new pair of keys: private, public."""
+    """The files of a new private key and of its public key."""
     made = ec.generate_private_key(ec.SECP256R1())
     private, public = folder / f"{name}.pem", folder / f"{name}.pub"
     private.write_bytes(made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, lock or NoEncryption()))
@@ -39,56 +39,56 @@ def key(folder: Path, name: str, lock: KeySerializationEncryption | None = None)
 
 
 def verdict(bundle: Path, public: Path) -> str:
-    """What verify tells of the signature; empty when it is good."""
-    (found,) = (finding for finding in verify(bundle, key=public) if finding.what == "signature")
-    return "" if found.good else found.told
+    """The detail of a failed check of the signature; empty when it passed."""
+    (result,) = (result for result in verify(bundle, key=public) if result.name == "signature")
+    return "" if result.passed else result.detail
 
 
-def test_only_the_key_that_signed_it_fits(bundle: Path, tmp_path: Path) -> None:
+def test_only_the_public_key_of_the_signer_verifies_a_bundle(bundle: Path, tmp_path: Path) -> None:
     private, public = key(tmp_path, "mine")
     _, other = key(tmp_path, "other")
     assert "model.sig is missing" in verdict(bundle, public).replace(": ", " ")
-    told = CliRunner().invoke(sign_command, [str(bundle), "--key", str(private)])
-    assert told.exit_code == 0, told.output
+    result = CliRunner().invoke(sign_command, [str(bundle), "--key", str(private)])
+    assert result.exit_code == 0, result.output
     assert verdict(bundle, public) == ""
     assert "not a signature of this bundle by this key" in verdict(bundle, other)
-    told = CliRunner().invoke(verify_command, [str(bundle), "--key", str(public)])
-    assert told.exit_code == 0, told.output
-    assert "by the owner of mine.pub" in told.output
-    assert all(found.good for found in verify(bundle)), "without a key a signature changes nothing"
-    (bundle / "MLmodel").write_text("what MLflow lays beside it")
+    result = CliRunner().invoke(verify_command, [str(bundle), "--key", str(public)])
+    assert result.exit_code == 0, result.output
+    assert "by the owner of mine.pub" in result.output
+    assert all(check.passed for check in verify(bundle)), "without a key a signature changes nothing"
+    (bundle / "MLmodel").write_text("a file that MLflow adds")
     assert verdict(bundle, public) == ""
 
 
-def test_a_bundle_that_was_changed_and_sealed_again_shows_it(bundle: Path, tmp_path: Path) -> None:
+def test_a_changed_bundle_with_new_checksums_fails(bundle: Path, tmp_path: Path) -> None:
     private, public = key(tmp_path, "mine")
     sign(bundle, private)
     (bundle / "README.md").write_text("Safe for every use.")
-    seal(bundle)
-    assert SIGNED not in (bundle / SUMS).read_text()
+    write_checksums(bundle)
+    assert KEY_SIGNATURE not in (bundle / CHECKSUMS).read_text()
     assert "not a signature of this bundle" in verdict(bundle, public)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1, 2", b"\xff" * 100, b'{"dsseEnvelope": {}}'])
-def test_what_is_no_signature_is_told(bundle: Path, content: bytes, tmp_path: Path) -> None:
-    (bundle / SIGNED).write_bytes(content)
+def test_a_file_that_is_not_a_signature_fails(bundle: Path, content: bytes, tmp_path: Path) -> None:
+    (bundle / KEY_SIGNATURE).write_bytes(content)
     assert "not a signature of this bundle by this key" in verdict(bundle, key(tmp_path, "mine")[1])
 
 
 def test_a_signature_that_is_a_link_or_huge_is_not_read(bundle: Path, tmp_path: Path) -> None:
-    (bundle / SIGNED).symlink_to("/etc/passwd")
-    assert "no plain file" in next(found.told for found in verify(bundle) if not found.good)
-    (bundle / SIGNED).unlink()
-    with (bundle / SIGNED).open("wb") as stream:
+    (bundle / KEY_SIGNATURE).symlink_to("/etc/passwd")
+    assert "not a regular file" in next(check.detail for check in verify(bundle) if not check.passed)
+    (bundle / KEY_SIGNATURE).unlink()
+    with (bundle / KEY_SIGNATURE).open("wb") as stream:
         stream.truncate(2 << 20)
-    assert "more than 1,048,576" in next(found.told for found in verify(bundle) if not found.good)
+    assert "more than 1,048,576" in next(check.detail for check in verify(bundle) if not check.passed)
 
 
 def test_a_damaged_bundle_is_not_signed(bundle: Path, tmp_path: Path) -> None:
     (bundle / "labels.txt").write_text("other")
     with pytest.raises(BundleError, match=r"checksums: labels\.txt"):
         sign(bundle, key(tmp_path, "mine")[0])
-    assert not (bundle / SIGNED).exists()
+    assert not (bundle / KEY_SIGNATURE).exists()
 
 
 def test_keys_with_and_without_passwords(
@@ -114,12 +114,12 @@ def test_a_signature_is_published_with_its_bundle_or_after_it(bundle: Path, tmp_
     assert not publish(bundle, str(there))
 
 
-def test_the_library_s_own_command_accepts_it(bundle: Path, tmp_path: Path) -> None:
-    """The file is what others take it for, not only what we do."""
+def test_the_command_of_model_signing_accepts_the_signature(bundle: Path, tmp_path: Path) -> None:
+    """Other tools can check the file, not only netslim."""
     private, public = key(tmp_path, "mine")
     sign(bundle, private)
     command = [sys.executable, "-m", "model_signing", "verify", "key", str(bundle)]
-    command += ["--signature", str(bundle / SIGNED), "--public_key", str(public)]
+    command += ["--signature", str(bundle / KEY_SIGNATURE), "--public_key", str(public)]
     for good in (True, False):
         done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})
         assert (done.returncode == 0) == good, done.stderr

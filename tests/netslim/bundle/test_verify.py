@@ -1,4 +1,4 @@
-"""A good bundle passes; a spoilt or hostile one fails with a sentence, whatever is done to it."""
+"""A good bundle passes all checks; a damaged or hostile one fails with a sentence."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ import pytest
 from onnx import TensorProto, helper
 from safetensors.numpy import load_file, save_file
 
-from netslim.bundle.layout import LIMITS, SUMS, seal
+from netslim.bundle.layout import CHECKSUMS, SIZE_LIMITS, write_checksums
 from netslim.bundle.verify import CheckResult, verify
 from netslim.errors import NetslimError
 
 
 def verdict(folder: Path) -> tuple[bool, str]:
-    """Whether it is good, and the sentence of the first answer that is not."""
-    findings = verify(folder)
-    assert all(isinstance(found, CheckResult) and found.told for found in findings)
-    bad = [found for found in findings if not found.good]
-    return not bad, bad[0].told if bad else ""
+    """Whether all checks passed, and the detail of the first one that did not."""
+    results = verify(folder)
+    assert all(isinstance(result, CheckResult) and result.detail for result in results)
+    failed = [result for result in results if not result.passed]
+    return not failed, failed[0].detail if failed else ""
 
 
-def test_what_the_pipeline_makes_is_good(made: Path) -> None:
+def test_a_bundle_of_the_pipeline_is_good(made: Path) -> None:
     assert verdict(made) == (True, "")
-    # The list is what coreutils read, too.
-    checked = subprocess.run(["sha256sum", "--check", "--strict", SUMS], cwd=made, capture_output=True)
+    # coreutils can read the list as well.
+    checked = subprocess.run(["sha256sum", "--check", "--strict", CHECKSUMS], cwd=made, capture_output=True)
     assert checked.returncode == 0
 
 
-@pytest.mark.parametrize("module", ["verify", "probe", "bench", "publish", "triton"])
-def test_nothing_that_reads_a_bundle_loads_torch(module: str) -> None:
+@pytest.mark.parametrize(
+    "module", ["verify", "sandbox", "model_checks", "content_checks", "benchmark", "publish", "triton"]
+)
+def test_reading_a_bundle_loads_no_torch(module: str) -> None:
     code = f"import netslim.bundle.{module}, sys; assert not {{'torch', 'mlflow', 'kfp'}} & {{*sys.modules}}"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_without_its_packages_nothing_is_said_of_the_bundle(
-    made: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_its_packages_verify_gives_no_result(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnx" else find(name))
-    with pytest.raises(NetslimError, match=r"verify: needs onnx: pip install 'netslim\[export\]'"):
+    with pytest.raises(NetslimError, match=r"verify: needs onnx\. pip install 'netslim\[verify\]'"):
         verify(made)
 
 
@@ -63,14 +63,14 @@ def edit_json(name: str, change: Callable[[dict], None]) -> Callable[[Path], Non
 
 
 def edit_model(change: Callable[[onnx.ModelProto], None]) -> Callable[[Path], None]:
-    """Change the model as somebody would who wants it believed: with its own size and checksum."""
+    """Change the model and make size and checksums agree with it, as an attacker would."""
 
     def act(folder: Path) -> None:
         proto = onnx.load(folder / "model.onnx", load_external_data=False)
         change(proto)
         (folder / "model.onnx").write_bytes(proto.SerializeToString())
-        seal(folder)
-        sums = dict(reversed(line.split("  ")) for line in (folder / SUMS).read_text().splitlines())
+        write_checksums(folder)
+        sums = dict(reversed(line.split("  ")) for line in (folder / CHECKSUMS).read_text().splitlines())
         value = json.loads((folder / "metrics.json").read_text())
         value |= {"onnx_sha256": sums["model.onnx"], "onnx_bytes": (folder / "model.onnx").stat().st_size}
         (folder / "metrics.json").write_text(json.dumps(value))
@@ -102,28 +102,30 @@ def other_samples(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("act", "told"),
+    ("change", "message"),
     [
-        (edit_json("metrics.json", lambda v: v["model"].update(params=7)), "metrics.json: says params 7"),
-        (edit_json("metrics.json", lambda v: v.update(onnx_weights=7)), "says 7 weights"),
+        (edit_json("metrics.json", lambda v: v["model"].update(params=7)), "metrics.json: has params 7"),
+        (edit_json("metrics.json", lambda v: v.update(onnx_weights=7)), "has 7 weights"),
         (edit_json("slimming.json", lambda v: v["plan"]["layers"].clear()), "digest is not that of its plan"),
         (edit_json("signature.json", lambda v: v["inputs"][0].update(name="x")), "its inputs are not those"),
-        (edit_json("metrics.json", lambda v: v.clear()), "contents: not as a bundle has them"),
+        (edit_json("metrics.json", lambda v: v.clear()), "contents: not in the format of a bundle"),
         (lambda folder: (folder / "labels.txt").write_text("one\n"), "has 1 lines for 10 outputs"),
-        (lambda folder: (folder / "metrics.json").write_text("[" * 100_000), "contents: not as a bundle"),
+        (lambda folder: (folder / "metrics.json").write_text("[" * 100_000), "contents: not in the format"),
         (lambda folder: (folder / "model.int8.onnx").write_bytes(b"\x00\x01"), "model.int8.onnx"),
         (other_samples, "input is float32"),
         (edit_model(external), "in another file"),
         (edit_model(other_domain), "com.example"),
-        (edit_model(other_weights), "differs from what PyTorch gave"),
+        (edit_model(other_weights), "differs from PyTorch's result"),
     ],
 )
-def test_a_lie_with_right_checksums_is_found(bundle: Path, act: Callable[[Path], None], told: str) -> None:
-    act(bundle)
-    seal(bundle)
+def test_a_false_file_with_right_checksums_fails(
+    bundle: Path, change: Callable[[Path], None], message: str
+) -> None:
+    change(bundle)
+    write_checksums(bundle)
     good, why = verdict(bundle)
     assert not good
-    assert told in why
+    assert message in why
 
 
 def link_model(folder: Path) -> None:
@@ -134,75 +136,74 @@ def link_model(folder: Path) -> None:
 
 def too_large(folder: Path) -> None:
     with (folder / "metrics.json").open("r+b") as stream:
-        stream.truncate(LIMITS["metrics.json"] + 1)  # sparse: takes no room
+        stream.truncate(SIZE_LIMITS["metrics.json"] + 1)  # a sparse file
 
 
 def pipe(folder: Path) -> None:
     (folder / "labels.txt").unlink()
-    os.mkfifo(folder / "labels.txt")  # whoever opens it waits for ever
+    os.mkfifo(folder / "labels.txt")  # opening it would block forever
 
 
 def listed_as(line: str) -> Callable[[Path], None]:
     def act(folder: Path) -> None:
-        with (folder / SUMS).open("a") as stream:
+        with (folder / CHECKSUMS).open("a") as stream:
             stream.write(line)
 
     return act
 
 
 @pytest.mark.parametrize(
-    ("act", "told"),
+    ("change", "message"),
     [
-        (listed_as(f"{'0' * 64}  ../../etc/passwd\n"), "which no bundle has"),
-        (listed_as(f"{'0' * 64}  /etc/passwd\n"), "which no bundle has"),
+        (listed_as(f"{'0' * 64}  ../../etc/passwd\n"), "not a file of a bundle"),
+        (listed_as(f"{'0' * 64}  /etc/passwd\n"), "not a file of a bundle"),
         (listed_as(f"{'0' * 64}  model.onnx\n"), "listed twice"),
         (listed_as("no checksum\n"), "is not `checksum  name`"),
         (listed_as("\x00\xff"), "SHA256SUMS: "),
         (listed_as("x" * (1 << 17)), "more than 65,536"),
-        (lambda folder: (folder / SUMS).unlink(), "SHA256SUMS: is missing"),
+        (lambda folder: (folder / CHECKSUMS).unlink(), "SHA256SUMS: is missing"),
         (lambda folder: (folder / "labels.txt").unlink(), "labels.txt: is missing"),
-        (lambda folder: (folder / "run.sh").write_text("echo"), "'run.sh' is here"),
-        (lambda folder: (folder / "labels.txt").write_text("a\n"), "its SHA-256 is another"),
-        (link_model, "is no plain file"),
-        (pipe, "is no plain file"),
+        (lambda folder: (folder / "run.sh").write_text("echo"), "'run.sh' is in the folder"),
+        (lambda folder: (folder / "labels.txt").write_text("a\n"), "has another SHA-256"),
+        (link_model, "is not a regular file"),
+        (pipe, "is not a regular file"),
         (too_large, "has 16,777,217 bytes"),
         (shutil.rmtree, "no such folder"),
     ],
 )
-def test_a_spoilt_folder_is_found_before_anything_is_parsed(
-    bundle: Path, act: Callable[[Path], None], told: str
+def test_a_damaged_folder_fails_before_any_file_is_parsed(
+    bundle: Path, change: Callable[[Path], None], message: str
 ) -> None:
-    act(bundle)
-    findings = verify(bundle)
-    assert [found.good for found in findings[2:]] == [None, None, None]
-    assert told in verdict(bundle)[1]
+    change(bundle)
+    assert [result.passed for result in verify(bundle)[2:]] == [None, None, None]
+    assert message in verdict(bundle)[1]
 
 
-def test_no_flipped_byte_passes_unnoticed(bundle: Path) -> None:
-    """Nor where checksums were made anew: a model, a plan and its samples hold each other."""
+def test_every_flipped_byte_is_detected(bundle: Path) -> None:
+    """Also with new checksums, because model, plan and samples have to agree with each other."""
     random.seed(5)
-    whole = {name: (bundle / name).read_bytes() for name in LIMITS if (bundle / name).exists()}
+    intact = {name: (bundle / name).read_bytes() for name in SIZE_LIMITS if (bundle / name).exists()}
 
-    def spoil(name: str) -> None:
-        content = bytearray(whole[name])
+    def damage(name: str) -> None:
+        content = bytearray(intact[name])
         for _ in range(random.choice((1, 1, 4))):
             content[random.randrange(len(content))] ^= 1 << random.randrange(8)
         if random.random() < 0.3:
             del content[random.randrange(1, len(content)) :]
         (bundle / name).write_bytes(content)
 
-    for name in whole:
+    for name in intact:
         for _ in range(3):
-            spoil(name)
+            damage(name)
             assert not verdict(bundle)[0], name
-            (bundle / name).write_bytes(whole[name])
+            (bundle / name).write_bytes(intact[name])
     for name in ("model.onnx", "model.onnx", "slimming.json", "samples.safetensors", "model.preproc.onnx"):
-        spoil(name)
-        seal(bundle)
+        damage(name)
+        write_checksums(bundle)
         good, why = verdict(bundle)
-        # A preprocessing model, or a sample, may survive a flip that changes no result; nothing else may.
+        # A flip in the preprocessing model or in a sample may change no result. All others must fail.
         assert not good or name in ("model.preproc.onnx", "samples.safetensors"), name
         assert good or why
-        (bundle / name).write_bytes(whole[name])
-        seal(bundle)
+        (bundle / name).write_bytes(intact[name])
+        write_checksums(bundle)
     assert verdict(bundle) == (True, "")

@@ -1,4 +1,4 @@
-"""An exported file computes what PyTorch computes, says what it is, and gives nothing away."""
+"""An exported file computes what PyTorch computes, and contains its metadata and nothing of this machine."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from torch import Tensor, nn
 
 from netslim.errors import ExportError
 from netslim.onnx_export import export
+from netslim.onnx_export.checks import relative_difference
 from netslim.onnx_export.export import export_onnx
+from netslim.onnx_export.translate import random_images
 
 SHAPE = (1, 8, 8)
 METADATA = {"netslim.classes": '["zero", "one"]', "netslim.pass": "1"}
 
 
 class Residual(nn.Module):
-    """Pre-activation: BN after a channel selection, which nothing can fold, beside one that folds."""
+    """Pre-activation: one BN after a channel selection, which cannot be folded, and one that can."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,8 +70,8 @@ def plain() -> nn.Sequential:
     )
 
 
-def lived_in(model: nn.Module) -> nn.Module:
-    """Statistics, factors and offsets as training leaves them: none at its initial value."""
+def trained(model: nn.Module) -> nn.Module:
+    """Set statistics, factors and offsets to random values, as after training: none at its initial value."""
     generator = torch.Generator().manual_seed(3)
     for tensor in (*model.parameters(), *model.buffers()):
         if tensor.is_floating_point():
@@ -88,7 +90,7 @@ def lived_in(model: nn.Module) -> nn.Module:
     ],
 )
 def test_any_batch_size_agrees_with_pytorch(model: type[nn.Module], weights: int, tmp_path: Path) -> None:
-    net = lived_in(model()).eval()
+    net = trained(model()).eval()
     report = export_onnx(net, tmp_path / "model.onnx", example_shape=SHAPE, metadata=METADATA)
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     for batch in (1, 3, 33):
@@ -101,9 +103,9 @@ def test_any_batch_size_agrees_with_pytorch(model: type[nn.Module], weights: int
     assert 0 < report.difference < 1e-5
 
 
-def test_the_file_says_what_it_is_and_nothing_else(tmp_path: Path) -> None:
+def test_the_file_contains_its_metadata_and_no_path_of_this_machine(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "model.onnx"
-    report = export_onnx(lived_in(plain()), path, example_shape=SHAPE, metadata=METADATA)
+    report = export_onnx(trained(plain()), path, example_shape=SHAPE, metadata=METADATA)
     proto = onnx.load(path, load_external_data=False)
     assert [entry.version for entry in proto.opset_import if entry.domain == ""] == [18]
     dims = [dim.dim_param or dim.dim_value for dim in proto.graph.input[0].type.tensor_type.shape.dim]
@@ -118,16 +120,16 @@ def test_the_file_says_what_it_is_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_the_same_weights_give_the_same_bytes(tmp_path: Path) -> None:
-    net = lived_in(plain())
+    net = trained(plain())
     first = export_onnx(net, tmp_path / "a.onnx", example_shape=SHAPE, metadata=METADATA)
     second = export_onnx(copy.deepcopy(net), tmp_path / "b.onnx", example_shape=SHAPE, metadata=METADATA)
     assert first.sha256 == second.sha256
 
 
-def test_the_model_is_not_changed_and_nothing_is_said(
+def test_the_model_is_not_changed_and_nothing_is_printed(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    net = lived_in(plain()).train()
+    net = trained(plain()).train()
     before = copy.deepcopy(net.state_dict())
     with warnings.catch_warnings(), caplog.at_level(logging.WARNING):
         warnings.simplefilter("error")
@@ -144,7 +146,7 @@ class Branching(nn.Module):
 
 
 class Constant(nn.Module):
-    """Works at the traced batch size alone."""
+    """Works with the traced batch size only."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images.reshape(2, 64)
@@ -156,7 +158,7 @@ class Images(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("model", "told"),
+    ("model", "message"),
     [
         (Branching(), "Branching: torch could not export"),
         (Constant(), "Constant: torch could not export"),
@@ -164,15 +166,15 @@ class Images(nn.Module):
         (nn.Sequential(nn.Flatten(), nn.Linear(65, 5)), "Sequential: torch could not export"),
     ],
 )
-def test_what_cannot_be_exported_leaves_nothing(model: nn.Module, told: str, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=told):
+def test_a_failed_export_leaves_no_file(model: nn.Module, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=message):
         export_onnx(model, tmp_path / "model.onnx", example_shape=SHAPE, metadata={})
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
 def test_diverged_weights_are_refused(poison: float, tmp_path: Path) -> None:
-    net = lived_in(plain())
+    net = trained(plain())
     net[-1].bias.data[0] = poison
     with pytest.raises(ExportError, match="NaN or infinite logit means that training diverged"):
         export_onnx(net, tmp_path / "model.onnx", example_shape=SHAPE, metadata={})
@@ -181,19 +183,19 @@ def test_diverged_weights_are_refused(poison: float, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("share", [1e-2, 1e-4])
 def test_a_wrong_file_is_refused(share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Off by a share of the largest logit in the last class: the first by far, the second barely."""
-    honest = export._translate
+    """The last logit is wrong by a share of the largest: far beyond the tolerance, or slightly."""
+    original = export.translate
 
-    def lying(model: nn.Module, shape: tuple[int, int, int]) -> onnx.ModelProto:
+    def wrong_last_class(model: nn.Module, shape: tuple[int, int, int]) -> onnx.ModelProto:
         wrong = copy.deepcopy(model)
-        wrong[-1].bias.data[-1] += share * model(export._images(2, shape)).abs().max().item()
-        return honest(wrong, shape)
+        wrong[-1].bias.data[-1] += share * model(random_images(2, shape)).abs().max().item()
+        return original(wrong, shape)
 
-    net = lived_in(plain())
-    net[-1].weight.data[-1] = 0  # the last logit is its bias, and the bias is nearly zero: no relative slack
+    net = trained(plain())
+    net[-1].weight.data[-1] = 0  # the last logit is its bias, so nearly zero: no relative tolerance
     net[-1].bias.data[-1] = 1e-9
     (tmp_path / "model.onnx").write_text("the last good one")
-    monkeypatch.setattr(export, "_translate", lying)
+    monkeypatch.setattr(export, "translate", wrong_last_class)
     with pytest.raises(ExportError, match="onnxruntime and PyTorch differ by"):
         export_onnx(net, tmp_path / "model.onnx", example_shape=SHAPE, metadata={})
     assert (tmp_path / "model.onnx").read_text() == "the last good one"
@@ -201,8 +203,8 @@ def test_a_wrong_file_is_refused(share: float, tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_wider_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two hidden units that cancel out change no logit, but they are not in the model."""
-    honest = export._translate
+    """Two more hidden units with weights of zero change no logit, but the model does not have them."""
+    original = export.translate
 
     def wider(model: nn.Module, shape: tuple[int, int, int]) -> onnx.ModelProto:
         wide = nn.Sequential(nn.Flatten(), nn.Linear(64, 6), nn.ReLU(), nn.Linear(6, 5))
@@ -210,21 +212,21 @@ def test_a_wider_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             ours.weight.data.zero_()
             ours.weight.data[: theirs.out_features, : theirs.in_features] = theirs.weight
             ours.bias.data[: theirs.out_features] = theirs.bias
-        return honest(wide.eval(), shape)
+        return original(wide.eval(), shape)
 
-    net = lived_in(nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.ReLU(), nn.Linear(4, 5)))
-    monkeypatch.setattr(export, "_translate", wider)
-    with pytest.raises(ExportError, match=r"the file holds 414 weights .* the model 276"):
+    net = trained(nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.ReLU(), nn.Linear(4, 5)))
+    monkeypatch.setattr(export, "translate", wider)
+    with pytest.raises(ExportError, match=r"the file has 414 weights .* the model 276"):
         export_onnx(net, tmp_path / "model.onnx", example_shape=SHAPE, metadata={})
     assert not list(tmp_path.iterdir())
 
 
-def test_classes_that_pytorch_holds_for_equal_may_swap() -> None:
-    """A tie within the bound is no disagreement; anything beyond it is."""
+def test_classes_with_equal_logits_may_swap() -> None:
+    """Two logits that are equal within the tolerance may change their order, others may not."""
     ours = torch.tensor([[1.0, 1.0 - 1e-7, 0.0]])
-    assert export._difference(ours, ours[:, [1, 0, 2]], 1) < 1e-6
+    assert relative_difference(ours, ours[:, [1, 0, 2]], 1) < 1e-6
     with pytest.raises(ExportError, match="batch size 1"):
-        export._difference(torch.tensor([[1.0, 1.0 - 1e-4, 0.0]]), torch.tensor([[1.0, 1.0 + 1e-4, 0.0]]), 1)
+        relative_difference(torch.tensor([[1.0, 1.0 - 1e-4, 0.0]]), torch.tensor([[1.0, 1.0 + 1e-4, 0.0]]), 1)
 
 
 def test_metadata_must_be_strings(tmp_path: Path) -> None:

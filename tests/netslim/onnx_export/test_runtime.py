@@ -1,10 +1,10 @@
-"""Error against a count by hand on a model whose answers are known; latency against its own laws."""
+"""The error, against a count by hand on a model with known answers; latency, for what must always hold."""
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +14,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from netslim.data.normalisation import normalise
 from netslim.errors import ExportError
-from netslim.onnx_export.runtime import error, latency, normalise
+from netslim.onnx_export import runtime
+from netslim.onnx_export.runtime import MIN_RUNS, Latency, error, latency
 from tests.helpers.infos import info
 
 INFO = info(channels=2, mean=(0.5, 0.25), std=(0.1, 0.2))
@@ -56,7 +58,7 @@ def by_hand(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> list[int]:
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 1000, None])
-def test_error_is_the_share_of_wrong_answers(batch_size: int | None, tmp_path: Path) -> None:
+def test_error_is_the_share_of_wrong_predictions(batch_size: int | None, tmp_path: Path) -> None:
     pixels = images(100)
     labels = np.array(by_hand(pixels), np.int64)
     labels[:23] = (labels[:23] + 1) % 8  # 23 of 100 labels made wrong
@@ -64,26 +66,26 @@ def test_error_is_the_share_of_wrong_answers(batch_size: int | None, tmp_path: P
     assert error(model(tmp_path / "m.onnx"), split, INFO, batch_size=batch_size) == 23.0
 
 
-def test_normalise_is_the_training_formula() -> None:
+def test_normalise_computes_the_formula_of_training() -> None:
     pixels = images(5)
     expected = (pixels.astype(np.float64) / 255 - np.array(INFO.mean)) / np.array(INFO.std)
-    given = normalise(pixels, INFO)
-    assert given.dtype == np.float32
-    assert given.flags.c_contiguous
-    np.testing.assert_allclose(given, expected.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-6)
+    result = normalise(pixels, INFO)
+    assert result.dtype == np.float32
+    assert result.flags.c_contiguous
+    np.testing.assert_allclose(result, expected.transpose(0, 3, 1, 2), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [float("nan"), float("inf")])
-def test_logits_that_are_no_numbers_are_refused(scale: float, tmp_path: Path) -> None:
+def test_logits_that_are_not_finite_are_refused(scale: float, tmp_path: Path) -> None:
     split: Any = SimpleNamespace(images=images(3), labels=np.zeros(3, np.int64))
     with pytest.raises(ExportError, match=r"m\.onnx: the model gives NaN or infinite logits from image 0"):
         error(model(tmp_path / "m.onnx", scale=scale), split, INFO)
 
 
 def test_files_that_cannot_be_loaded_are_refused(tmp_path: Path) -> None:
-    whole = model(tmp_path / "m.onnx").read_bytes()
-    (tmp_path / "cut.onnx").write_bytes(whole[:40])
-    for name in ("cut.onnx", "absent.onnx"):
+    content = model(tmp_path / "m.onnx").read_bytes()
+    (tmp_path / "truncated.onnx").write_bytes(content[:40])
+    for name in ("truncated.onnx", "absent.onnx"):
         with pytest.raises(ExportError, match=f"{name}: onnxruntime cannot load it"):
             latency(tmp_path / name, (2, 2, 2))
 
@@ -93,17 +95,23 @@ def test_images_of_another_shape_are_refused(tmp_path: Path) -> None:
         latency(model(tmp_path / "m.onnx"), (2, 3, 3))
 
 
-def test_latency_grows_with_the_batch_and_takes_the_time_it_was_given(tmp_path: Path) -> None:
-    start = time.perf_counter()
-    found = latency(model(tmp_path / "m.onnx", size=64), (2, 64, 64), batch_sizes=(1, 256), seconds=0.05)
-    assert set(found) == {1, 256}
-    for one in found.values():
+def test_each_batch_size_runs_for_the_given_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count()  # each look at the clock is 1/128 s later, so each run takes that long
+    monkeypatch.setattr(runtime.time, "perf_counter", lambda: next(clock) / 128)
+    result = latency(model(tmp_path / "m.onnx"), (2, 2, 2), batch_sizes=(1, 3), seconds=0.25)
+    assert result == {n: Latency(median_ms=1000 / 128, p95_ms=1000 / 128, runs=32) for n in (1, 3)}
+
+
+def test_latency_is_measured_for_each_batch_size(tmp_path: Path) -> None:
+    result = latency(model(tmp_path / "m.onnx", size=64), (2, 64, 64), batch_sizes=(1, 256), seconds=0.05)
+    assert set(result) == {1, 256}
+    for one in result.values():
         assert 0 < one.median_ms <= one.p95_ms
-        assert one.runs >= 3
-    assert time.perf_counter() - start > 2 * 0.05
-    assert found[256].median_ms > 4 * found[1].median_ms
+        assert one.runs >= MIN_RUNS
 
 
 def test_measuring_needs_no_torch() -> None:
-    code = "import sys, netslim.onnx_export.runtime, netslim.results.run_results; print('torch' in sys.modules)"
+    code = (
+        "import sys, netslim.onnx_export.runtime, netslim.results.run_results; print('torch' in sys.modules)"
+    )
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"

@@ -1,4 +1,4 @@
-"""What can be known to be wrong before the first step starts, found in a second instead of in a minute."""
+"""Checks of a run before its first step starts, so that a mistake costs a second and not a minute."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from netslim.training import presets
 from netslim_kfp.pipelines.local import docker
 from netslim_kfp.pipelines.run_config import RunConfig
 
-__all__ = ["preflight", "preflight_names"]
+__all__ = ["check_names", "check_run"]
 
 
-def preflight(config: RunConfig, tracking_uri: str) -> None:
+def check_run(config: RunConfig, tracking_uri: str) -> None:
     """Check names, recipes, the data's root, the runner and the tracking server, for a run on this machine.
 
     Raises:
-        ConfigError, ModelError, DataError, TrackingError, PipelineError: the first thing found wrong.
+        ConfigError, ModelError, DataError, TrackingError, PipelineError: the first mistake.
     """
-    preflight_names(config)
+    check_names(config)
     root = config.data_root
     if root and not root.startswith("s3://") and not Path(root).exists() and not config.download:
         raise DataError(
@@ -29,18 +29,19 @@ def preflight(config: RunConfig, tracking_uri: str) -> None:
             remedy="Give the folder with the dataset's files, or add --download",
         )
     if config.runner == "docker":
-        docker.preflight()
+        docker.check_engine()
     tracking.preflight(tracking_uri, config.experiment)
 
 
-def preflight_names(config: RunConfig, *, factories: bool = True) -> None:
-    """Check what is wrong wherever the run takes place: names and recipes.
+def check_names(config: RunConfig, *, factories: bool = True) -> None:
+    """Check the names of dataset, model and preset, and the changes of the recipes.
 
-    Without `factories` a model of the user's own, `package.module:factory`, is believed: its package may be
-    only where the steps run.
+    Args:
+        factories: also check a model of the form `package.module:factory`. Its package may be installed only
+            where the steps run.
 
     Raises:
-        ConfigError, ModelError: the first thing found wrong.
+        ConfigError, ModelError: the first mistake.
     """
     if config.dataset not in data.names():
         raise ConfigError(

@@ -76,9 +76,8 @@ def parse_percent(value: object) -> float | Literal["dead"]:
     return share
 
 
-Percent = Annotated[
-    Annotated[float, Field(ge=0, lt=1)] | Literal["dead"], BeforeValidator(parse_percent, json_schema_input_type=float)
-]
+Share = Annotated[float, Field(ge=0, lt=1)] | Literal["dead"]
+Percent = Annotated[Share, BeforeValidator(parse_percent, json_schema_input_type=Share)]
 Changes = Mapping[str, JsonValue]
 """Changes of single values: of a recipe's fields, or of a model's arguments."""
 
@@ -129,7 +128,8 @@ class RunConfig(BaseModel):
     )
     preset: str = Field(
         "",
-        description="Training recipe: digits, cifar, svhn, imagenet or mnist. The default depends on the dataset.",
+        description="Training recipe: digits, cifar, svhn, imagenet or mnist. The default depends on "
+        "the dataset.",
         examples=["cifar"],
     )
     base: Changes = Field(
@@ -154,13 +154,14 @@ class RunConfig(BaseModel):
     total_shrinkage: float | None = Field(
         None,
         ge=0,
-        description="The same weight as lambda x sum(learning rates) / (1 - momentum), which fits schedules of "
-        "any length.",
+        description="The same weight as lambda x sum(learning rates) / (1 - momentum), which means the "
+        "same in a short and in a long training.",
         examples=[2.0],
     )
     percent: Percent = Field(
         0.5,
-        description="Share of the channels that a pass prunes, or `dead` for those whose scaling factor is 0.",
+        description="Share of all channels that a pass prunes, or `dead` for those whose scaling factor "
+        "is at zero.",
         examples=[0.5],
     )
     target: Mapping[str, float] = Field(
@@ -202,7 +203,8 @@ class RunConfig(BaseModel):
     gpus: int | None = Field(
         None,
         ge=0,
-        description="GPUs to train on, one process on each; 0 for the CPU. The default is 1 where there is one.",
+        description="GPUs to train on, one process on each; 0 for the CPU. The default is 1 where there "
+        "is one.",
         examples=[0],
     )
     runner: Literal["subprocess", "docker"] = Field(

@@ -1,17 +1,41 @@
-"""YAML as people write it: `1e-4` is a number, as in YAML 1.2, and not the text that PyYAML takes it for."""
+"""YAML as users write it: `1e-4` is a number, and a key that occurs twice is an error.
+
+PyYAML follows YAML 1.1, where `1e-4` is text, and keeps the last of several equal keys without a warning.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 from typing import Any
 
 import yaml
 
-__all__ = ["read_yaml"]
+__all__ = ["DuplicateKeyError", "read_yaml", "write_yaml"]
+
+MERGE = "tag:yaml.org,2002:merge"  # `<<: *defaults`, whose keys may be overridden
+
+
+class DuplicateKeyError(yaml.YAMLError):
+    """A mapping has the same key twice."""
+
+    def __init__(self, key: object, line: int) -> None:
+        super().__init__(f"the key {key} is given a second time in line {line}")
+        self.key, self.line = key, line
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which follows YAML 1.1, with the floats of YAML 1.2."""
+    """PyYAML's safe loader with the floats of YAML 1.2, which refuses duplicate keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True) if key_node.tag != MERGE else None
+            if key_node.tag != MERGE and isinstance(key, Hashable):
+                if key in seen:
+                    raise DuplicateKeyError(key, key_node.start_mark.line + 1)
+                seen.add(key)
+        return super().construct_mapping(node, deep)
 
 
 _Loader.add_implicit_resolver(
@@ -23,6 +47,19 @@ def read_yaml(text: str) -> Any:
     """The value that `text` holds.
 
     Raises:
-        yaml.YAMLError: it is not YAML.
+        yaml.YAMLError: it is not valid YAML.
+        DuplicateKeyError: a mapping in it has the same key twice.
     """
     return yaml.load(text, Loader=_Loader)  # derived from the safe one
+
+
+def write_yaml(value: object) -> str:
+    """`value` on one line as YAML, for messages: `true`, `'true'` for the text, `{epochs: 3}`.
+
+    A value that YAML has no form for is written as Python shows it.
+    """
+    try:
+        text = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False)
+    except yaml.YAMLError:
+        return repr(value)
+    return text.removesuffix("\n").removesuffix("\n...")

@@ -1,4 +1,4 @@
-"""`netslim compile`: the pipeline as a file for any KFP backend."""
+"""`netslim compile`: write a pipeline as a file for any KFP backend."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ __all__ = ["compile_"]
     help="Which pipeline.",
 )
 @click.option(
-    "--max-passes", type=int, default=3, show_default=True, help="Most passes a run can ask for, 1 to 6."
+    "--max-passes", type=int, default=3, show_default=True, help="Most passes that a run can ask for, 1 to 6."
 )
 @click.option(
-    "--baseline/--no-baseline", default=True, help="With or without the normally trained wide network."
+    "--baseline/--no-baseline", default=True, help="With or without the network that is trained normally."
 )
 @gpus_option
 @platform_options
 def compile_(
     output: Path, pipeline: str, max_passes: int, baseline: bool, profiles: str | None, **trainings: Any
 ) -> None:
-    """Write the pipeline as KFP YAML: upload it to a cluster, where its inputs are the options of `run`.
+    """Write the pipeline as KFP YAML for upload to a cluster, where its inputs are the options of `run`.
 
-    The images' registry and tag come from NETSLIM_REGISTRY and NETSLIM_IMAGE_TAG.
+    NETSLIM_REGISTRY and NETSLIM_IMAGE_TAG name the registry and the tag of the images.
     """
     from netslim_kfp.pipelines.cluster.platform import placed_on
     from netslim_kfp.pipelines.cluster.profiles import load

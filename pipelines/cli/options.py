@@ -1,160 +1,68 @@
-"""The options of a run, shared by every command that describes one."""
+"""The options of a run, for every command that describes one. They are made from the fields of RunConfig."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import types
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Union, get_args, get_origin
 
 import click
+from pydantic.fields import FieldInfo
 
 from netslim.errors import ConfigError
-from netslim_kfp.pipelines.run_config import RunConfig, load
+from netslim_kfp.pipelines.config_file import OLD_NAMES, load
+from netslim_kfp.pipelines.run_config import RunConfig
 from netslim_kfp.pipelines.yaml_numbers import read_yaml
 
-__all__ = ["config_from", "gpus_option", "pipeline_options", "platform_options", "run_options"]
+__all__ = ["LOCAL", "config_from", "gpus_option", "pairs", "platform_options", "run_options"]
 
-PAIRS = ("model_args", "base", "sparse", "tune", "target")
+LOCAL = frozenset({"runner", "output", "tracking_uri"})
+"""Options of a run on this machine; on a cluster the profiles and the cluster's settings decide these."""
 
-gpus_option = click.option(
-    "--gpus",
-    type=click.IntRange(min=0),
-    help="GPUs to train on, a process on each; 0 for the CPU.  [default: 1]",
-)
+FLAGS = {"model_args": "model-arg"}  # one argument per flag
+ENVIRONMENT = {"tracking_uri": "MLFLOW_TRACKING_URI"}
 
-OPTIONS = [
-    click.option(
-        "--config", type=click.Path(dir_okay=False), help="YAML file of these options; flags win over it."
-    ),
-    click.option(
-        "--model",
-        help="vgg19, resnet164, densenet40, mlp, ..., any torchvision classifier, or "
-        "package.module:factory.  [default: by dataset]",
-    ),
-    click.option(
-        "--model-arg", "model_args", multiple=True, metavar="NAME=VALUE", help="Argument of the model."
-    ),
-    click.option(
-        "--dataset",
-        help="digits, mnist, fashion-mnist, cifar10, cifar100, svhn, imagenet or folder.  [default: digits]",
-    ),
-    click.option("--data-root", help="Folder or s3:// prefix with the dataset's files."),
-    click.option("--download/--no-download", default=None, help="Fetch missing files into the data root."),
-    click.option(
-        "--validation",
-        type=int,
-        help="Images held out of training for choosing; the paper takes 5000 of CIFAR-10.",
-    ),
-    click.option("--image-size", type=int, help="Scale and crop images to this many pixels."),
-    click.option(
-        "--dataset-title", help="The dataset's honest name in tables, when it is not the usual one."
-    ),
-    click.option(
-        "--preset", help="Training recipe: digits, cifar, svhn, imagenet, mnist.  [default: by dataset]"
-    ),
-    click.option(
-        "--base", multiple=True, metavar="NAME=VALUE", help="Change the baseline's recipe: epochs=40."
-    ),
-    click.option(
-        "--sparse", multiple=True, metavar="NAME=VALUE", help="Change the sparse training's recipe."
-    ),
-    click.option("--tune", multiple=True, metavar="NAME=VALUE", help="Change the fine-tuning's recipe."),
-    click.option("--lambda", "lam", type=float, help="Weight of the L1 term on the scaling factors."),
-    click.option("--pull", type=float, help="lambda as total pull over the schedule; survives short runs."),
-    click.option(
-        "--percent",
-        help="Share of channels to prune in a pass, or `dead` for just those at zero.  [default: 0.5]",
-    ),
-    click.option(
-        "--target",
-        multiple=True,
-        metavar="NAME=SHARE",
-        help="A budget instead of a percent: flops=0.5, params=..., macs=...",
-    ),
-    click.option(
-        "--scope",
-        type=click.Choice(["global", "layer"]),
-        help="Rank all channels together, or prune the same percent of each layer.",
-    ),
-    click.option(
-        "--policy", type=click.Choice(["auto", "group", "select"]), help="How coupled channels are treated."
-    ),
-    click.option(
-        "--max-layer-percent", type=float, help="Most of one layer that may go in a pass.  [default: 0.5]"
-    ),
-    click.option("--min-channels", type=int, help="Fewest channels a layer keeps.  [default: 1]"),
-    click.option("--channel-multiple", type=int, help="Round widths up to a multiple of this.  [default: 1]"),
-    click.option("--passes", type=int, help="Slimming passes, 1 to 6.  [default: 3]"),
-    click.option(
-        "--max-loss",
-        type=float,
-        help="Stop when the error is this many percentage points above the baseline's.  [default: 1]",
-    ),
-    click.option(
-        "--baseline/--no-baseline", default=None, help="Also train and measure the wide network normally."
-    ),
-    click.option("--seed", type=int, help="Of weights, order, augmentation and splits.  [default: 0]"),
-    gpus_option,
-    click.option("--cache/--no-cache", default=None, help="Reuse the results of unchanged steps."),
-]
 
-# Where a run on this machine takes place; a cluster settles these by itself.
-LOCAL_OPTIONS = [
-    click.option(
-        "--runner", type=click.Choice(["subprocess", "docker"]), help="Steps as processes or containers."
-    ),
-    click.option(
-        "--output",
-        type=click.Path(file_okay=False, path_type=Path),
-        help="Where results, cache and logs go.  [default: netslim-runs]",
-    ),
-    click.option(
-        "--tracking-uri",
-        envvar="MLFLOW_TRACKING_URI",
-        help="MLflow server.  [default: SQLite in the output folder]",
-    ),
-]
+def run_options(
+    *, leave_out: Collection[str] = (), hide: Collection[str] = ()
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator: gives a click command `--config` and an option for every field of RunConfig.
 
-PLATFORM_OPTIONS = [
-    click.option(
-        "--profiles",
+    The values arrive as keyword arguments by the names of a config file, for `config_from`.
+
+    Args:
+        leave_out: options that the command does not have.
+        hide: options that `--help` leaves out. They are read all the same, so that the command can say why
+            it refuses them.
+    """
+    config = click.option(
+        "--config",
         type=click.Path(dir_okay=False),
-        help="YAML file of what each kind of step gets: changes to pipelines/cluster/profiles.yaml.",
-    ),
-    click.option(
-        "--nodes", type=click.IntRange(min=1), help="Nodes that train together, by a TrainJob.  [default: 1]"
-    ),
-    click.option(
-        "--checkpoints", help="s3:// folder for checkpoints, from which a retried training goes on."
-    ),
-]
-
-
-def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate a click command with every option of a run here; they arrive as keyword arguments."""
-    return _decorated(command, [*OPTIONS, *LOCAL_OPTIONS])
-
-
-def pipeline_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate a click command with the options of a run wherever it takes place."""
-    return _decorated(command, OPTIONS)
+        help="YAML file of these options; the command line wins over it.",
+    )
+    fields = {field.alias or name: field for name, field in RunConfig.model_fields.items()}
+    options = [
+        config,
+        *(_option(name, field, hide=name in hide) for name, field in fields.items() if name not in leave_out),
+    ]
+    options += [_option(old, fields[new], hide=True) for old, new in OLD_NAMES.items() if old != "lam"]
+    return _decorator(options)
 
 
 def platform_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorate a click command with the options that say what steps get from a cluster."""
-    return _decorated(command, PLATFORM_OPTIONS)
-
-
-def _decorated(command: Callable[..., Any], options: list[Any]) -> Callable[..., Any]:
-    for option in reversed(options):
-        command = option(command)
-    return command
+    """Decorate a click command with the options for what steps get from a cluster."""
+    return _decorator(PLATFORM_OPTIONS)(command)
 
 
 def config_from(options: Mapping[str, Any]) -> RunConfig:
-    """The run's config from a command's keyword arguments: only options the user gave win over the file."""
+    """The config of a command's keyword arguments: a given option wins over the config file.
+
+    Raises:
+        ConfigError: a value is wrong; see netslim_kfp.pipelines.config_file.load.
+    """
     given = {
-        name: pairs(name, value) if name in PAIRS else value
+        name: pairs(name, value) if isinstance(value, tuple) else value
         for name, value in options.items()
         if name != "config" and value is not None and value != ()
     }
@@ -162,13 +70,82 @@ def config_from(options: Mapping[str, Any]) -> RunConfig:
 
 
 def pairs(option: str, values: tuple[str, ...]) -> dict[str, Any]:
-    """`("epochs=20", "lr=0.1")` as a dict; values are read as YAML, so numbers are numbers."""
-    found: dict[str, Any] = {}
+    """`("epochs=20", "lr=0.1")` as a dict; values are read as YAML, so numbers are numbers.
+
+    Raises:
+        ConfigError: a text is not of the form NAME=VALUE, or a name is given twice.
+    """
+    result: dict[str, Any] = {}
     for text in values:
         name, equals, value = text.partition("=")
+        name = name.strip().replace("-", "_")
         if not equals or not name:
-            raise ConfigError(
-                "not of the form NAME=VALUE", field=option, value=text, remedy="Write epochs=20"
-            )
-        found[name.strip().replace("-", "_")] = read_yaml(value)
-    return found
+            remedy = "Write epochs=20"
+            raise ConfigError("not of the form NAME=VALUE", field=option, value=text, remedy=remedy)
+        if name in result:
+            raise ConfigError(f"{name} is given twice", field=option, value=text, remedy="Give it once")
+        try:
+            result[name] = read_yaml(value)
+        except ValueError as error:
+            raise ConfigError(f"not a YAML value ({error})", field=option, value=text) from error
+    return result
+
+
+def _option(name: str, field: FieldInfo, *, hide: bool = False) -> Callable[[Any], Any]:
+    """The click option of one field. Its default is None: what is not given is left to the config file."""
+    flag = FLAGS.get(name, name.replace("_", "-"))
+    kind = _without_none(field.annotation)
+    settings: dict[str, Any] = {"default": None, "hidden": hide}
+    declared = f"--{flag}"
+    if kind is bool:
+        declared += f"/--no-{flag}"
+    elif get_origin(kind) is Literal:
+        settings["type"] = click.Choice(get_args(kind))
+    elif get_origin(kind) is not None and issubclass(get_origin(kind), Mapping):
+        settings |= {"multiple": True, "metavar": "NAME=VALUE"}
+    elif kind in (int, float):
+        settings["type"] = kind
+    elif kind is Path:
+        settings["type"] = click.Path(file_okay=False)
+    return click.option(declared, name, help=_help(field), envvar=ENVIRONMENT.get(name), **settings)
+
+
+def _without_none(annotation: Any) -> Any:
+    """The type X of `X` or `X | None`; text for any other union, which RunConfig itself reads."""
+    if get_origin(annotation) not in (Union, types.UnionType):
+        return annotation
+    kinds = [kind for kind in get_args(annotation) if kind is not type(None)]
+    return kinds[0] if len(kinds) == 1 else str
+
+
+def _help(field: FieldInfo) -> str:
+    default = field.get_default()
+    plain = isinstance(default, str | int | float | Path) and default not in ("", 0)
+    value = {True: "yes", False: "no"}[default] if isinstance(default, bool) else default
+    return f"{field.description}  [default: {value}]" if plain else f"{field.description}"
+
+
+def _decorator(options: list[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+gpus_option = _option("gpus", RunConfig.model_fields["gpus"])
+
+PLATFORM_OPTIONS = [
+    click.option(
+        "--profiles",
+        type=click.Path(dir_okay=False),
+        help="YAML file of resources for each kind of step: changes to pipelines/cluster/profiles.yaml.",
+    ),
+    click.option(
+        "--nodes", type=click.IntRange(min=1), help="Nodes that train together, by a TrainJob.  [default: 1]"
+    ),
+    click.option(
+        "--checkpoints", help="s3:// folder for checkpoints, from which a retried training continues."
+    ),
+]

@@ -1,4 +1,4 @@
-"""What a user sees when a run is over: the table over passes, where everything is, and the next command."""
+"""The end of a run on screen: the table of its passes, the paths of its results, and how to open MLflow."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ __all__ = ["summary"]
 
 
 def summary(outcome: Outcome, config: RunConfig, tracking_uri: str, console: Console) -> None:
-    """Print the table, copy the bundles and the report beside the log, and say how to open MLflow."""
+    """Print the table, move the bundles and the report into the run's folder, and print their paths."""
     found = tracking.read_run(tracking_uri, config.experiment, outcome.key)
     console.print()
     console.print(report.table(found.ledger, width=console.width))
+    for warning in config.warnings:
+        console.print(warning, style="yellow", highlight=False)
     results = collect(tracking_uri, config.experiment, outcome, console)
     if outcome.cached:
         console.print(f"{len(outcome.cached)} steps were unchanged and came from the cache.", highlight=False)
@@ -28,17 +30,21 @@ def summary(outcome: Outcome, config: RunConfig, tracking_uri: str, console: Con
 
 
 def collect(tracking_uri: str, experiment: str, outcome: Outcome, console: Console) -> dict[str, Path]:
-    """Bring what the run made to one folder: a bundle `pass-NN/` of each pass, and `report.html`."""
+    """Download the results into the run's folder: a bundle `pass-NN/` of each pass, and `report.html`.
+
+    Returns:
+        The file to open for each result, by the result's name.
+    """
     downloaded = tracking.download(tracking_uri, experiment, outcome.key, outcome.folder / "download")
     results: dict[str, Path] = {}
     for name, file in sorted(downloaded.items()):
-        place = outcome.folder / (name if file.is_dir() else f"{name}{file.suffix}")
-        shutil.move(file, place)
-        results[name] = place / "model.onnx" if place.is_dir() else place
+        path = outcome.folder / (name if file.is_dir() else f"{name}{file.suffix}")
+        shutil.move(file, path)
+        results[name] = path / "model.onnx" if path.is_dir() else path
     shutil.rmtree(outcome.folder / "download", ignore_errors=True)
     return results
 
 
 def shorter(path: Path) -> str:
-    """`path` as seen from here, when it lies below."""
+    """`path` relative to the working folder, when it is below it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

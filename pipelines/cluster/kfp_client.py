@@ -1,4 +1,4 @@
-"""A connection to a KFP backend that retries what may be retried, and says in one sentence what is wrong."""
+"""A connection to a KFP backend: safe retries, and one clear error for each refusal."""
 
 from __future__ import annotations
 
@@ -18,28 +18,30 @@ from netslim.errors import ConfigError, PipelineError
 
 __all__ = ["OLDEST", "KfpClient", "UnavailableError", "equals"]
 
-OLDEST = (2, 17)  # nothing older has been tried; before 2.14 a task with a display name cannot be found again
+OLDEST = (2, 17)  # older ones are not tested; before 2.14 a task with a display name cannot be found again
 PAUSES = (1.0, 2.0, 4.0, 8.0)  # seconds before the second and later tries
 TIMEOUT = 30
 T = TypeVar("T")
 
 
 class UnavailableError(PipelineError):
-    """The server did not answer, or answered that it cannot now: worth another try."""
+    """The server did not answer, or has a problem that may pass: the request may be tried again."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class KfpClient:
-    """Where the API of KFP is, and who asks.
+    """The address of KFP's API and the credentials for it.
 
     Args:
         host: the API's address, such as https://kubeflow.example/pipeline.
-        namespace: whose pipelines and runs; empty where KFP serves a single user.
-        token: a bearer token; or `token_file`, read anew for each request because tokens in files rotate.
+        namespace: the namespace of pipelines and runs; empty where KFP serves a single user.
+        token: a bearer token.
+        token_file: a file with the token instead, read for each request because such tokens are replaced.
         ca: file of the certificates to trust.
+        pauses: seconds before the second and later tries of a request.
 
     Raises:
-        ConfigError: the host is no address, or both kinds of token are given.
+        ConfigError: the host is not an address, or both kinds of token are given.
     """
 
     host: str
@@ -54,12 +56,18 @@ class KfpClient:
             remedy = "Write http:// or https://, the host, and the path before /apis if there is one"
             raise ConfigError("not an address", field="host", value=self.host, remedy=remedy)
         if self.token and self.token_file:
-            raise ConfigError("a token is given as well", field="token_file", value=self.token_file)
+            raise ConfigError(
+                "a token is given as well",
+                field="token_file",
+                value=self.token_file,
+                remedy="Give one of them",
+            )
         self._bearer()
 
     def client(self) -> kfp.ApiClient:
+        """A client of kfp-server-api with this address and these credentials."""
         settings = kfp.Configuration(host=self.host.rstrip("/"))
-        settings.retries = False  # retried here, where it is known what is safe to send again
+        settings.retries = False  # `read` and `ensure` retry, and only what is safe to send again
         settings.ssl_ca_cert = self.ca or None
         if self._bearer():
             settings.api_key = {"authorization": self._bearer()}
@@ -76,34 +84,42 @@ class KfpClient:
             problem = f"cannot be read ({error.strerror})"
             raise ConfigError(problem, field="token_file", value=self.token_file) from error
 
-    def call(self, what: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """One request. `what` is what is being done, as the message of a refusal will say it.
+    def call(self, action: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Send one request.
+
+        Args:
+            action: for the message of a refusal, such as "start the run".
+            function: a method of kfp-server-api; it gets the other arguments.
 
         Raises:
             UnavailableError: the server may answer later.
-            PipelineError: it refuses.
+            PipelineError: the server refuses.
         """
-        with self._refusals(what):
+        with self._refusals(action):
             return function(*args, _request_timeout=TIMEOUT, **kwargs)
 
-    def read(self, what: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """One request that changes nothing, and so may be sent again while the server is unavailable."""
+    def read(self, action: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Send one request that changes nothing. It is sent again while the server is unavailable.
+
+        Raises:
+            UnavailableError, PipelineError: as `call`, after the last try.
+        """
         for pause in self.pauses:
             try:
-                return self.call(what, function, *args, **kwargs)
+                return self.call(action, function, *args, **kwargs)
             except UnavailableError:
                 time.sleep(pause)
-        return self.call(what, function, *args, **kwargs)
+        return self.call(action, function, *args, **kwargs)
 
     def ensure(self, find: Callable[[], T | None], make: Callable[[], T]) -> tuple[T, bool]:
-        """Find something by its name, or make it; and whether it was made.
+        """Find an object by its name, or make it. Returns the object and whether it was made.
 
-        After a failure nobody knows whether the server made it: so it is looked for before it is made again.
+        After a failure the server may have made it all the same, so it is looked for before the next try.
         """
         for pause in (*self.pauses, None):
-            found = find()
-            if found is not None:
-                return found, False
+            existing = find()
+            if existing is not None:
+                return existing, False
             try:
                 return make(), True
             except UnavailableError:
@@ -113,35 +129,35 @@ class KfpClient:
         raise AssertionError  # the last try returns or raises
 
     def check(self) -> str:
-        """Find out that this is a KFP which is new enough, and return its version.
+        """Check that the server is a KFP of a known version, and return the version.
 
         Raises:
-            PipelineError: it is something else, too old, or refuses.
+            PipelineError: the server is not KFP, is too old, or refuses.
         """
         health = kfp.HealthzServiceApi(self.client()).healthz_service_get_healthz
         answer = self.read("ask the server for its version", health, _preload_content=False)
         try:
-            told = json.loads(answer.data)
+            health_data = json.loads(answer.data)
         except ValueError:
-            remedy = "A page to log in, perhaps: give a token, or the address behind the gateway"
+            remedy = "It may be a login page: give a token, or the address behind the gateway"
             raise PipelineError(
                 "answers, but not as KFP does", field="host", value=self.host, remedy=remedy
             ) from None
-        version = str(told.get("tag_name", "unknown"))
+        version = str(health_data.get("tag_name", "unknown"))
         numbers = re.match(r"v?(\d+)\.(\d+)", version)
         if numbers and (int(numbers[1]), int(numbers[2])) < OLDEST:
-            remedy = f"Upgrade it to {OLDEST[0]}.{OLDEST[1]}, or ask for the address of one that is"
+            remedy = f"Upgrade it to {OLDEST[0]}.{OLDEST[1]} or newer, or use another server"
             raise PipelineError(
                 f"KFP {version} is too old for this pipeline", field="host", value=self.host, remedy=remedy
             )
         return version
 
     @contextmanager
-    def _refusals(self, what: str) -> Iterator[None]:
+    def _refusals(self, action: str) -> Iterator[None]:
         try:
             yield
         except kfp.ApiException as error:
-            raise self._refusal(what, int(error.status), _told(error)) from error
+            raise self._refusal(action, int(error.status), _message(error)) from error
         except urllib3.exceptions.SSLError as error:
             problem, remedy = f"its certificate is not trusted ({error})", "Give the issuer's file with --ca"
             raise PipelineError(problem, field="host", value=self.host, remedy=remedy) from error
@@ -150,38 +166,41 @@ class KfpClient:
             remedy = "Check the address, and the port-forward if there is one"
             raise UnavailableError(problem, field="host", value=self.host, remedy=remedy) from error
 
-    def _refusal(self, what: str, status: int, told: str) -> PipelineError:
+    def _refusal(self, action: str, status: int, message: str) -> PipelineError:
         if status == 401:
-            had = "The token has expired or is not for this server" if self._bearer() else "It wants a token"
-            remedy = f"{had}: give a new one with --token-file, --token or KF_PIPELINES_TOKEN"
+            expired = "The token has expired or is not for this server"
+            cause = expired if self._bearer() else "The server requires a token"
+            remedy = f"{cause}: give a new one with --token-file, --token or KF_PIPELINES_TOKEN"
             return PipelineError(
-                f"may not {what}: not logged in (401)", field="host", value=self.host, remedy=remedy
+                f"may not {action}: not logged in (401)", field="host", value=self.host, remedy=remedy
             )
         if status == 403:
             where = f"in namespace {self.namespace}" if self.namespace else "without --namespace"
-            remedy = "Ask its owner for the role kubeflow-edit, or name a namespace of your own"
-            return PipelineError(f"may not {what} {where} (403: {told})", remedy=remedy)
+            remedy = "Ask its owner for the role kubeflow-edit, or use a namespace of your own"
+            return PipelineError(f"may not {action} {where} (403: {message})", remedy=remedy)
         if status == 404:
-            remedy = "It is not there, or this is no KFP 2: the path before /apis belongs to --host"
-            return PipelineError(f"cannot {what} (404: {told})", field="host", value=self.host, remedy=remedy)
-        if status in (408, 409, 429) or status >= 500:
-            remedy = "Try again; the log of the ml-pipeline pod says more"
-            return UnavailableError(
-                f"cannot {what} ({status}: {told})", field="host", value=self.host, remedy=remedy
+            remedy = "It does not exist, or the server is not KFP 2: the path before /apis belongs to --host"
+            return PipelineError(
+                f"cannot {action} (404: {message})", field="host", value=self.host, remedy=remedy
             )
-        old = "unknown field" in told
+        if status in (408, 409, 429) or status >= 500:
+            remedy = "Try again; the log of the ml-pipeline pod has details"
+            return UnavailableError(
+                f"cannot {action} ({status}: {message})", field="host", value=self.host, remedy=remedy
+            )
+        old = "unknown field" in message
         remedy = (
             f"The server is older than {OLDEST[0]}.{OLDEST[1]}: upgrade it"
             if old
-            else "That is its last word"
+            else "See the response of the server above"
         )
         return PipelineError(
-            f"cannot {what} ({status}: {told})", field="host", value=self.host, remedy=remedy
+            f"cannot {action} ({status}: {message})", field="host", value=self.host, remedy=remedy
         )
 
 
-def _told(error: kfp.ApiException) -> str:
-    """The server's own words, in one line."""
+def _message(error: kfp.ApiException) -> str:
+    """The server's message in one line, at most 300 characters."""
     text = error.body.decode(errors="replace") if isinstance(error.body, bytes) else str(error.body or "")
     try:
         text = json.loads(text).get("message", text)
@@ -191,6 +210,6 @@ def _told(error: kfp.ApiException) -> str:
 
 
 def equals(name: str) -> str:
-    """KFP's filter for things with exactly this display name."""
+    """KFP's filter for objects with exactly this display name."""
     predicate = {"operation": "EQUALS", "key": "display_name", "stringValue": name}
     return json.dumps({"predicates": [predicate]})

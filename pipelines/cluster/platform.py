@@ -1,7 +1,8 @@
-"""Puts the profiles onto the tasks of a pipeline, as KFP's Kubernetes platform wants to be told.
+"""Apply resource profiles to pipeline tasks in the form that KFP's Kubernetes platform expects.
 
-Processors and memory land in the IR, where local runners pass over them with a warning; all else lands in the
-IR's second document, which only a KFP backend reads. So a pipeline with profiles runs everywhere.
+Processors and memory are written into the IR, where local runners ignore them with a warning. Everything else
+is written into the IR's second document, which only a KFP backend reads. So a pipeline with profiles runs
+everywhere.
 """
 
 from __future__ import annotations
@@ -16,57 +17,64 @@ from netslim.steps.gpu_check import EXPECTED
 from netslim.steps.launch.trainjob import NAMESPACE, NODES, POD
 from netslim.steps.launch.trainjob_manifest import NodeRequest
 from netslim.storage.backends import CHECKPOINTS
-from netslim_kfp.pipelines.cluster.profiles import BACKOFF_FACTOR, KIND_OF_STEP, TOLERATION, Profile, seconds
+from netslim_kfp.pipelines.cluster.profiles import (
+    BACKOFF_FACTOR,
+    PROFILE_OF_STEP,
+    TOLERATION,
+    Profile,
+    seconds,
+)
 
 __all__ = ["PlaceTask", "no_placement", "placed_on"]
 
-PlaceTask = Callable[[Any], Any]  # takes a KFP task, gives it a place to run, returns it
+PlaceTask = Callable[[Any], Any]
+"""A function that gives a KFP task its resources, in place, and returns the task."""
 
 WAITING_CPU, WAITING_MEMORY = "1", "2Gi"  # of a step that waits for its nodes
 S3_CONFIG = ("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
 S3_SECRET = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-# How many GPUs a pod was promised is a label of the pod, read by the step through the downward API: so the
-# promise is made where only a cluster sees it, and on a laptop the same pipeline trains on the CPU.
+# The number of GPUs that a pod requests is also a label of the pod, which the step reads through the downward
+# API. Only a cluster sets the label, so on a laptop the same pipeline trains on the CPU.
 GPU_LABEL = "netslim/gpus"
 NODES_NOTE = "netslim/nodes"  # an annotation, for the same reason
 RUN_LABEL, RUN_ENV = "pipeline/runid", "KFP_RUN_ID"  # KFP puts this label on every pod of a run
 
 
 def no_placement(task: Any) -> Any:
-    """Place a task nowhere in particular: for a pipeline that stays on this machine."""
+    """Return the task as it is: for a pipeline that stays on this machine."""
     return task
 
 
 def placed_on(profiles: Mapping[str, Profile]) -> PlaceTask:
-    """A function that gives a KFP task the profile of its kind, and returns the task."""
+    """A function that applies to each KFP task the profile of its step."""
 
     def place(task: Any) -> Any:
-        profile = profiles[KIND_OF_STEP[task.component_spec.name.replace("-", "_")]]
-        if profile.gpus:  # on nodes, too, which get it from their step's pod
+        profile = profiles[PROFILE_OF_STEP[task.component_spec.name.replace("-", "_")]]
+        if profile.gpus:  # also with several nodes, which copy it from their step's pod
             kubernetes.add_toleration(task, key=profile.gpu_type, operator="Exists", effect="NoSchedule")
         if profile.nodes > 1:
-            profile = _left_to_nodes(task, profile)
-        _compute(task, profile)
-        _node(task, profile)
-        _storage(task, profile)
-        _environment(task, profile)
+            profile = _request_nodes(task, profile)
+        _set_compute(task, profile)
+        _set_node(task, profile)
+        _set_storage(task, profile)
+        _set_environment(task, profile)
         return task
 
     return place
 
 
-def _left_to_nodes(task: Any, profile: Profile) -> Profile:
-    """Tell a training step what nodes it shall have, and return what its own pod needs besides."""
+def _request_nodes(task: Any, profile: Profile) -> Profile:
+    """Give a training step its node request, and return the smaller profile of its own, waiting pod."""
     gpus = {profile.gpu_type: str(profile.gpus)} if profile.gpus else {}
-    wish = NodeRequest(profile.nodes, profile.gpus, {"cpu": profile.cpu, "memory": profile.memory, **gpus})
-    kubernetes.add_pod_annotation(task, NODES_NOTE, wish.to_json())
+    request = NodeRequest(profile.nodes, profile.gpus, {"cpu": profile.cpu, "memory": profile.memory, **gpus})
+    kubernetes.add_pod_annotation(task, NODES_NOTE, request.to_json())
     kubernetes.use_field_path_as_env(task, NODES, f"metadata.annotations['{NODES_NOTE}']")
     kubernetes.use_field_path_as_env(task, POD, "metadata.name")
     kubernetes.use_field_path_as_env(task, NAMESPACE, "metadata.namespace")
     return dataclasses.replace(profile, gpus=0, cpu=WAITING_CPU, memory=WAITING_MEMORY)
 
 
-def _compute(task: Any, profile: Profile) -> None:
+def _set_compute(task: Any, profile: Profile) -> None:
     task.set_cpu_request(profile.cpu).set_cpu_limit(profile.cpu)
     task.set_memory_request(profile.memory).set_memory_limit(profile.memory)
     if profile.gpus:
@@ -79,11 +87,11 @@ def _compute(task: Any, profile: Profile) -> None:
             profile.retries,
             backoff_duration=f"{seconds(profile.backoff)}s",
             backoff_factor=BACKOFF_FACTOR,
-            backoff_max_duration=f"{profile.retry_window}s",  # no bound of a pause: see retry_window
+            backoff_max_duration=f"{profile.retry_window}s",  # bounds all tries: see retry_window
         )
 
 
-def _node(task: Any, profile: Profile) -> None:
+def _set_node(task: Any, profile: Profile) -> None:
     for label, value in profile.node_selector.items():
         kubernetes.add_node_selector(task, label, value)
     for toleration in profile.tolerations:
@@ -96,8 +104,8 @@ def _node(task: Any, profile: Profile) -> None:
     kubernetes.set_security_context(task, run_as_non_root=True)
 
 
-def _storage(task: Any, profile: Profile) -> None:
-    # KFP can set no limit on ephemeral storage as a whole; /tmp is where steps write besides their artifacts.
+def _set_storage(task: Any, profile: Profile) -> None:
+    # KFP cannot limit ephemeral storage as a whole. Beside their artifacts, steps write only to /tmp.
     kubernetes.empty_dir_mount(task, "scratch", "/tmp", size_limit=profile.scratch)
     if profile.shm:
         kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=profile.shm)
@@ -105,8 +113,8 @@ def _storage(task: Any, profile: Profile) -> None:
         kubernetes.mount_pvc(task, profile.dataset_claim, profile.dataset_path)
 
 
-def _environment(task: Any, profile: Profile) -> None:
-    """Secrets by reference only: a ConfigMap and a Secret, whatever of them is there."""
+def _set_environment(task: Any, profile: Profile) -> None:
+    """Settings and secrets by reference: keys of a ConfigMap and a Secret, each of which may be absent."""
     kubernetes.use_field_path_as_env(task, RUN_ENV, f"metadata.labels['{RUN_LABEL}']")
     config_keys, secret_keys = list(profile.config_keys), list(profile.secret_keys)
     if profile.checkpoints:

@@ -1,4 +1,4 @@
-"""What each kind of step gets from a cluster: profiles.yaml, and a user's changes to it, read and checked."""
+"""Resource profiles: what each kind of step gets on a cluster, from profiles.yaml and a user's file."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import Any
 import yaml
 
 from netslim.errors import ConfigError, did_you_mean
+from netslim_kfp.pipelines.yaml_numbers import read_yaml
 
-__all__ = ["BACKOFF_FACTOR", "DEFAULTS", "KIND_OF_STEP", "TOLERATION", "Profile", "load", "seconds"]
+__all__ = ["BACKOFF_FACTOR", "DEFAULTS", "PROFILE_OF_STEP", "TOLERATION", "Profile", "load", "seconds"]
 
 DEFAULTS = Path(__file__).with_name("profiles.yaml")
-KIND_OF_STEP = {
+PROFILE_OF_STEP = {
     "prepare_data": "data",
     "train_sparse": "train",
     "fine_tune": "train",
@@ -46,16 +47,16 @@ TOLERATION = {  # the keys of a pod's toleration, as kfp calls them
 }
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 BACKOFF_FACTOR = 2  # each pause before a retry is this many times the one before
-WAIT_FOR_NODE = "1d"  # of each try: it counts for the window, but not for the time-out of the try's pod
-LONGEST_WINDOW = "3650d"  # the pauses of 40 retries would last longer than KFP and Argo can count
+WAIT_FOR_NODE = "1d"  # of each try; the wait counts for the window, but not for the time-out of the pod
+LONGEST_WINDOW = "3650d"  # the pauses of 40 retries would overflow the numbers of KFP and Argo
 
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """What one kind of step gets. profiles.yaml says what each field means and gives its default.
+    """The resources of one kind of step. profiles.yaml explains each field and holds its default.
 
     Raises:
-        ConfigError: a value is of the wrong kind, or not written as Kubernetes writes it.
+        ConfigError: a value has the wrong type, or is not written as Kubernetes writes it.
     """
 
     cpu: str
@@ -90,7 +91,7 @@ class Profile:
             pattern, remedy = PATTERNS.get(field.name, ("", ""))
             if pattern and not re.fullmatch(pattern, value):
                 raise ConfigError(
-                    "not written as a cluster reads it",
+                    "not in the form that Kubernetes reads",
                     field=f"profiles, {field.name}",
                     value=value,
                     remedy=remedy,
@@ -98,14 +99,14 @@ class Profile:
         if self.nodes < 1:
             raise ConfigError("must be at least 1", field="profiles, nodes", value=self.nodes)
         if self.nodes > 1 and not self.checkpoints:
-            remedy = "Name an s3:// folder, by which nodes also get their data"
+            remedy = "Name an s3:// folder, through which nodes also get their data"
             raise ConfigError("needs checkpoints", field="profiles, nodes", value=self.nodes, remedy=remedy)
 
     @property
     def retry_window(self) -> int:
-        """Seconds from the start of the first try to the moment when Argo kills whichever try is running.
+        """Seconds from the start of the first try to the moment when Argo kills the try that is running.
 
-        All tries fit: (retries + 1) times the time-out and a wait for a node, and the growing pauses.
+        All tries fit in it: (retries + 1) times the time-out and a wait for a node, and the growing pauses.
         """
         tries = (self.retries + 1) * (seconds(self.timeout) + seconds(WAIT_FOR_NODE))
         pauses: int = sum(seconds(self.backoff) * BACKOFF_FACTOR**retry for retry in range(self.retries))
@@ -144,13 +145,14 @@ SHAPES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def load(path: str | Path | None = None, **trainings: Any) -> dict[str, Profile]:
-    """The profile of each kind of step: the defaults, and a file of the user's.
+    """The profile of each kind of step: the defaults, changed by a user's file.
 
     Args:
-        trainings: what trainings get whatever the file says, by the profile's names; None for what it says.
+        path: a YAML file of sections with settings; None for the defaults.
+        trainings: settings of the section `train` that win over the file; None for the file's value.
 
     Raises:
-        ConfigError: the file cannot be read, names what is not there, or holds a wrong value.
+        ConfigError: the file cannot be read, has an unknown name, or holds a wrong value.
     """
     defaults, own = _read(DEFAULTS), _read(path) if path else {}
     _known(f"{path}", own, list(defaults))
@@ -182,10 +184,10 @@ def seconds(text: str) -> int:
 
 def _read(path: str | Path) -> dict[str, dict[str, Any]]:
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        content = read_yaml(Path(path).read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise ConfigError(f"cannot be read ({error.strerror})", field="profiles", value=str(path)) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"not valid YAML ({error})", field="profiles", value=str(path)) from error
     if not isinstance(content, dict) or not all(isinstance(part, dict) for part in content.values()):
         remedy = "Write `train:` and below it, indented, `memory: 32Gi`"

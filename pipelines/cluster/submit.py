@@ -1,4 +1,4 @@
-"""Hands a compiled pipeline to a KFP backend: its version by content, its experiment, a run or a schedule."""
+"""Submit a compiled pipeline to a KFP backend: as a version, a run or a schedule."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from netslim_kfp.pipelines.cluster.kfp_client import KfpClient, UnavailableError
 
 __all__ = ["Submission", "Version", "cancel", "schedule", "start", "upload", "wait"]
 
-PATIENCE = 600.0  # seconds; a run of days outlives a server that is upgraded meanwhile
+PATIENCE = 600.0  # seconds without an answer; the server may be upgraded during a run of days
 ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 
 
 @dataclass(frozen=True)
 class Version:
-    """A pipeline's version on a backend, and whether it was uploaded just now."""
+    """A version of a pipeline on a backend; `new` when it was uploaded just now."""
 
     pipeline_id: str
     version_id: str
@@ -32,7 +32,7 @@ class Version:
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """What is to be run: a version with values for its inputs, in an experiment, under a name of its own."""
+    """A run to start: a version, values for its inputs, an experiment, and a name that no other run has."""
 
     version: Version
     name: str
@@ -115,13 +115,13 @@ def start(backend: KfpClient, submission: Submission) -> str:
 
 
 def schedule(backend: KfpClient, submission: Submission, cron: str) -> str:
-    """Have it run again and again, and return the schedule's id.
+    """Start the run on a schedule, and return the schedule's id.
 
     Args:
-        cron: five fields as in crontab, or six with the seconds first, as KFP itself has it.
+        cron: five fields as in crontab, or six with the seconds first as in KFP.
 
     Raises:
-        ConfigError: that is no schedule.
+        ConfigError: `cron` is not a schedule.
         PipelineError: the server refuses.
     """
     fields = cron.split()
@@ -146,7 +146,7 @@ def schedule(backend: KfpClient, submission: Submission, cron: str) -> str:
             trigger=kfp.V2beta1Trigger(
                 cron_schedule=kfp.V2beta1CronSchedule(cron=" ".join(["0"] * (len(fields) == 5) + fields))
             ),
-            max_concurrency="1",  # a run that is late must not meet the next one on the same GPUs
+            max_concurrency="1",  # a late run and the next one must not share GPUs
             no_catchup=True,
             mode=kfp.RecurringRunMode.ENABLE,
         )
@@ -156,12 +156,20 @@ def schedule(backend: KfpClient, submission: Submission, cron: str) -> str:
 
 
 def wait(
-    backend: KfpClient, run_id: str, *, every: float = 10.0, told: Callable[[str], None] = lambda state: None
+    backend: KfpClient,
+    run_id: str,
+    *,
+    every: float = 10.0,
+    on_state: Callable[[str], None] = lambda state: None,
 ) -> None:
-    """Return when the run has succeeded. `told` hears each new state.
+    """Return when the run has succeeded.
+
+    Args:
+        every: seconds between two requests for the state.
+        on_state: is called with each new state.
 
     Raises:
-        PipelineError: the run failed or was canceled, or the server refuses to tell.
+        PipelineError: the run failed or was canceled, or the server refuses.
     """
     runs, before, answered = kfp.RunServiceApi(backend.client()), "", time.monotonic()
     while True:
@@ -173,16 +181,14 @@ def wait(
             continue
         answered = time.monotonic()
         if run.state and run.state != before:
-            told(run.state)
+            on_state(run.state)
             before = run.state
         if before in ENDED:
             break
         time.sleep(every)
     if before in ("FAILED", "CANCELED"):
         words = f" ({run.error.message})" if run.error and run.error.message else ""
-        raise PipelineError(
-            f"the run {before.lower()}{words}", remedy="The log of the step that failed says why"
-        )
+        raise PipelineError(f"the run {before.lower()}{words}", remedy="Read the log of the step that failed")
 
 
 def cancel(backend: KfpClient, run_id: str) -> None:
@@ -211,7 +217,7 @@ def _experiment(backend: KfpClient, name: str) -> str:
 
 
 def _common(submission: Submission, experiment_id: str) -> dict[str, Any]:
-    """What a run and a schedule have in common."""
+    """The fields that a run and a schedule share."""
     version = submission.version
     return {
         "display_name": submission.name,

@@ -1,7 +1,7 @@
-"""What the user sees while a local run works: one line per finished step, one bar for the step at work.
+"""A local run on screen: one line for each finished step, one progress bar for the running step.
 
-Two sources tell it: KFP's log says which step starts, ends, or is taken from the cache; the steps' own
-events (netslim.progress) say how far each has come and what went wrong.
+There are two sources. KFP's log has a line when a step starts, ends or comes from the cache. The events that
+steps write (netslim.progress) hold their progress and their errors.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CACHED = re.compile(r"Task (\S+) cache hit")
 
 
 def step_titles(ir: dict[str, Any]) -> dict[str, str]:
-    """The display title of every step, by its task's name and by its component's (KFP's log uses both)."""
+    """The title of every step, by the name of its task and of its component: KFP's log has both."""
     titles: dict[str, str] = {}
     for component in [{"dag": ir["root"]["dag"]}, *ir["components"].values()]:
         for task, spec in component.get("dag", {}).get("tasks", {}).items():
@@ -36,31 +36,36 @@ def step_titles(ir: dict[str, Any]) -> dict[str, str]:
 
 
 class RunView:
-    """Draws a run. Feed it KFP's log lines; it reads the events itself.
+    """Draws a run on `console`, from the lines of KFP's log and the events of its steps.
 
-    `executed` and `cached` count steps by title; `errors` holds the error events of failed steps.
+    Args:
+        titles: the title of each step by its names in KFP's log; see `step_titles`.
+        events: the file that steps append their events to.
+        console: where to draw; without a terminal there is no bar.
+
+    `executed` and `cached` list the titles of steps, `errors` the error events of failed steps.
     """
 
     def __init__(self, titles: dict[str, str], events: Path, console: Console) -> None:
         self.titles, self.events, self.console = titles, events, console
         self.executed: list[str] = []
         self.cached: list[str] = []
-        self.errors: list[dict[str, str]] = []
+        self.errors: list[dict[str, Any]] = []
         self.read_to = 0
         self.started: dict[str, float] = {}
-        self.facts: dict[str, Any] = {}
+        self.metrics: dict[str, Any] = {}
         self.current = ""
         self.progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
-            TextColumn("[dim]{task.fields[told]}"),
+            TextColumn("[dim]{task.fields[metrics]}"),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
-        self.task = self.progress.add_task("starting", total=None, told="")
+        self.task = self.progress.add_task("starting", total=None, metrics="")
 
     def __enter__(self) -> RunView:
         self.progress.start()
@@ -70,15 +75,15 @@ class RunView:
         self.progress.stop()
 
     def line(self, text: str) -> None:
-        """Take one line of KFP's log."""
+        """Read one line of KFP's log."""
         text = ANSI.sub("", text)
         if match := CACHED.search(text):
             self.cached.append(self._title(match[1]))
-            self._tell("[dim]cached[/]", self._title(match[1]), "")
+            self._print("[dim]cached[/]", self._title(match[1]), "")
         elif match := STARTED.search(text):
             self.current = self._title(match[1])
-            self.started[self.current], self.facts = time.monotonic(), {}
-            self.progress.reset(self.task, total=None, description=self.current, told="")
+            self.started[self.current], self.metrics = time.monotonic(), {}
+            self.progress.reset(self.task, total=None, description=self.current, metrics="")
         elif match := ENDED.search(text):
             self.poll()
             title = self._title(match[1])
@@ -86,9 +91,8 @@ class RunView:
             if good:
                 self.executed.append(title)
             seconds = time.monotonic() - self.started.get(title, time.monotonic())
-            self._tell(
-                "[green]done[/]  " if good else "[red]failed[/]", title, f"{seconds:5.1f} s  {self._told()}"
-            )
+            mark = "[green]done[/]  " if good else "[red]failed[/]"
+            self._print(mark, title, f"{seconds:5.1f} s  {self._shown_metrics()}")
 
     def poll(self) -> None:
         """Read the events written since the last call."""
@@ -106,22 +110,23 @@ class RunView:
         if event["event"] == "error":
             self.errors.append(event)
         elif event["event"] in ("start", "advance"):
-            self.facts = event["facts"] or self.facts
+            self.metrics = event["facts"] or self.metrics
             self.progress.update(
                 self.task,
                 total=event["total"],
                 completed=event["done"],
                 description=f"{self.current}: {event['title']}",
-                told=self._told(),
+                metrics=self._shown_metrics(),
             )
 
     def _title(self, name: str) -> str:
         return self.titles.get(name, name)
 
-    def _told(self) -> str:
+    def _shown_metrics(self) -> str:
         return "  ".join(
-            f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in self.facts.items()
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in self.metrics.items()
         )
 
-    def _tell(self, mark: str, title: str, rest: str) -> None:
+    def _print(self, mark: str, title: str, rest: str) -> None:
         self.console.print(f"  {mark} {title:<24} {rest}".rstrip(), highlight=False)

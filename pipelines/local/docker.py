@@ -1,4 +1,4 @@
-"""How a step's container runs on this machine: as whom, what it sees of the disk, and what it may do."""
+"""How a step's container runs on this machine: its user, its view of the disk, and its rights."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ from netslim_kfp.components.images import Kind, image
 if TYPE_CHECKING:
     from docker.types import Mount
 
-__all__ = ["IMAGE_USER", "absolute", "docker_runner", "environment", "mounts", "preflight", "user"]
+__all__ = ["IMAGE_USER", "absolute", "check_engine", "docker_runner", "environment", "mounts", "user"]
 
 IMAGE_USER = 65532
-"""The user of our images, who has no name and owns nothing."""
+"""The user id of our images. It has no name and owns no files."""
 
 STEPS: tuple[Kind, ...] = ("data", "train", "export")
-HANDED_OVER = ("AWS_", "MLFLOW_", "NETSLIM_", "OMP_")
+PASSED_ON = ("AWS_", "MLFLOW_", "NETSLIM_", "OMP_")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
 def docker_runner(wanted: Mapping[str, Any]) -> Any:
-    """KFP's Docker runner for the run that netslim_kfp.pipelines.local.run describes.
+    """KFP's Docker runner for a run of netslim_kfp.pipelines.local.run.
 
-    Containers get what a strict cluster would give them: no root, no capabilities, a read-only file system.
-    They share the host's network, because the tracking server may be a process of this host.
+    Containers get what a strict cluster gives them: no root, no capabilities, a read-only file system. They
+    share the host's network, because the tracking server may be a process of this host.
+
+    Args:
+        wanted: the request that `run_local` writes.
     """
     from kfp import local
 
@@ -50,15 +53,20 @@ def docker_runner(wanted: Mapping[str, Any]) -> Any:
 
 
 def environment(host: Mapping[str, str], run: Mapping[str, str]) -> dict[str, str]:
-    """What the steps need of the host's environment, of which a container sees nothing by itself."""
-    kept = {n: v for n, v in host.items() if n.startswith(HANDED_OVER) or n.upper() in PROXIES}
+    """The environment variables of a step's container.
+
+    Args:
+        host: the host's variables; those for S3, MLflow, netslim, threads and proxies are passed on.
+        run: the run's own variables, which win.
+    """
+    kept = {n: v for n, v in host.items() if n.startswith(PASSED_ON) or n.upper() in PROXIES}
     return {**kept, **run, "HOME": "/tmp"}
 
 
 def user(output: Path) -> str:
-    """Whom the containers run as: whoever runs this, so that the artifacts are theirs; but never root.
+    """The user and group of the containers: the caller's, so that the caller owns the artifacts; never root.
 
-    When root runs this, the output folder is handed over to the images' own user.
+    When root calls this, the images' own user becomes the owner of everything in `output`.
     """
     if os.getuid() != 0:
         return f"{os.getuid()}:{os.getgid()}"
@@ -68,7 +76,7 @@ def user(output: Path) -> str:
 
 
 def mounts(output: Path, arguments: Mapping[str, Any], given: Mapping[str, str]) -> Iterator[Mount]:
-    """What containers see of this machine's disk, by the same paths; KFP itself shows just the artifacts."""
+    """The folders of this machine that containers see, under the same paths; KFP adds only the artifacts."""
     from docker.types import Mount
 
     yield Mount(str(output), str(output), type="bind")  # MLflow's database and files lie here by default
@@ -81,17 +89,17 @@ def mounts(output: Path, arguments: Mapping[str, Any], given: Mapping[str, str])
 
 
 def absolute(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The pipeline's arguments as a container understands them, whose working folder is another."""
+    """`arguments` with an absolute data root, because a container has another working folder."""
     root = arguments.get("data_root", "")
     local = {"data_root": str(Path(root).absolute())} if root and "://" not in root else {}
     return {**arguments, **local}
 
 
-def preflight() -> None:
-    """Check that a container engine answers, and that it has the images unless a registry does.
+def check_engine() -> None:
+    """Check that a container engine answers, and that it has the images where no registry is set.
 
     Raises:
-        PipelineError: it does not.
+        PipelineError: there is no engine, or an image is missing.
     """
     try:
         import docker
@@ -103,23 +111,23 @@ def preflight() -> None:
         ) from error
     try:
         with closing(docker.from_env()) as client:
-            there = {tag for found in client.images.list() for tag in found.tags}
+            tags = {tag for each in client.images.list() for tag in each.tags}
     except DockerException as error:
         remedy = "Start Docker, or take --runner subprocess"
         raise PipelineError(
             "no container engine answers", field="runner", value="docker", remedy=remedy
         ) from error
     for kind in STEPS:
-        if image(kind) not in there and not os.environ.get("NETSLIM_REGISTRY"):
+        if image(kind) not in tags and not os.environ.get("NETSLIM_REGISTRY"):
             problem = "the container engine has no such image"
             raise PipelineError(problem, field="image", value=image(kind), remedy="Run `make images`")
 
 
 def gpus() -> list[Any] | None:
-    """All GPUs, where the engine can hand them to a container."""
+    """A request for all GPUs, where the engine can give them to a container."""
     import docker
     from docker.types import DeviceRequest
 
     with closing(docker.from_env()) as client:
-        can = "nvidia" in client.info().get("Runtimes", {})
-    return [DeviceRequest(count=-1, capabilities=[["gpu"]])] if can else None
+        available = "nvidia" in client.info().get("Runtimes", {})
+    return [DeviceRequest(count=-1, capabilities=[["gpu"]])] if available else None

@@ -1,4 +1,4 @@
-"""Run a compiled pipeline on this machine, with KFP's own runner, and show how it goes."""
+"""Run a compiled pipeline on this machine with KFP's own local runner, and show its progress."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["Outcome", "run_local"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a local run went: its key in MLflow, its folder, and the titles of its steps."""
+    """A finished local run: its key in MLflow, its folder, and the titles of its steps."""
 
     key: str
     folder: Path
@@ -45,12 +45,20 @@ def run_local(
 ) -> Outcome:
     """Compile `pipeline` and run it to its end.
 
-    Everything lands under `config.output`: `<key>/` holds the compiled pipeline and the log, `artifacts/` the
-    steps' results and their cache, shared by all runs, so that a run repeats only what changed.
+    All files are written below `config.output`. `<key>/` holds the compiled pipeline and the log.
+    `artifacts/` holds the results of the steps and their cache; all runs share it, so that an unchanged step
+    is not run again.
+
+    Args:
+        pipeline: the pipeline function.
+        arguments: the values of its inputs.
+        config: where and how to run.
+        tracking_uri: the MLflow server of the steps.
+        console: where progress is drawn.
 
     Raises:
-        NetslimError: a step failed; the class and the message are the step's own.
-        PipelineError: a step failed without saying why; the message names the log.
+        NetslimError: a step failed; the class and the message are those of the step.
+        PipelineError: a step failed and wrote no error message; the message names the log.
     """
     key = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
     output = config.output.resolve()
@@ -58,7 +66,7 @@ def run_local(
     folder.mkdir(parents=True)
     root.mkdir(exist_ok=True)
     ir = compile_pipeline(pipeline, folder / "pipeline.yaml")
-    events = root / f"{key}.events.jsonl"  # under the root, which is what a container sees of this machine
+    events = root / f"{key}.events.jsonl"  # below the root, which containers see
     environment = {
         **config.environment(),
         "MLFLOW_TRACKING_URI": tracking_uri,
@@ -74,16 +82,16 @@ def run_local(
         "environment": environment,
     }
     (folder / "run.json").write_text(json.dumps(request, indent=1), encoding="utf-8")
-    with RunView(step_titles(ir), events, console) as watch:
-        code = _follow(folder, environment, watch)
+    with RunView(step_titles(ir), events, console) as view:
+        code = _follow(folder, environment, view)
     events.unlink(missing_ok=True)
     if code != 0:
-        raise failure(watch, folder / "log.txt")
-    return Outcome(key, folder, tuple(watch.executed), tuple(watch.cached))
+        raise failure(view, folder / "log.txt")
+    return Outcome(key, folder, tuple(view.executed), tuple(view.cached))
 
 
-def _follow(folder: Path, environment: dict[str, str], watch: RunView) -> int:
-    """Start the worker, copy what it says into the log, and keep the picture fresh until it ends."""
+def _follow(folder: Path, environment: dict[str, str], view: RunView) -> int:
+    """Start the worker, copy its output into the log, and draw until it ends. Returns its exit code."""
     command = [sys.executable, "-m", "netslim_kfp.pipelines.local.worker", str(folder / "run.json")]
     with (
         (folder / "log.txt").open("w", encoding="utf-8") as log,
@@ -101,26 +109,31 @@ def _follow(folder: Path, environment: dict[str, str], watch: RunView) -> int:
             for line in worker.stdout:
                 log.write(line)
                 log.flush()
-                watch.line(line)
+                view.line(line)
 
         reader = threading.Thread(target=copy, daemon=True)
         reader.start()
         try:
             while reader.is_alive():
                 reader.join(0.1)
-                watch.poll()
+                view.poll()
         except KeyboardInterrupt:
             worker.terminate()
             raise
         return worker.wait()
 
 
-def failure(watch: RunView, log: Path) -> NetslimError:
-    """The error of the step that failed, as the class it was raised with."""
-    if not watch.errors:
-        return PipelineError(
-            "a step failed without a word", field="log", value=str(log), remedy="Its last lines say more"
-        )
-    first = watch.errors[0]
-    kind: type[NetslimError] = getattr(errors, first["kind"], PipelineError)
-    return kind(first["message"].rstrip("."), remedy=f"The log is {log}")
+def failure(view: RunView, log: Path) -> NetslimError:
+    """The error of the step that failed first, with its class, and the path of the log in its remedy."""
+    if not view.errors:
+        problem, remedy = "a step failed and wrote no error message", "Read its last lines"
+        return PipelineError(problem, field="log", value=str(log), remedy=remedy)
+    event = view.errors[0]
+    if "problem" not in event:
+        kind: type[NetslimError] = getattr(errors, event["kind"], PipelineError)
+        return kind(event["message"].rstrip("."), remedy=f"The log is {log}")
+    error = NetslimError.from_json(event)
+    advice = error.remedy or ""
+    stop = "" if advice.endswith(("?", ".")) or not advice else "."
+    remedy = f"{advice}{stop} The log is {log}".strip()
+    return type(error)(error.problem, field=error.field, value=error.value, remedy=remedy)

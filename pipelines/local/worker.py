@@ -1,8 +1,7 @@
 """The process that runs a compiled pipeline under KFP's own local runner.
 
-It is a process of its own because KFP's local runner takes over the root logger and `print`, and the user's
-terminal belongs to the progress bars (netslim_kfp.pipelines.local.console). Everything here goes to the
-run's log.
+It is a process of its own because KFP's local runner redirects the root logger and `print`, while the user's
+terminal shows progress bars (netslim_kfp.pipelines.local.console). Its output is written to the run's log.
 
 Usage: python -m netslim_kfp.pipelines.local.worker RUN.json
 """
@@ -22,13 +21,20 @@ __all__ = ["main"]
 
 
 def main(request: str) -> int:
-    """Run the pipeline a JSON file describes: ir, arguments, root, cache, runner. Returns the exit code."""
+    """Run a compiled pipeline.
+
+    Args:
+        request: a JSON file with the keys ir, arguments, root, cache and runner, and for docker environment.
+
+    Returns:
+        The exit code: 1 when a step failed.
+    """
     from kfp import components, local
 
     wanted: dict[str, Any] = json.loads(Path(request).read_text(encoding="utf-8"))
     if wanted["runner"] == "docker":
         wanted["arguments"] = docker.absolute(wanted["arguments"])
-    # Cache hits are told outside of KFP's own logging context; without a handler they would go unseen.
+    # KFP logs cache hits outside of its own logging context; without a handler they would be lost.
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
     warnings.filterwarnings("ignore", message="You may be attemp", category=RuntimeWarning)
     warnings.filterwarnings("ignore", message=".*have no effect in the current local runner")
@@ -41,14 +47,14 @@ def main(request: str) -> int:
     pipeline = components.load_component_from_file(wanted["ir"])
     try:
         pipeline(**wanted["arguments"])
-    except RuntimeError as error:  # how KFP says that a step failed; the step itself has said why
+    except RuntimeError as error:  # KFP's error for a failed step; the step has written its own
         logging.error("%s", error)
         return 1
     return 0
 
 
 def runner(wanted: dict[str, Any]) -> Any:
-    """KFP's runner of the kind that is wanted."""
+    """KFP's runner of the kind that the request names."""
     if wanted["runner"] == "docker":
         return docker.docker_runner(wanted)
     from kfp import local

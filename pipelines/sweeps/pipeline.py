@@ -4,205 +4,92 @@ Every point of a sweep ends in `evaluate`, as a pass does, and becomes a child r
 the points side by side. Choose by the validation error: the test error is for reporting.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Any
 
 from kfp import dsl
 
-from netslim_kfp.components.evaluate.component import evaluate
-from netslim_kfp.components.export_onnx.component import export_onnx
-from netslim_kfp.components.fine_tune.component import fine_tune
-from netslim_kfp.components.finish.component import finish
-from netslim_kfp.components.prepare_data.component import prepare_data
-from netslim_kfp.components.prune.component import prune
-from netslim_kfp.components.train_sparse.component import train_sparse
 from netslim_kfp.pipelines.cluster.platform import PlaceTask, no_placement
+from netslim_kfp.pipelines.inputs import Inputs, pipeline
+from netslim_kfp.pipelines.run_config import RunConfig
+from netslim_kfp.pipelines.tasks import Tasks
 
-__all__ = ["build_lambda", "build_percent"]
+__all__ = ["build_lambda", "build_percent", "lambda_inputs", "percent_inputs"]
+
+NOT_IN_A_SWEEP = frozenset({"base", "passes", "max_loss"})
+"""Inputs of a run that no sweep has: it has no baseline and no passes."""
+
+
+def lambda_inputs() -> dict[str, Any]:
+    """The inputs of the lambda sweep with their defaults; `strengths`, a list, has none."""
+    return {"strengths": list, **_shared(RunConfig(validation=200), without=NOT_IN_A_SWEEP)}
+
+
+def percent_inputs() -> dict[str, Any]:
+    """The inputs of the percent sweep with their defaults; `percents`, a list, has none."""
+    return {"percents": list, **_shared(RunConfig(), without=NOT_IN_A_SWEEP | {"percent", "target"})}
 
 
 def build_lambda(*, place: PlaceTask = no_placement) -> Callable[..., Any]:
     """The search for lambda (paper, section 4.3): train, prune and fine-tune with each strength.
 
-    `strengths` are texts such as "lam=0.0001" or "pull=2": a KFP backend passes an item of a loop as text.
+    Each of the `strengths` is a text such as "lam=0.0001" or "pull=2", because a KFP backend passes each item
+    of a loop as text.
     """
 
-    @dsl.pipeline(name="lambda-search", description="Which strength of the L1 term gives the lowest error?")
-    def lambda_search(
-        strengths: list,
-        model: str = "vgg-digits",
-        model_args: dict = {},
-        dataset: str = "digits",
-        data_root: str = "",
-        download: bool = False,
-        validation: int = 200,
-        image_size: int = 0,
-        dataset_title: str = "",
-        preset: str = "digits",
-        sparse: dict = {},
-        tune: dict = {},
-        percent: str = "0.5",
-        scope: str = "global",
-        policy: str = "auto",
-        max_layer_percent: float = 1.0,
-        channel_multiple: int = 1,
-        seed: int = 0,
-        experiment: str = "netslim/digits",
-    ) -> None:
-        ending = place(finish(experiment=experiment)).set_display_name("finish").set_caching_options(False)
-        with dsl.ExitHandler(ending, name="lambda-search-points"):
-            data = prepare_data(
-                name=dataset,
-                root=data_root,
-                download=download,
-                validation=validation,
-                size=image_size,
-                title=dataset_title,
-                seed=seed,
-            )
-            place(data).set_display_name("prepare data")
-            # One after the other: two trainings would fight for one GPU, or for a laptop's cores.
-            with dsl.ParallelFor(items=strengths, parallelism=1, name="lambda") as strength:
-                trained = train_sparse(
-                    dataset=data.output,
-                    architecture=model,
-                    architecture_args=model_args,
-                    preset=preset,
-                    recipe=sparse,
-                    strength=strength,
-                    seed=seed,
-                    pass_index=1,
+    def lambda_search(inputs: Inputs) -> None:
+        tasks = Tasks(inputs, place, title)
+        with tasks.ending("lambda-search-points"):
+            data = tasks.prepare()
+            # One after the other, because two trainings at once would share one GPU or the cores of a laptop.
+            with dsl.ParallelFor(items=inputs.strengths, parallelism=1, name="lambda") as strength:
+                sparse = tasks.train(
+                    data, stage="sparse", recipe=inputs.sparse, pass_index=1, strength=strength
                 )
-                place(trained).set_display_name("train sparse")
-                _prune_and_measure(
-                    place,
-                    data,
-                    trained,
-                    percent,
-                    "lambda",
-                    preset=preset,
-                    tune=tune,
-                    scope=scope,
-                    policy=policy,
-                    max_layer_percent=max_layer_percent,
-                    channel_multiple=channel_multiple,
-                    seed=seed,
-                    experiment=experiment,
+                _measure_point(
+                    tasks, data, sparse, point="lambda", percent=inputs.percent, target=inputs.target
                 )
 
-    return lambda_search
+    return pipeline(
+        lambda_search,
+        name="lambda-search",
+        description="Which strength of the L1 term gives the lowest error?",
+        inputs=lambda_inputs(),
+    )
 
 
 def build_percent(*, place: PlaceTask = no_placement) -> Callable[..., Any]:
     """The study of the pruned percentage (paper, Figure 5): prune one sparse network by each percent."""
 
-    @dsl.pipeline(name="percent-study", description="How much can be pruned before the error rises?")
-    def percent_study(
-        percents: list,
-        model: str = "vgg-digits",
-        model_args: dict = {},
-        dataset: str = "digits",
-        data_root: str = "",
-        download: bool = False,
-        validation: int = 0,
-        image_size: int = 0,
-        dataset_title: str = "",
-        preset: str = "digits",
-        sparse: dict = {},
-        tune: dict = {},
-        scope: str = "global",
-        policy: str = "auto",
-        max_layer_percent: float = 1.0,
-        channel_multiple: int = 1,
-        seed: int = 0,
-        experiment: str = "netslim/digits",
-    ) -> None:
-        ending = place(finish(experiment=experiment)).set_display_name("finish").set_caching_options(False)
-        with dsl.ExitHandler(ending, name="percent-study-points"):
-            data = prepare_data(
-                name=dataset,
-                root=data_root,
-                download=download,
-                validation=validation,
-                size=image_size,
-                title=dataset_title,
-                seed=seed,
-            )
-            place(data).set_display_name("prepare data")
-            trained = train_sparse(
-                dataset=data.output,
-                architecture=model,
-                architecture_args=model_args,
-                preset=preset,
-                recipe=sparse,
-                seed=seed,
-                pass_index=1,
-            )
-            place(trained).set_display_name("train sparse")
-            with dsl.ParallelFor(items=percents, parallelism=1, name="percent") as percent:
-                _prune_and_measure(
-                    place,
-                    data,
-                    trained,
-                    percent,
-                    "percent",
-                    preset=preset,
-                    tune=tune,
-                    scope=scope,
-                    policy=policy,
-                    max_layer_percent=max_layer_percent,
-                    channel_multiple=channel_multiple,
-                    seed=seed,
-                    experiment=experiment,
-                )
+    def percent_study(inputs: Inputs) -> None:
+        tasks = Tasks(inputs, place, title)
+        with tasks.ending("percent-study-points"):
+            data = tasks.prepare()
+            sparse = tasks.train(data, stage="sparse", recipe=inputs.sparse, pass_index=1)
+            with dsl.ParallelFor(items=inputs.percents, parallelism=1, name="percent") as percent:
+                _measure_point(tasks, data, sparse, point="percent", percent=percent)
 
-    return percent_study
+    return pipeline(
+        percent_study,
+        name="percent-study",
+        description="How much can be pruned before the error rises?",
+        inputs=percent_inputs(),
+    )
 
 
-def _prune_and_measure(
-    place: PlaceTask,
-    data: Any,
-    trained: Any,
-    percent: Any,
-    point: str,
-    *,
-    preset: Any,
-    tune: Any,
-    scope: Any,
-    policy: Any,
-    max_layer_percent: Any,
-    channel_multiple: Any,
-    seed: Any,
-    experiment: Any,
-) -> None:
-    """What follows sparse training at one point of a sweep."""
-    pruned = prune(
-        dataset=data.output,
-        start=trained.output,
-        percent=percent,
-        scope=scope,
-        policy=policy,
-        max_layer_percent=max_layer_percent,
-        channel_multiple=channel_multiple,
-    )
-    place(pruned).set_display_name("prune")
-    tuned = fine_tune(
-        dataset=data.output,
-        start=pruned.output,
-        preset=preset,
-        recipe=tune,
-        seed=seed,
-        experiment=experiment,
-    )
-    place(tuned).set_display_name("fine-tune")
-    exported = export_onnx(dataset=data.output, start=tuned.output, pass_index=1)
-    place(exported).set_display_name("export ONNX")
-    measured = evaluate(
-        dataset=data.output,
-        onnx=exported.output,
-        pass_index=1,
-        passes=1,
-        experiment=experiment,
-        point=point,
-    )
-    place(measured).set_display_name("evaluate").set_caching_options(False)
+def title(pass_index: int, step: str) -> str:
+    """The title of a step on screen; a sweep has no passes."""
+    return step
+
+
+def _measure_point(tasks: Tasks, data: Any, sparse: Any, *, point: str, **share: Any) -> None:
+    """Prune the network `sparse`, fine-tune and measure it, as one point of the sweep over `point`."""
+    slim = tasks.prune(data, sparse, pass_index=1, **share)
+    tuned = tasks.fine_tune(data, slim, pass_index=1)
+    tasks.measure(data, tuned, pass_index=1, passes=1, point=point)
+
+
+def _shared(config: RunConfig, *, without: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in config.pipeline_arguments().items() if name not in without}

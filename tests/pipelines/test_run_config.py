@@ -1,24 +1,164 @@
-"""The run's config: where values come from, and what is refused."""
+"""The config of a run: its defaults, what depends on what, and one clear error for each wrong value."""
 
 from __future__ import annotations
 
+import datetime
+import math
+import typing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from netslim.errors import ConfigError
-from netslim_kfp.pipelines.cli.options import pairs
-from netslim_kfp.pipelines.run_config import RunConfig, load
+from netslim_kfp.pipelines.run_config import MAX_PASSES, RunConfig
+
+FIELDS = {field.alias or name: field for name, field in RunConfig.model_fields.items()}
+WRONG: dict[str, Any] = {  # by the YAML that has such a value
+    "null": None,
+    "true": True,
+    "'false'": "false",
+    "7": 7,
+    "2.5": 2.5,
+    ".nan": math.nan,
+    ".inf": math.inf,
+    "[1]": [1],
+    "{1: 2}": {1: 2},
+    "{a: 2020-01-01}": {"a": datetime.date(2020, 1, 1)},
+    "{a: .nan}": {"a": math.nan},
+    "2020-01-01": datetime.date(2020, 1, 1),
+    "!!binary": b"x",
+    "!!set": {"x"},
+}
+# The types of 0.1.0, where a wrong one ended in a traceback; `str` is also the type of paths.
+TYPES: dict[str, type | tuple[type, ...]] = {
+    "model": str,
+    "model_args": dict,
+    "dataset": str,
+    "data_root": str,
+    "download": bool,
+    "validation": int,
+    "image_size": int,
+    "dataset_title": str,
+    "preset": str,
+    "base": dict,
+    "sparse": dict,
+    "tune": dict,
+    "lambda": (float, int, type(None)),
+    "total_shrinkage": (float, int, type(None)),
+    "percent": (),
+    "target": (),
+    "scope": (),
+    "policy": (),
+    "max_layer_percent": type(None),
+    "min_channels": int,
+    "channel_multiple": int,
+    "passes": (),
+    "max_error_increase": (float, int),
+    "baseline": bool,
+    "seed": int,
+    "gpus": (int, type(None)),
+    "runner": (),
+    "output": str,
+    "tracking_uri": str,
+    "cache": bool,
+}
+
+
+def fits(option: str, value: object) -> bool:
+    """Whether `value` has the type of the option, worked out from TYPES alone."""
+    if isinstance(value, bool):
+        return TYPES[option] is bool
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
+    if isinstance(value, dict):
+        return False  # each of those above holds what no option may hold
+    kinds = TYPES[option]
+    return isinstance(value, kinds) if kinds else False
+
+
+def test_the_types_above_name_every_option() -> None:
+    assert list(TYPES) == list(FIELDS)
+
+
+@pytest.mark.parametrize("yaml", WRONG)
+@pytest.mark.parametrize("option", FIELDS)
+def test_a_wrong_type_is_one_clear_error(option: str, yaml: str) -> None:
+    value = WRONG[yaml]
+    if fits(option, value):
+        RunConfig(**{option: value})
+        return
+    with pytest.raises(ConfigError) as caught:
+        RunConfig(**{option: value})
+    error = caught.value
+    assert error.exit_code == 2
+    assert error.field is not None
+    assert error.field.split(".")[0] == option
+    assert error.value is not None
+    assert error.remedy
+    assert "\n" not in str(error)
+    assert "validation error" not in str(error)
+
+
+@pytest.mark.parametrize("option", FIELDS)
+def test_the_example_of_a_remedy_is_a_right_value(option: str) -> None:
+    for example in FIELDS[option].examples or []:
+        RunConfig(**{option: example})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"cache": "false"},
+            r"cache = 'false': must be true or false\. Write true or false, without quotes\.",
+        ),
+        ({"baseline": "no"}, r"baseline = 'no': must be true or false"),
+        ({"max_layer_percent": True}, r"max_layer_percent = true: must be a number\. Write for example"),
+        ({"percent": 1.0}, r"percent = 1.0: must be at least 0 and below 1"),
+        ({"percent": 50}, r"percent = 50.0: .* Write 0.5 for 50 %"),
+        ({"percent": -0.1}, r"percent = -0.1"),
+        ({"percent": "half"}, r"percent = half: neither a number nor the word dead"),
+        ({"lambda": -1e-4}, r"lambda = -0.0001: must be at least 0\. Write for example lambda: 0.0001"),
+        ({"lambda": math.inf}, r"lambda = \.inf: must be a finite number"),
+        (
+            {"lambda": 1e-4, "total_shrinkage": 2},
+            r"total_shrinkage = 2.0: lambda and total_shrinkage both set",
+        ),
+        ({"target": {"flop": 0.5}}, r"target = flop: unknown measure"),
+        ({"target": {"flops": 0.0}}, r"target = flops=0"),
+        ({"target": {"flops": "half"}}, r"target\.flops = half: must be a number"),
+        ({"passes": 0}, r"passes = 0: must be at least 1"),
+        ({"passes": 7}, r"passes = 7: must be at most 6\. Write for example passes: 3"),
+        ({"passes": 2.5}, r"passes = 2.5: must be a whole number"),
+        ({"max_layer_percent": 0}, r"max_layer_percent = 0: must be above 0"),
+        ({"max_layer_percent": 1.5}, r"max_layer_percent = 1.5: must be at most 1"),
+        ({"channel_multiple": 0}, r"channel_multiple = 0: must be at least 1"),
+        ({"seed": -1}, r"seed = -1: must be at least 0"),
+        ({"seed": 2**60}, r"seed = \d+: must be at most 9007199254740992"),
+        ({"policy": "guess"}, r"policy = guess: unknown choice\. Choose one of auto, group, select\."),
+        ({"runner": "argo"}, r"runner = argo: unknown choice\. Choose one of subprocess, docker\."),
+        ({"max_error_increase": -1}, r"max_error_increase = -1: must be at least 0"),
+        ({"gpus": -1}, r"gpus = -1: must be at least 0\. Write for example gpus: 0"),
+        ({"base": {"epochs": math.nan}}, r"base\.epochs = \.nan: must be a finite number"),
+        ({"precent": 0.5}, r"precent = 0.5: unknown option\. Did you mean percent"),
+        ({"nothing_like_it": 0.5}, r"nothing_like_it = 0.5: unknown option\. .*model, model_args, dataset"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_remedy(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        RunConfig(**values)
+
+
+def test_a_config_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        RunConfig().passes = 2  # type: ignore[misc]
 
 
 def test_a_bare_run_is_the_demo() -> None:
     arguments = RunConfig().pipeline_arguments()
-    assert (arguments["model"], arguments["dataset"], arguments["preset"]) == (
-        "vgg-digits",
-        "digits",
-        "digits",
-    )
+    assert [arguments[name] for name in ("model", "dataset", "preset")] == ["vgg-digits", "digits", "digits"]
     assert (arguments["passes"], arguments["percent"]) == (3, "0.5")
 
 
@@ -28,94 +168,55 @@ def test_a_bare_run_is_the_demo() -> None:
         ("mnist", "mnist", "mlp"),
         ("cifar100", "cifar", "vgg19"),
         ("svhn", "svhn", "vgg19"),
-        ("folder", "imagenet", "vgg_a"),
+        ("folder", "imagenet", "vgg-a"),
     ],
 )
-def test_the_dataset_brings_its_recipe_and_its_network(dataset: str, preset: str, model: str) -> None:
+def test_preset_and_model_follow_from_the_dataset(dataset: str, preset: str, model: str) -> None:
     config = RunConfig(dataset=dataset)
     assert (config.preset, config.model) == (preset, model)
+    assert config.given == ["dataset"]
 
 
-def test_flags_win_over_the_file(tmp_path: Path) -> None:
-    file = tmp_path / "run.yaml"
-    file.write_text(
-        "dataset: mnist\npercent: 0.8\nlambda: 1e-3\nmax-layer-percent: 0.9\nsparse: {epochs: 3}\n"
-    )
-    config = load(file, {"percent": "0.7"})
-    assert (config.dataset, config.percent, config.lam, config.max_layer_percent) == (
-        "mnist",
-        0.7,
-        0.001,
-        0.9,
-    )
-    assert config.pipeline_arguments()["sparse"] == {"epochs": 3, "lam": 0.001}
+def test_the_options_that_were_given_are_known_also_when_they_equal_the_default() -> None:
+    assert RunConfig(passes=3, **{"lambda": None}).given == ["lambda", "passes"]
+
+
+def test_without_a_cap_the_pipeline_gets_the_share_that_caps_nothing() -> None:
+    assert RunConfig().pipeline_arguments()["max_layer_percent"] == 1.0
+    assert RunConfig(max_layer_percent=0.25).pipeline_arguments()["max_layer_percent"] == 0.25
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
+    ("values", "warned"),
     [
-        ({"percent": 1.0}, r"percent = 1.0: must be at least 0 and below 1"),
-        ({"percent": 50}, r"percent = 50.0: .* Write 0.5 for 50 %"),
-        ({"percent": -0.1}, r"percent = -0.1"),
-        ({"percent": float("nan")}, r"percent = nan"),
-        ({"percent": "half"}, r"percent = half: neither a number nor the word dead"),
-        ({"lam": -1e-4}, r"lam = -0.0001: must be a number of at least 0"),
-        ({"lam": float("inf")}, r"lam = inf"),
-        ({"lam": 1e-4, "pull": 2}, r"pull = 2: lambda and pull both set"),
-        ({"passes": 0}, r"passes = 0: must be a number of at least 1"),
-        ({"passes": 7}, r"passes = 7: too many passes for one pipeline"),
-        ({"passes": 2.5}, r"passes = 2.5: must be a whole number"),
-        ({"max_layer_percent": 0}, r"max_layer_percent = 0: must be above 0"),
-        ({"channel_multiple": 0}, r"channel_multiple = 0"),
-        ({"policy": "guess"}, r"policy = guess: unknown choice. Choose one of auto, group, select"),
-        ({"runner": "argo"}, r"runner = argo: unknown choice"),
-        ({"max_loss": -1}, r"max_loss = -1"),
+        ({"percent": 0.7, "max_layer_percent": 0.5}, True),
+        ({"percent": 0.5, "max_layer_percent": 0.5}, False),
+        ({"percent": 0.9}, False),
+        ({"percent": "dead", "max_layer_percent": 0.5}, False),
+        ({"target": {"flops": 0.1}, "percent": 0.7, "max_layer_percent": 0.5}, False),
     ],
 )
-def test_a_wrong_value_is_named_with_its_remedy(values: dict[str, Any], message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        RunConfig(**values)
+def test_a_percent_above_the_cap_has_a_warning(values: dict[str, Any], warned: bool) -> None:
+    warnings = RunConfig(**values).warnings
+    assert len(warnings) == warned
+    assert not warned or "percent = 0.7 is above max_layer_percent = 0.5" in warnings[0]
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("precent: 0.5\n", "precent: unknown option. Did you mean percent"),
-        ("- a\n- b\n", "must hold `option: value` lines"),
-        ("a: [1,\n", "not valid YAML"),
-    ],
-)
-def test_a_wrong_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    file = tmp_path / "run.yaml"
-    file.write_text(text)
-    with pytest.raises(ConfigError, match=message):
-        load(file, {})
-
-
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read"):
-        load(tmp_path / "nowhere.yaml", {})
-
-
-def test_pairs_are_read_as_yaml() -> None:
-    assert pairs(
-        "base", ("epochs=20", "lr=1e-1", "momentum=9E-1", "milestones=[0.3, 0.6]", "nesterov=false")
-    ) == {
-        "epochs": 20,
-        "lr": 0.1,
-        "momentum": 0.9,
-        "milestones": [0.3, 0.6],
-        "nesterov": False,
+def test_the_strength_of_l1_joins_the_recipe_of_sparse_training() -> None:
+    assert RunConfig(sparse={"epochs": 3}, lambda_=0.001).pipeline_arguments()["sparse"] == {
+        "epochs": 3,
+        "lam": 0.001,
     }
-    with pytest.raises(ConfigError, match="base = epochs: not of the form NAME=VALUE"):
-        pairs("base", ("epochs",))
+    assert RunConfig(total_shrinkage=0).pipeline_arguments()["sparse"] == {"pull": 0.0}
 
 
-def test_gpus_are_told_by_the_environment_and_change_no_cache_key() -> None:
+def test_gpus_are_an_environment_variable_and_change_no_cache_key() -> None:
     assert RunConfig().environment() == {}
     assert RunConfig(gpus=4).environment() == {"NETSLIM_EXPECTED_GPUS": "4"}
     assert RunConfig(gpus=0).environment() == {"NETSLIM_EXPECTED_GPUS": "0", "CUDA_VISIBLE_DEVICES": ""}
     assert RunConfig(gpus=4).pipeline_arguments() == RunConfig().pipeline_arguments()
-    for wrong in (-1, 1.5, True):
-        with pytest.raises(ConfigError, match=rf"gpus = {wrong}: must be a whole number of at least 0"):
-            RunConfig(gpus=wrong)
+
+
+def test_the_description_names_the_most_passes() -> None:
+    assert typing.cast(str, FIELDS["passes"].description).endswith(f"1 to {MAX_PASSES}.")
+    assert RunConfig(passes=MAX_PASSES, output="x").output == Path("x")

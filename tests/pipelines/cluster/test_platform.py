@@ -16,7 +16,7 @@ from netslim.steps.launch.trainjob_manifest import NodeRequest
 from netslim.storage.backends import CHECKPOINTS
 from netslim_kfp.components import readme
 from netslim_kfp.pipelines.cluster.platform import placed_on
-from netslim_kfp.pipelines.cluster.profiles import KIND_OF_STEP, load
+from netslim_kfp.pipelines.cluster.profiles import PROFILE_OF_STEP, load
 from netslim_kfp.pipelines.compiler.compile import compile_pipeline
 from netslim_kfp.pipelines.slimming.pipeline import build
 from netslim_kfp.pipelines.sweeps import pipeline
@@ -54,11 +54,11 @@ def test_no_step_of_any_pipeline_is_forgotten(name: str, tmp_path: Path) -> None
 
 def test_every_component_has_a_kind_and_those_that_want_a_gpu_get_one() -> None:
     profiles = load()
-    assert set(KIND_OF_STEP) == set(readme.NAMES)
-    assert set(KIND_OF_STEP.values()) == set(profiles)
+    assert set(PROFILE_OF_STEP) == set(readme.NAMES)
+    assert set(PROFILE_OF_STEP.values()) == set(profiles)
     for name in readme.NAMES:
         metadata = yaml.safe_load((readme.HERE / name / "metadata.yaml").read_text())
-        assert metadata["gpu"] == (profiles[KIND_OF_STEP[name]].gpus > 0), name
+        assert metadata["gpu"] == (profiles[PROFILE_OF_STEP[name]].gpus > 0), name
 
 
 def test_a_training_step_gets_what_its_profile_says(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_training_step_gets_what_its_profile_says(tmp_path: Path) -> None:
     for label, step in steps(executors):
         resources, extra = executors[label]["container"]["resources"], settings[label]
         assert extra["imagePullSecret"][0]["secretName"] == "registry"
-        if KIND_OF_STEP[step] != "train":
+        if PROFILE_OF_STEP[step] != "train":
             assert "accelerator" not in resources
             assert "nodeSelector" not in extra
             continue
@@ -101,7 +101,7 @@ def test_the_promise_of_gpus_and_the_runs_name_come_from_the_pods_own_labels(tmp
         paths = {env["name"]: env["fieldPath"] for env in settings[label]["fieldPathAsEnv"]}
         assert paths["KFP_RUN_ID"] == "metadata.labels['pipeline/runid']"
         labels = settings[label]["podMetadata"]["labels"]
-        if KIND_OF_STEP[step] == "train":
+        if PROFILE_OF_STEP[step] == "train":
             assert paths[EXPECTED] == "metadata.labels['netslim/gpus']"
             assert labels["netslim/gpus"] == "2"
         else:
@@ -133,7 +133,7 @@ def test_a_training_on_several_nodes_waits_for_them_in_a_small_pod(tmp_path: Pat
     executors, settings = compiled(tmp_path, nodes=3, gpus=8, checkpoints="s3://bucket/kept")
     for label, step in steps(executors):
         paths = {env["name"]: env["fieldPath"] for env in settings[label]["fieldPathAsEnv"]}
-        if KIND_OF_STEP[step] != "train":
+        if PROFILE_OF_STEP[step] != "train":
             assert NODES not in paths
             continue
         assert paths[NODES] == "metadata.annotations['netslim/nodes']"
@@ -188,7 +188,7 @@ def test_tasks_that_may_be_retried_wait_ever_longer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("retries", "timeout"), [(1, "90s"), (3, "48h"), (8, "2d")])
-@pytest.mark.parametrize("kind", sorted(set(KIND_OF_STEP.values())))
+@pytest.mark.parametrize("kind", sorted(set(PROFILE_OF_STEP.values())))
 def test_no_try_is_killed_before_its_own_time_out(
     tmp_path: Path, kind: str, timeout: str, retries: int
 ) -> None:
@@ -202,17 +202,17 @@ def test_no_try_is_killed_before_its_own_time_out(
             clock += pause + time_out
             pause *= policy["backoffFactor"]
         assert int(policy["backoffMaxDuration"].removesuffix("s")) >= clock, step
-        if KIND_OF_STEP[step] == kind:
+        if PROFILE_OF_STEP[step] == kind:
             assert policy["maxRetryCount"] == retries
             seen.add(step)
-    assert seen == {step for step, its_kind in KIND_OF_STEP.items() if its_kind == kind}
+    assert seen == {step for step, its_kind in PROFILE_OF_STEP.items() if its_kind == kind}
 
 
 def test_the_window_of_very_many_retries_is_still_a_number_that_kfp_can_hold(tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text("train: {retries: 100}\n")
     windows = {policy["backoffMaxDuration"] for step, policy, _ in tries(tmp_path, path=mine)
-               if KIND_OF_STEP[step] == "train"}  # fmt: skip
+               if PROFILE_OF_STEP[step] == "train"}  # fmt: skip
     assert windows == {"315360000s"}
 
 

@@ -144,7 +144,7 @@ def test_a_schedule_runs_the_version_again_and_again(cluster: Cluster) -> None:
         ),
         (("--token", "a", "--token-file", "b"), "token_file = b: a token is given as well"),
         (("--token-file", "/nowhere/token"), "token_file = /nowhere/token: cannot be read"),
-        (("--passes", "9"), "passes = 9: too many passes"),
+        (("--passes", "9"), "passes = 9: must be at most 6"),
         (("--profiles", "/nowhere.yaml"), "profiles = /nowhere.yaml: cannot be read"),
         (("--dataset", "cifar11"), "dataset = cifar11: unknown dataset"),
         (("--sparse", "epoch=3"), "epoch"),
@@ -174,7 +174,7 @@ def test_a_wrong_or_missing_token_says_which(cluster: Cluster) -> None:
     assert "not logged in (401)" in message
     assert "The token has expired or is not for this server" in message
     assert "stale" not in message
-    assert "It wants a token" in refused(run(cluster))
+    assert "The server requires a token" in refused(run(cluster))
 
 
 def test_a_token_that_expires_while_waiting_is_read_again(cluster: Cluster, tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_token_that_expires_while_waiting_is_read_again(cluster: Cluster, tmp_
     backend = KfpClient(host=cluster.address, namespace="ann", token_file=str(file))
     run(cluster, "--token-file", str(file))
     cluster.states = ["RUNNING"]
-    submitting.wait(backend, cluster.runs[0].run_id, told=rotate)
+    submitting.wait(backend, cluster.runs[0].run_id, on_state=rotate)
     assert cluster.runs[0].state == "SUCCEEDED"
 
 
@@ -203,7 +203,7 @@ def test_a_token_that_expires_for_good_ends_the_wait_and_not_the_run(cluster: Cl
     run(cluster, "--token", "first")
     backend = KfpClient(host=cluster.address, namespace="ann", token="first")
     with pytest.raises(PipelineError, match=r"may not look at the run: not logged in \(401\)"):
-        submitting.wait(backend, cluster.runs[0].run_id, told=expire)
+        submitting.wait(backend, cluster.runs[0].run_id, on_state=expire)
     assert cluster.runs[0].state == "PENDING"
     assert cluster.asked(":terminate") == 0
 
@@ -285,7 +285,7 @@ def test_a_login_page_is_recognised(cluster: Cluster, monkeypatch: pytest.Monkey
         self.wfile.write(b"<html>log in</html>")
 
     monkeypatch.setattr(Handler, "reply", page)
-    assert "answers, but not as KFP does. A page to log in, perhaps" in refused(run(cluster))
+    assert "answers, but not as KFP does. It may be a login page" in refused(run(cluster))
 
 
 WAITING = """

@@ -112,7 +112,7 @@ def test_an_engine_that_cannot_run_the_steps_is_found_before_the_first_one(
     monkeypatch.setenv("NETSLIM_IMAGE_TAG", "1")
     monkeypatch.delenv("NETSLIM_REGISTRY", raising=False)
     with pytest.raises(PipelineError, match=problem) as found:
-        docker_runner.preflight()
+        docker_runner.check_engine()
     assert remedy in str(found.value)
 
 
@@ -121,4 +121,4 @@ def test_an_engine_with_every_image_is_ready(monkeypatch: pytest.MonkeyPatch) ->
     client = SimpleNamespace(images=SimpleNamespace(list=lambda: [SimpleNamespace(tags=tags)]), close=list)
     monkeypatch.setattr(docker, "from_env", lambda: client)
     monkeypatch.setenv("NETSLIM_IMAGE_TAG", "1")
-    docker_runner.preflight()
+    docker_runner.check_engine()

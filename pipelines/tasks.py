@@ -1,0 +1,148 @@
+"""The tasks that slimming and sweeps share: each step with its inputs, its place and its title."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from kfp import dsl
+
+from netslim_kfp.components.evaluate.component import evaluate
+from netslim_kfp.components.export_onnx.component import export_onnx
+from netslim_kfp.components.fine_tune.component import fine_tune
+from netslim_kfp.components.finish.component import finish
+from netslim_kfp.components.prepare_data.component import prepare_data
+from netslim_kfp.components.prune.component import prune
+from netslim_kfp.components.train_sparse.component import train_sparse
+from netslim_kfp.pipelines.cluster.platform import PlaceTask
+from netslim_kfp.pipelines.inputs import Inputs
+
+__all__ = ["Tasks"]
+
+Task = Any  # a KFP task; kfp has no type information
+Artifact = Any  # an output of a KFP task
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """Makes the tasks of one pipeline. Each method adds a task to the pipeline that is being compiled.
+
+    Args:
+        inputs: the pipeline's inputs.
+        place: gives each task its resources on a cluster.
+        title: the title of a task on screen, from its pass and its step.
+    """
+
+    inputs: Inputs
+    place: PlaceTask
+    title: Callable[[int, str], str]
+
+    def ending(self, name: str) -> Any:
+        """The context of all other tasks; when they have ended, well or not, `finish` closes the run."""
+        task = self.place(finish(experiment=self.inputs.experiment))
+        task.set_display_name("finish").set_caching_options(False)
+        return dsl.ExitHandler(task, name=name)
+
+    def prepare(self) -> Artifact:
+        """The packed dataset."""
+        given = self.inputs
+        task = prepare_data(
+            name=given.dataset,
+            root=given.data_root,
+            download=given.download,
+            validation=given.validation,
+            size=given.image_size,
+            title=given.dataset_title,
+            seed=given.seed,
+        )
+        return self.place(task).set_display_name("prepare data").output
+
+    def train(
+        self,
+        data: Artifact,
+        *,
+        stage: str,
+        recipe: Any,
+        pass_index: int,
+        start: Artifact = None,
+        **settings: Any,
+    ) -> Artifact:
+        """A network trained on `data`, from `start` or, without it, from new weights.
+
+        Args:
+            stage: `base` for normal training, `sparse` for training with the L1 term.
+            recipe: changes of the preset's recipe.
+            settings: further inputs of the step `train_sparse`.
+        """
+        given = self.inputs
+        new = {"architecture": given.model, "architecture_args": given.model_args}
+        task = train_sparse(
+            dataset=data,
+            stage=stage,
+            preset=given.preset,
+            recipe=recipe,
+            seed=given.seed,
+            pass_index=pass_index,
+            **(new if start is None else {"start": start}),
+            **settings,
+        )
+        return self._titled(task, pass_index, "train" if stage == "base" else "train sparse").output
+
+    def prune(self, data: Artifact, network: Artifact, *, pass_index: int, **share: Any) -> Artifact:
+        """`network` with the channels of the lowest scaling factors removed.
+
+        Args:
+            share: the inputs `percent` and `target` of the step `prune`.
+        """
+        given = self.inputs
+        task = prune(
+            dataset=data,
+            start=network,
+            scope=given.scope,
+            policy=given.policy,
+            max_layer_percent=given.max_layer_percent,
+            min_channels=given.min_channels,
+            channel_multiple=given.channel_multiple,
+            pass_index=pass_index,
+            **share,
+        )
+        return self._titled(task, pass_index, "prune").output
+
+    def fine_tune(
+        self, data: Artifact, network: Artifact, *, pass_index: int, teacher: Artifact = None
+    ) -> Artifact:
+        """`network` trained further without the L1 term; `teacher` is the network to distil from."""
+        given = self.inputs
+        task = fine_tune(
+            dataset=data,
+            start=network,
+            preset=given.preset,
+            recipe=given.tune,
+            seed=given.seed,
+            pass_index=pass_index,
+            experiment=given.experiment,
+            **({} if teacher is None else {"teacher": teacher}),
+        )
+        return self._titled(task, pass_index, "fine-tune").output
+
+    def measure(self, data: Artifact, network: Artifact, *, pass_index: int, **settings: Any) -> Task:
+        """The task that measures `network` as an ONNX model and decides whether to go on.
+
+        Args:
+            settings: further inputs of the step `evaluate`.
+        """
+        exported = export_onnx(dataset=data, start=network, pass_index=pass_index)
+        self._titled(exported, pass_index, "export ONNX")
+        measured = evaluate(
+            dataset=data,
+            onnx=exported.output,
+            pass_index=pass_index,
+            experiment=self.inputs.experiment,
+            **settings,
+        )
+        # It measures time, logs and decides: none of these may come from an earlier run.
+        return self._titled(measured, pass_index, "evaluate").set_caching_options(False)
+
+    def _titled(self, task: Task, pass_index: int, step: str) -> Task:
+        return self.place(task).set_display_name(self.title(pass_index, step))

@@ -1,13 +1,13 @@
-"""Which channels of a network are the same channel, proven from one run on tensors without data.
+"""Which channels of a network depend on each other, proven from one run on tensors without data.
 
-classes     equivalence classes from pairs
-channels    what is known of one tensor's channels
-records       what the run collects
-counts      channel counts that the model reads from a shape
-traced      tensors without data, and the table of rules
-layers, pointwise, joining, moving, pooling, selecting
-            the rules, by what they do to channels
-observe     the run
+trace           the entry: runs the network and returns its records
+tracer          tensors without data; every operation of torch on them goes to its rule
+rule, rules     how each operation treats channels
+channel_state   the state of one tensor's channels
+symbolic_size   sizes that the model reads from a shape
+records         what the rules record
+equivalence     equivalence classes of labels
+graph           the dependency graph; its head explains the words
 """
 
 from netslim.dependency.records import TraceRecords

@@ -1,4 +1,4 @@
-"""What is known of one tensor's channels: which is which, and what each still sends once it is removed."""
+"""The state of one tensor's channels: their labels, and the value that each has once it is removed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 from netslim.dependency.equivalence import Ints
 
-__all__ = ["ChannelState", "Floats"]
+__all__ = ["Array", "ChannelState", "Floats"]
 
 Floats = npt.NDArray[np.float64]
 Array = npt.NDArray[Any]
@@ -20,19 +20,20 @@ Array = npt.NDArray[Any]
 
 @dataclass(eq=False, slots=True)
 class ChannelState:
-    """Arrays with as many axes as the tensor; an axis is 1 long where nothing changes along it.
+    """Arrays with as many axes as the tensor; an axis has size 1 where the channels do not vary along it.
 
-    A feature map of shape (N, C, H, W) has arrays of shape (1, C, 1, 1). Because they lie like the tensor,
-    an operation that only moves values (a transpose, a chunk, a flatten) is done to them literally.
+    A feature map of shape (N, C, H, W) has arrays of shape (1, C, 1, 1). An operation that only moves values
+    (a transpose, a chunk, a flatten) is applied to these arrays as it is applied to the tensor.
 
     Args:
-        labels: the number of the channel that lies there. Equal numbers are surely the same channel; `Facts`
-            learns which different numbers are as well.
-        masked: what stays there once the channel's scaling factor and bias are 0; NaN if not a constant.
-        constant: what stays there once the scaling factor is 0 and the bias is not; NaN if not a constant.
-        exact: False where `constant` ignores a border that zero padding gave another value.
-        terms: labels of the convolution outputs that were added up here, -1 for none: if a constant were
-            missing in such an output, as much would be missing here.
+        labels: int64, the label of the channel at this place. Places with equal labels are the same channel.
+        value_without_bias: float64, the value there once the channel's gamma and beta are 0. NaN if it is not
+            a constant.
+        value_with_bias: float64, the value there once gamma is 0 and beta is not; NaN if it is not a
+            constant.
+        exact: False if `value_with_bias` is wrong near the border, because of zero padding.
+        conv_sources: labels of the convolution outputs that were added up in this tensor, one array for each
+            term, -1 for none. A correction of such an output changes this tensor by the same amount.
     """
 
     labels: Ints
@@ -42,44 +43,41 @@ class ChannelState:
     conv_sources: tuple[Ints, ...] = ()
 
     @classmethod
-    def raw(cls, labels: Ints) -> ChannelState:
-        """ChannelState of which nothing is known, such as a convolution's outputs."""
+    def without_values(cls, labels: Ints, conv_sources: tuple[Ints, ...] = ()) -> ChannelState:
+        """Channels whose values are not constants, such as the outputs of a convolution."""
         unknown = np.full(labels.shape, np.nan)
-        return cls(labels, unknown, unknown)
+        return cls(labels, unknown, unknown, conv_sources=conv_sources)
 
-    def moved(self, move: Callable[[Array], Array]) -> ChannelState:
-        """The same channels after an operation that only moves values."""
-        terms = tuple(move(term) for term in self.conv_sources) if self.conv_sources else ()
-        masked = move(self.value_without_bias)
-        constant = masked if self.value_with_bias is self.value_without_bias else move(self.value_with_bias)
-        return ChannelState(move(self.labels), masked, constant, self.exact, terms)
+    def rearranged(self, move: Callable[[Array], Array]) -> ChannelState:
+        """The channels after an operation that only moves values; `move` is applied to each array."""
+        sources = tuple(move(source) for source in self.conv_sources) if self.conv_sources else ()
+        without_bias = move(self.value_without_bias)
+        same = self.value_with_bias is self.value_without_bias
+        with_bias = without_bias if same else move(self.value_with_bias)
+        return ChannelState(move(self.labels), without_bias, with_bias, self.exact, sources)
 
-    def valued(self, function: Callable[[torch.Tensor], torch.Tensor]) -> ChannelState:
-        """The same channels after a function of each value alone."""
-        sent = np.array((self.value_without_bias, self.value_with_bias))
-        unknown = np.isnan(sent)
-        after = function(torch.from_numpy(sent)).numpy()
-        after[unknown] = np.nan  # some functions take NaN for a number
+    def mapped(self, function: Callable[[torch.Tensor], torch.Tensor]) -> ChannelState:
+        """The channels after a function of each value alone."""
+        values = np.array((self.value_without_bias, self.value_with_bias))
+        not_constant = np.isnan(values)
+        after = function(torch.from_numpy(values)).numpy()
+        after[not_constant] = np.nan  # some functions, such as `nan_to_num`, map NaN to a number
         return ChannelState(self.labels, after[0], after[1], self.exact)
 
-    def unknown(self) -> ChannelState:
-        """The same channels, whatever they hold."""
-        return ChannelState.raw(self.labels)
+    def filled(self, value: Floats) -> ChannelState:
+        """The same channels, all with this value."""
+        return ChannelState(self.labels, value, value)
 
-    def filled(self, sent: Floats) -> ChannelState:
-        """The same channels, all holding `sent`."""
-        return ChannelState(self.labels, sent, sent)
-
-    def padded(self) -> ChannelState:
-        """The same channels with a border of zeros: only a constant 0 stays a constant."""
-        masked = np.where(self.value_without_bias == 0, 0.0, np.nan)
+    def zero_padded(self) -> ChannelState:
+        """The channels with a border of zeros: only the constant 0 stays a constant."""
+        without_bias = np.where(self.value_without_bias == 0, 0.0, np.nan)
         exact = self.exact and not bool((self.value_with_bias != 0).any())
-        return ChannelState(self.labels, masked, self.value_with_bias, exact)
+        return ChannelState(self.labels, without_bias, self.value_with_bias, exact)
 
-    def lie_along(self, axis: int, size: int) -> bool:
-        """Whether they are `size` channels along `axis`, and nothing changes along any other."""
+    def varies_only_along(self, axis: int, size: int) -> bool:
+        """Whether these are `size` channels along `axis`, and they do not vary along any other axis."""
         return bool(1 < size == self.labels.size == self.labels.shape[axis])
 
-    def along(self, axis: int, size: int) -> ChannelState | None:
-        """The channels as vectors if they lie along `axis`; else None."""
-        return self.moved(np.ndarray.ravel) if self.lie_along(axis, size) else None
+    def as_vectors(self, axis: int, size: int) -> ChannelState | None:
+        """The channels with 1-D arrays if they vary along `axis` alone; else None."""
+        return self.rearranged(np.ravel) if self.varies_only_along(axis, size) else None

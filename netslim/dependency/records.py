@@ -1,12 +1,15 @@
-"""What one run of a network on traced tensors teaches: who reads which channel, and what must stay whole."""
+"""What one run of a network on traced tensors records: ties between channels, and the layers that use them.
+
+The words (label, tied channels, class, factor, block) are explained in `netslim.dependency.graph`.
+"""
 
 from __future__ import annotations
 
-import sys
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -14,6 +17,7 @@ from torch import Tensor, nn
 
 from netslim.dependency.channel_state import ChannelState, Floats
 from netslim.dependency.equivalence import Ints
+from netslim.dependency.rule import RuleTable
 
 __all__ = [
     "IN",
@@ -27,26 +31,25 @@ __all__ = [
 ]
 
 IN, OUT = -2, -1
-"""The input and output channels of a convolution or linear weight, in whichever axes they lie."""
+"""The input and the output channels of a convolution or linear weight, whichever axes of it they are."""
 
 _NOT_THE_MODEL = tuple(f"{Path(file).parent}/" for file in (torch.__file__, __file__))
 
 
 @dataclass(frozen=True, eq=False)
 class Unprunable:
-    """ChannelState that have to stay where they are, and why."""
+    """Channels that must stay at their place, and the reason."""
 
     labels: Ints
     reason: str
 
 
 class KernelGeometry(NamedTuple):
-    """How a convolution's kernel lies on its input; one number for each spatial axis.
+    """How a convolution moves its kernel over the input; one number for each spatial axis.
 
     Args:
-        size: the input's extent.
-        out: the output's.
-        padding: zeros before the input; behind it there may be one more.
+        input_size, output_size: the spatial size of the input and of the output.
+        padding: the number of zeros before the input; behind it there may be one more.
     """
 
     input_size: tuple[int, ...]
@@ -56,16 +59,16 @@ class KernelGeometry(NamedTuple):
     dilation: tuple[int, ...]
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class WeightedLayer:
-    """A convolution or linear layer mixes channels: the place where a removed channel must send nothing.
+    """A convolution or linear layer. It mixes its inputs, so a removed input channel must be a constant.
 
     Args:
-        weight, bias: the paths of its parameters; "" for no bias.
-        module: the path of the layer that they belong to; "" where the model calls a function itself.
-        standard: the layer is of a type of torch.nn itself, so a bias that is added to it is used.
-        inputs: the input channels, as vectors.
-        outputs: the labels of its output channels.
+        weight, bias: the paths of its parameters; bias is "" for none.
+        module: the path of the layer that owns them; "" if the model calls a function itself.
+        standard: the type of the layer is in torch.nn, so a bias that is added to it is used.
+        inputs: the input channels, as 1-D arrays.
+        outputs: int64[outputs], the labels of its output channels.
         geometry: None for a linear layer.
     """
 
@@ -81,26 +84,32 @@ class WeightedLayer:
     depthwise: bool = False
 
     @property
+    def name(self) -> str:
+        """The layer as a report shows it."""
+        return self.module or self.weight
+
+    @property
     def has_border_effects(self) -> bool:
-        """Some outputs see less than the whole kernel: a constant input gives them another value."""
+        """Whether some outputs use only a part of the kernel: a constant input gives other values there."""
         return self.geometry is not None and (self.transposed or any(self.geometry.padding))
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class NormLayer:
-    """A BatchNorm with scaling factors, and the channels it stands between.
+    """A BatchNorm with scaling factors, and the channels before and behind it.
 
     Args:
-        path: the module's name, or its weight's where the model calls a function itself.
-        module: it is a module.
-        standard: of a type of torch.nn itself, so that selections can be put before and after it.
+        path: the name of the module, or of its weight if the model calls a function itself.
+        is_module: it is a module.
+        standard: its type is in torch.nn, so that a channel select can be put before and behind it.
         weight, bias, mean, variance: the paths of its vectors, "" for none.
-        stream: the labels of the tensor it reads.
-        reads: which of them; all in order, unless an earlier pass selected.
-        fed: the labels of the tensor its output lies in.
-        places: where in it; all in order, unless an earlier pass made a narrow branch of it.
-        fill: the path of the constants that such a branch adds; "" for none.
-        terms: for each term of what it reads, the labels of the convolution outputs, -1 for none.
+        input_labels: the labels of the tensor that it reads.
+        input_index: which of them it reads: all in order, if no earlier pass put a channel select there.
+        output_labels: the labels of the tensor that it writes to.
+        output_index: which of them it writes: all in order, likewise.
+        conv_sources: those of its input; see `ChannelState`.
+        placed: an earlier pass put a channel select behind it.
+        fill: the path of the constants that this channel select adds; "" for none.
     """
 
     path: str
@@ -115,10 +124,12 @@ class NormLayer:
     output_labels: Ints
     output_index: Ints
     conv_sources: tuple[Ints, ...]
+    placed: bool = False
     fill: str = ""
 
     @property
     def width(self) -> int:
+        """The number of its scaling factors."""
         return self.input_index.size
 
     @property
@@ -129,16 +140,30 @@ class NormLayer:
 
 @dataclass(eq=False)
 class TraceRecords:
-    """Collects what the rules find out.
+    """The records of one trace. The rules add to them while the network runs.
 
     Args:
-        values: the real network's parameters and buffers, by path.
+        values: the parameters and buffers of the real network, by path.
         modules: its modules, by path.
-        paths: the path of each module of the skeleton that is run, by id.
+        rules: how each operation of torch is treated.
+        paths: the path of each module of the skeleton that runs, by `id`.
+        label_count: how many labels there are; they are numbered from 0.
+        tied: pairs of arrays (a, b); a[i] and b[i] are labels of the same channel.
+        unprunable: the channels that must stay, in the order in which the reasons were met.
+        depthwise_inputs: for each depthwise convolution, the labels of its inputs.
+        equal_blocks: int64[blocks, labels]; the rows must lose equally many channels.
+        uncompensated_sources: convolution outputs whose corrections no running mean behind them can absorb.
+        axes: by the path of a parameter and its axis (or IN, OUT), the labels along it.
+        kept_whole: the reason why a parameter must stay as it is, by path.
+        weighted_layers: the convolution and linear layers, by the path of their weight.
+        norms: the BatchNorms with scaling factors, by the path of their weight.
+        depends_on_mode: the model's own code decides by `self.training`, so both modes must be traced.
+        second_mode: the network runs for the second time. The values of constants are those of the first run.
     """
 
-    values: Mapping[str, Tensor] = field(default_factory=dict)
-    modules: Mapping[str, nn.Module] = field(default_factory=dict)
+    values: Mapping[str, Tensor]
+    modules: Mapping[str, nn.Module]
+    rules: RuleTable
     paths: Mapping[int, str] = field(default_factory=dict)
     label_count: int = 0
     tied: list[tuple[Ints, Ints]] = field(default_factory=list)
@@ -151,41 +176,39 @@ class TraceRecords:
     weighted_layers: dict[str, WeightedLayer] = field(default_factory=dict)
     norms: dict[str, NormLayer] = field(default_factory=dict)
     depends_on_mode: bool = False
-    """Set when the model's own code decides by `self.training`: its other mode has to be run too."""
     second_mode: bool = False
-    """The network runs a second time, in its other mode: constants are those of the first."""
 
     def values_of(self, path: str) -> Floats:
-        """The numbers in a parameter or buffer, of its shape."""
+        """The numbers in a parameter or buffer: float64, of its shape."""
         return to_numpy(self.values[path])
 
     def new_labels(self, count: int) -> Ints:
-        """Labels for `count` channels that are like no other yet."""
+        """Labels for `count` channels that are not tied to any other yet."""
         self.label_count += count
         return np.arange(self.label_count - count, self.label_count)
 
     def tie(self, a: Ints, b: Ints) -> None:
-        """a[i] and b[i] are the same channel: they go together or stay together."""
+        """a[i] and b[i] are the same channel: both are removed, or both stay."""
         if a is not b:
             self.tied.append((a, b))
 
     def mark_unprunable(self, labels: Ints, reason: str) -> None:
-        """These channels must stay, in this place."""
+        """These channels must stay at their place."""
         if labels.size:
             self.unprunable.append(Unprunable(labels, reason))
 
     def require_equal_blocks(self, blocks: Ints) -> None:
-        """Each row of `blocks` must lose as many channels as every other."""
+        """The rows of `blocks` must lose equally many channels."""
         if len(blocks) > 1:
             self.equal_blocks.append(blocks)
 
     def axis_labels(self, path: str, axis: int, size: int) -> Ints:
-        """The labels along an axis of a parameter, the same ones whenever it is used."""
+        """The labels along an axis of a parameter; new ones when it is used for the first time."""
         labels = self.axes.get((path, axis))
         return self.tie_axis(path, axis, self.new_labels(size)) if labels is None else labels
 
     def tie_axis(self, path: str, axis: int, labels: Ints) -> Ints:
-        """An axis of a parameter holds these channels; returns what it was first said to hold."""
+        """The channels along an axis of a parameter are these; returns the labels that were given first."""
         first = self.axes.setdefault((path, axis), labels)
         self.tie(first, labels)
         if path in self.kept_whole:
@@ -193,7 +216,7 @@ class TraceRecords:
         return first
 
     def keep_whole(self, path: str, reason: str) -> None:
-        """A parameter is used in a way that is not understood: all of it must stay."""
+        """A parameter is used in a way that has no rule: the channels along all its axes must stay."""
         if path not in self.kept_whole:
             self.kept_whole[path] = reason
             for (other, _), labels in self.axes.items():
@@ -201,7 +224,7 @@ class TraceRecords:
                     self.mark_unprunable(labels, reason)
 
     def owning_module(self, path: str, kind: type[nn.Module]) -> tuple[str, bool]:
-        """The module of this kind that a parameter belongs to ("" for none), and if it is one of torch.nn."""
+        """The module of this kind that owns a parameter, "" for none; and whether its type is in torch.nn."""
         parent = path.rpartition(".")[0]
         module = self.modules.get(parent)
         if not isinstance(module, kind):
@@ -209,9 +232,9 @@ class TraceRecords:
         return parent, type(module).__module__.startswith("torch.nn.modules.")
 
     def source_line(self) -> str:
-        """The line of the model's own code that is running, and the module it belongs to."""
-        frame, module = sys._getframe(1), ""
-        while frame.f_back is not None:
+        """The line of the model's own code that is running, and the module that it belongs to."""
+        frame, module = inspect.currentframe(), ""
+        while frame is not None and frame.f_back is not None:
             frame = frame.f_back
             path = self.paths.get(id(frame.f_locals.get("self")), "")
             module = module or path
@@ -223,6 +246,5 @@ class TraceRecords:
 
 
 def to_numpy(tensor: Tensor) -> Floats:
-    """The numbers in a tensor, of its shape."""
-    numbers: Floats = tensor.detach().to("cpu", torch.float64).numpy()
-    return numbers
+    """The numbers in a tensor: float64, of its shape."""
+    return cast(Floats, tensor.detach().to("cpu", torch.float64).numpy())

@@ -1,7 +1,8 @@
-"""Run a network once, on tensors without data, and learn how its channels depend on each other.
+"""Run a network once on tensors without data, and record how its channels depend on each other.
 
-The run takes the model's own Python path, with real shapes, so whatever decides by a shape works. The mode is
-eval; if the model's own code decides by `self.training` (auxiliary heads), it is run in train mode as well.
+The run takes the path of the model's own Python code with the real shapes, so it may decide by shapes. The
+mode is eval. If the model's own code decides by `self.training` (auxiliary heads), it is run in train mode as
+well.
 """
 
 from __future__ import annotations
@@ -10,40 +11,31 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 from netslim.dependency.records import TraceRecords
-from netslim.dependency.rules import channel_select, concat_split, elementwise, layers, pooling, reshape
-from netslim.dependency.tracer import Mode, Traced
+from netslim.dependency.rules import RULES
+from netslim.dependency.tracer import TracedTensor, TrainingFlag
 from netslim.errors import ModelError, NetslimError
+from netslim.nn._torch import tree_leaves, tree_map_only
 from netslim.nn.module_copy import ModuleIndex, copy_module
 
 __all__ = ["trace"]
 
-RULES = (
-    concat_split,
-    layers,
-    reshape,
-    elementwise,
-    pooling,
-    channel_select,
-)  # imported for the rules they register
-
-_OBLIVIOUS = ("torch.nn.", "torchvision.ops.")
-"""Where a module's mode changes no dependency: dropout and its kind, BatchNorm, stochastic depth."""
+_SAME_IN_BOTH_MODES = ("torch.nn.", "torchvision.ops.")
+"""Modules whose mode changes no dependency between channels: dropout, BatchNorm, stochastic depth."""
 
 
 def trace(tree: ModuleIndex, example_input: Any) -> TraceRecords:
-    """Learn the dependencies of a network, which stays as it is; its weights are read, not copied.
+    """Record the dependencies of a network. The network is not changed; its weights are read, not copied.
 
     Args:
-        example_input: what the model takes: a tensor, batch first, or a tuple of arguments. Only its shape
-            and type count.
+        example_input: what the model takes: a tensor, batch first, or a tuple of arguments. Only shapes and
+            dtypes count.
 
     Raises:
         ModelError: the model cannot be run without data; the message names the line.
     """
-    records = TraceRecords(tree.tensors, tree.modules)
+    records = TraceRecords(tree.tensors, tree.modules, RULES)
     skeleton = _skeleton(tree, records)
     inputs = example_input if isinstance(example_input, tuple) else (example_input,)
     _run(skeleton, inputs, records, training=False)
@@ -57,10 +49,10 @@ def _skeleton(tree: ModuleIndex, records: TraceRecords) -> nn.Module:
     """A copy of the modules whose parameters and buffers are traced tensors."""
     copies: dict[int, Any] = {}
     for path, tensor in tree.tensors.items():
-        if path.endswith("num_batches_tracked"):  # counted up in train mode, which teaches nothing
+        if path.endswith("num_batches_tracked"):  # a scalar that train mode counts up
             copies[id(tensor)] = torch.empty_like(tensor, device="meta")
         else:
-            copies[id(tensor)] = Traced(tensor.shape, tensor.dtype, records, source=path)
+            copies[id(tensor)] = TracedTensor(tensor.shape, tensor.dtype, records, source=path)
     skeleton = copy_module(tree, copies)
     records.paths = {
         id(copies[id(module)]): path for path, module in tree.modules.items() if id(module) in copies
@@ -69,13 +61,13 @@ def _skeleton(tree: ModuleIndex, records: TraceRecords) -> nn.Module:
 
 
 def _run(skeleton: nn.Module, inputs: tuple[Any, ...], records: TraceRecords, *, training: bool) -> None:
-    noticed = Mode(training, records)
+    flag = TrainingFlag(training, records)
     for module in skeleton.modules():
-        oblivious = type(module).__module__.startswith(_OBLIVIOUS)
-        vars(module)["training"] = training if oblivious else noticed
+        same = type(module).__module__.startswith(_SAME_IN_BOTH_MODES)
+        vars(module)["training"] = training if same else flag
 
-    def traced(value: Tensor) -> Traced:
-        return Traced(value.shape, value.dtype, records, why="they are the network's input")
+    def traced(value: Tensor) -> TracedTensor:
+        return TracedTensor(value.shape, value.dtype, records, why="they are the network's input")
 
     try:
         with torch.no_grad():
@@ -88,6 +80,6 @@ def _run(skeleton: nn.Module, inputs: tuple[Any, ...], records: TraceRecords, *,
         remedy = "Give an input of the shape and dtype that the model takes"
         raise ModelError(problem, field="example_input", value=given, remedy=remedy) from error
     for output in tree_leaves(outputs):
-        if isinstance(output, Traced) and output.channels is not None:
+        if isinstance(output, TracedTensor) and output.channels is not None:
             records.mark_unprunable(output.channels.labels, "they are the network's output")
             records.uncompensated_sources.extend(output.channels.conv_sources)

@@ -1,41 +1,40 @@
-"""Tensors without data that know their channels: running a network on them reads its dependencies.
+"""Tensors without data that keep the state of their channels: a network that runs on them is traced.
 
-Every torch operation on a `Traced` tensor comes here first, whoever calls it. If there is a rule for it, the
-rule says what becomes of the channels. If there is none, or the rule cannot prove what it needs, the channels
-are frozen and the reason names the operation and the line. Nothing is computed and nothing is guessed.
+Every torch operation on a `TracedTensor` is passed to `_dispatch`. If the operation has a rule, the rule
+gives the channels of its result. If it has none, or the rule cannot prove that the channels may be removed,
+they are marked as unprunable, and the reason names the operation and the line. No values are computed.
 """
 
 from __future__ import annotations
 
-import inspect
-import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 from netslim.dependency.channel_state import ChannelState
 from netslim.dependency.equivalence import Ints
-from netslim.dependency.records import NormLayer, TraceRecords
-from netslim.dependency.symbolic_size import Count
+from netslim.dependency.records import TraceRecords
+from netslim.dependency.rule import name_of
+from netslim.dependency.symbolic_size import ChannelCount
 from netslim.errors import ModelError
+from netslim.nn._torch import DisableTorchFunctionSubclass, tensor_without_data, tree_leaves
 
-__all__ = ["Mode", "Traced", "channels_of", "made", "rule", "shape_of", "size_of", "unknown"]
+__all__ = ["Memory", "TracedTensor", "TrainingFlag", "require_own_corrections"]
 
 
-class Traced(Tensor):
+class TracedTensor(Tensor):
     """A tensor of the network, or one of its parameters and buffers.
 
     Attributes:
-        channels: what is known of its channels; None for nothing, and then `why` says why.
+        records: the records of the trace.
+        why: the reason why nothing is known of its channels; only used if `channels` is None.
         source: the path of the parameter or buffer that it is; "" for any other tensor.
         memory: what it shares with its views.
-        made_by: the BatchNorm whose output it is.
-        selected: if `netslim.nn.channel_select` made it, the labels selected from and the channels read.
+        channels: the state of its channels; None if nothing is known of them.
+        norm_path: the path of the weight of the BatchNorm whose output it is; "" for any other tensor.
+        selected: if a channel select made it, the labels that it selected from and the indices that it read.
     """
 
     records: TraceRecords
@@ -43,56 +42,66 @@ class Traced(Tensor):
     source: str
     memory: Memory
     channels: ChannelState | None = None
-    made_by: NormLayer | None = None
+    norm_path: str = ""
     selected: tuple[Ints, Ints] | None = None
 
     @staticmethod
     def __new__(
         cls, shape: Iterable[int], dtype: torch.dtype, records: TraceRecords, why: str = "", source: str = ""
-    ) -> Traced:
-        self: Traced = Tensor._make_wrapper_subclass(cls, tuple(shape), dtype=dtype, device=_META)
+    ) -> TracedTensor:
+        self = tensor_without_data(cls, shape, dtype)
         self.records, self.why, self.source, self.memory = records, why, source, Memory()
         return self
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        with torch._C.DisableTorchFunctionSubclass():
+        with DisableTorchFunctionSubclass():
             return _dispatch(func, args, kwargs or {})
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        raise ModelError(f"{func} reads the network's tensors behind torch's back", field="model")
+        problem = f"{func} reads the network's tensors without a call of torch's functions"
+        raise ModelError(problem, field="model")
 
 
 class Memory:
-    """What a tensor shares with its views: a change through one of them makes the others unknown."""
+    """The memory that a tensor shares with its views.
 
-    __slots__ = ("changed", "heirs", "shared")
+    A change through one view changes the others in a way that is not followed: their memory becomes stale.
+
+    Attributes:
+        shared: a view of the tensor was made.
+        stale: another view was written to.
+        views: the memories of the views that were written to later.
+    """
+
+    __slots__ = ("shared", "stale", "views")
 
     def __init__(self) -> None:
         self.shared = False
-        self.changed = False
-        self.heirs: tuple[Memory, ...] = ()
+        self.stale = False
+        self.views: tuple[Memory, ...] = ()
 
-    def change(self) -> None:
-        self.changed = True
-        for heir in self.heirs:
-            heir.change()
+    def make_stale(self) -> None:
+        """All tensors with this memory, and those written to since, hold values that are not known."""
+        self.stale = True
+        for view in self.views:
+            view.make_stale()
 
-    def written(self) -> Memory:
-        """The memory of the tensor that an operation in place has just written to."""
-        if not self.shared and not self.changed:
+    def after_write(self) -> Memory:
+        """The memory of the tensor through which an operation in place has just written."""
+        if not self.shared and not self.stale:
             return self
-        self.change()
-        heir = Memory()
-        self.heirs = (*self.heirs, heir)
-        return heir
+        self.make_stale()
+        written = Memory()
+        self.views = (*self.views, written)
+        return written
 
 
-class Mode:
-    """A module's `training` flag that notices when the model's own code decides by it."""
+class TrainingFlag:
+    """A module's attribute `training` that records when the model's own code decides by it."""
 
     def __init__(self, training: bool, records: TraceRecords) -> None:
         self.training, self.records = training, records
@@ -102,255 +111,76 @@ class Mode:
         return self.training
 
 
-@dataclass(frozen=True)
-class Rule:
-    """How one operation treats channels.
-
-    Args:
-        apply: called with the operation and its own arguments; returns what the operation returns.
-        names: the argument names that `apply` understands, None for any; others make it unknown.
-        counts: it understands channel counts among its arguments.
-        linear: a constant added to its input is added to its output, so an offset passes through.
-        view: its result lies in its input's memory.
-        writes: it is done in place.
-        inplace: where among its arguments a flag stands that says so.
-    """
-
-    apply: Callable[..., Any]
-    names: frozenset[str] | None
-    counts: bool = False
-    linear: bool = False
-    view: bool = False
-    writes: bool = False
-    inplace: int | None = None
-
-
-_RULES: dict[Any, Rule] = {}
-_HOMES = (torch, torch.nn.functional, Tensor)
-_META = torch.device("meta")
-
-
-def rule(
-    *operations: Any, counts: bool = False, linear: bool = False, view: bool = False
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a rule for operations, each given as a function or as its name in torch, F and Tensor."""
-
-    def register(apply: Callable[..., Any]) -> Callable[..., Any]:
-        parameters = inspect.signature(apply).parameters
-        open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-        names = None if open_ended else frozenset(parameters)
-        for operation in operations:
-            for function in _functions(operation):
-                flag = _flag_position(function)
-                _RULES[function] = Rule(apply, names, counts, linear, view, _writes(function), flag)
-        return apply
-
-    return register
-
-
-def _functions(operation: Any) -> list[Any]:
-    """The functions, methods and properties of that name."""
-    if not isinstance(operation, str):
-        return [operation]
-    named = [getattr(home, operation, None) for home in _HOMES]
-    found = [f if callable(f) else getattr(f, "__get__", None) for f in named]
-    assert any(found), operation
-    return [f for f in found if f]
-
-
-def _flag_position(function: Any) -> int | None:
-    try:
-        return list(inspect.signature(function).parameters).index("inplace")
-    except (TypeError, ValueError):
-        return None
-
-
-def made(
-    like: Traced,
-    channels: ChannelState | None,
-    shape: Iterable[int] | None = None,
-    *,
-    dtype: torch.dtype | None = None,
-    why: str = "",
-) -> Traced:
-    """A new tensor of the network, by default of the shape and type of `like`."""
-    result = Traced(
-        like.shape if shape is None else shape, dtype or like.dtype, like.records, why or like.why
-    )
-    result.channels = channels
+def _dispatch(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Apply the rule of one operation, and record what follows for the tensors that went in."""
+    tensors, counts = _operands(args, kwargs)
+    rule = tensors[0].records.rules.find(func, kwargs)
+    if rule.is_query:
+        return rule.apply(func, *args, **kwargs)
+    for tensor in tensors:
+        if tensor.memory.stale:
+            _forget_values(tensor, tensor.records)
+    if not rule.accepts_counts:
+        for count in counts:
+            count.mark_unprunable()
+    result = rule.apply(func, *args, **kwargs)
+    outputs = result if isinstance(result, (tuple, list)) else (result,)
+    if not rule.keeps_offsets or any(output.channels is None for output in outputs):
+        require_own_corrections(tensors)
+    if rule.returns_view:
+        _share_memory(tensors[0], outputs)
+    if rule.writes_in_place(args, kwargs):
+        return _write_in_place(tensors[0], result, func)
     return result
 
 
-def channels_of(tensor: Traced) -> ChannelState | None:
-    """What is known of a tensor's channels. A vector among the parameters has one channel per value."""
-    records, path = tensor.records, tensor.source
-    if tensor.channels is None and path and tensor.dim() and max(tensor.shape) == tensor.numel() > 1:
-        axis = int(np.argmax(tensor.shape))
-        values = records.values_of(path)
-        return ChannelState(
-            records.axis_labels(path, axis, tensor.numel()).reshape(values.shape), values, values
-        )
-    return tensor.channels
-
-
-def unknown(func: Any, args: Any, kwargs: Any, reason: str = "") -> Any:
-    """Freeze all channels that go in; what comes out has the right shapes and no known channels."""
-    tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, Traced)]
-    records = tensors[0].records
-    told = f"{reason or _name(func)} at {records.source_line()}"
-    for tensor in tensors:
-        if tensor.source:
-            records.keep_whole(tensor.source, told)
-        if tensor.channels is not None:
-            records.mark_unprunable(tensor.channels.labels, told)
-    return tree_map_only(
-        Tensor, lambda value: Traced(value.shape, value.dtype, records, told), shape_of(func, args, kwargs)
-    )
-
-
-def shape_of(func: Any, args: Any, kwargs: Any) -> Any:
-    """What `func` returns on the meta device, where tensors have a shape and no data."""
-    try:
-        return func(*map(_plain, args), **{name: _plain(value) for name, value in kwargs.items()})
-    except Exception as error:
-        records = next(value.records for value in tree_leaves((args, kwargs)) if isinstance(value, Traced))
-        where = f"{_name(func)} at {records.source_line()}"
-        raise ModelError(
-            f"the forward pass cannot be followed without data: {where} ({error})",
-            field="model",
-            remedy="Let shapes alone decide what it does, or slim the parts around it",
-        ) from error
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return torch.empty(value.shape, dtype=value.dtype, device="meta")
-    if isinstance(value, Mode):
-        return value.training
-    if isinstance(value, (tuple, list)):
-        return type(value)(map(_plain, value))
-    return int(value) if isinstance(value, Count) else value
-
-
-def _name(func: Any) -> str:
-    return str(getattr(func, "__name__", func))
-
-
-def _dispatch(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    attribute = _ATTRIBUTES.get(func)
-    if attribute is not None:
-        return attribute(*args, **kwargs)
-    found = _RULES.get(func)
-    if found is None or (found.names is not None and not kwargs.keys() <= found.names):
-        found = _unknown_rule(func)
-    tensors: list[Traced] = []
+def _operands(
+    args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[list[TracedTensor], list[ChannelCount]]:
+    """The traced tensors and the channel counts among the arguments, also those in a list or tuple."""
+    tensors: list[TracedTensor] = []
+    counts: list[ChannelCount] = []
     for value in (*args, *kwargs.values()) if kwargs else args:
         for item in value if type(value) in (tuple, list) else (value,):
-            kind = type(item)  # isinstance takes several times as long where a class is a tensor's
-            if kind is Traced:
+            kind = type(item)  # isinstance takes several times as long for a subclass of Tensor
+            if kind is TracedTensor:
                 tensors.append(item)
-                if item.memory.changed:
-                    _forget(item)
-            elif kind is Count and not found.counts:
-                item.mark_unprunable()
-    result = found.apply(func, *args, **kwargs)
-    outs = result if isinstance(result, (tuple, list)) else (result,)
-    if not found.linear or any(out.channels is None for out in outs):
-        _leak(tensors)
-    if found.view:
-        tensors[0].memory.shared = True
-        for out in outs:
-            out.memory = tensors[0].memory
-    if found.writes or (found.inplace is not None and _flag(found.inplace, args, kwargs)):
-        return _write(tensors[0], result, func)
-    return result
+            elif kind is ChannelCount:
+                counts.append(item)
+    if not tensors:  # they lie deeper in the arguments
+        tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, TracedTensor)]
+    return tensors, counts
 
 
-def _unknown_rule(func: Any) -> Rule:
-    def apply(func: Any, *args: Any, **kwargs: Any) -> Any:
-        return unknown(func, args, kwargs)
-
-    return Rule(apply, None, writes=_writes(func))
-
-
-def _writes(func: Any) -> bool:
-    """Whether an operation changes its first argument, by its name."""
-    name = _name(func)
-    if name.startswith("__"):
-        return name == "__setitem__" or (
-            name[2] == "i" and name not in ("__invert__", "__index__", "__int__")
-        )
-    return name.endswith("_")
-
-
-def _flag(position: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    return bool(kwargs["inplace"] if "inplace" in kwargs else len(args) > position and args[position])
-
-
-def _write(target: Traced, result: Any, func: Any) -> Traced:
-    """The operation was done in place: its result is the tensor it was given."""
-    target.channels = result.channels if isinstance(result, Traced) else None
-    target.memory = target.memory.written()
-    if target.source:
-        target.records.keep_whole(
-            target.source, f"{_name(func)} writes to it at {target.records.source_line()}"
-        )
-    return target
-
-
-def _forget(tensor: Traced) -> None:
-    """The tensor was changed through a view: what it holds now is not known."""
+def _forget_values(tensor: TracedTensor, records: TraceRecords) -> None:
+    """The tensor was changed through a view, so its values are not known."""
     if tensor.channels is not None:
-        tensor.records.mark_unprunable(
-            tensor.channels.labels, f"changed through a view at {tensor.records.source_line()}"
-        )
-        tensor.channels = tensor.channels.unknown()
+        labels = tensor.channels.labels
+        records.mark_unprunable(labels, f"changed through a view at {records.source_line()}")
+        tensor.channels = ChannelState.without_values(labels)
 
 
-def _leak(tensors: list[Traced]) -> None:
-    """Where an offset does not simply pass through, the layers behind it have to add it themselves."""
+def require_own_corrections(tensors: Iterable[TracedTensor]) -> None:
+    """An offset does not pass through this operation, so no BatchNorm behind it can correct these tensors."""
     for tensor in tensors:
         if tensor.channels is not None and tensor.channels.conv_sources:
             tensor.records.uncompensated_sources.extend(tensor.channels.conv_sources)
 
 
-class Shape(tuple[Any, ...]):
-    """A shape whose channel counts remember what they count."""
-
-    def numel(self) -> int:
-        return math.prod(self)
-
-
-def size_of(tensor: Traced, dim: int | None = None) -> Any:
-    """The shape; counts of channels in it know what they count."""
-    channels, shape = tensor.channels, tuple(tensor.shape)
-    if channels is not None and not tensor.memory.changed:
-        shape = tuple(
-            Count(tensor.records, np.ravel(channels.labels)) if channels.lie_along(axis, size) else size
-            for axis, size in enumerate(shape)
-        )
-    return Shape(shape) if dim is None else shape[dim]
+def _share_memory(tensor: TracedTensor, views: Iterable[TracedTensor]) -> None:
+    tensor.memory.shared = True
+    for view in views:
+        view.memory = tensor.memory
 
 
-def _harmless(*names: str) -> dict[Any, Callable[..., Any]]:
-    """What a tensor tells of itself that does not depend on its channels: methods and properties."""
-    found = (getattr(Tensor, name) for name in names)
-    functions = [f if callable(f) else f.__get__ for f in found]
-    return dict(zip(functions, functions, strict=True))
-
-
-_ATTRIBUTES: dict[Any, Callable[..., Any]] = {
-    **_harmless(
-        "ndim", "dtype", "device", "layout", "requires_grad", "is_leaf", "is_cuda", "is_meta", "is_sparse"
-    ),
-    **_harmless("is_quantized", "is_mkldnn", "grad_fn", "grad", "is_cpu", "is_mps", "is_nested"),
-    **_harmless(
-        "dim", "ndimension", "is_floating_point", "is_complex", "element_size", "get_device", "__hash__"
-    ),
-    **_harmless("is_contiguous", "__repr__", "__format__"),
-    Tensor.__len__: lambda tensor: size_of(tensor, 0),
-    Tensor.numel: lambda tensor: size_of(tensor).numel(),
-    Tensor.nelement: lambda tensor: size_of(tensor).numel(),
-    Tensor.shape.__get__: size_of,  # type: ignore[attr-defined]
-    Tensor.size: size_of,
-}
+def _write_in_place(target: TracedTensor, result: Any, func: Any) -> TracedTensor:
+    """The operation worked in place: its first argument gets the channels of the result, and is returned."""
+    records = target.records
+    if isinstance(result, TracedTensor):
+        target.channels, target.why = result.channels, result.why
+    else:  # `x[index] = value` returns None
+        target.channels, target.why = None, f"{name_of(func)} at {records.source_line()}"
+    target.memory = target.memory.after_write()
+    if target.source:
+        records.keep_whole(target.source, f"{name_of(func)} writes to it at {records.source_line()}")
+    return target

@@ -6,13 +6,19 @@ that: `torch.cpu.get_capabilities`, `torch.nn.utils.get_total_norm`.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._C import DisableTorchFunctionSubclass
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 __all__ = [
+    "DisableTorchFunctionSubclass",
+    "TorchDispatchMode",
     "foreach_add_",
     "foreach_clamp_max",
     "foreach_clamp_max_",
@@ -22,8 +28,19 @@ __all__ = [
     "foreach_sub_",
     "fused_sgd_",
     "softshrink_",
+    "storage_id",
     "sync_batchnorm_on_gpu",
+    "tensor_without_data",
+    "tree_leaves",
+    "tree_map_only",
 ]
+
+# Imported above: torch's documentation of tensor subclasses and dispatch modes uses `TorchDispatchMode` and
+# `DisableTorchFunctionSubclass` under these names. `tree_leaves` and `tree_map_only` walk nested lists,
+# tuples and dicts; torch has no public function for it.
+
+T = TypeVar("T", bound=Tensor)
+_META = torch.device("meta")
 
 # `torch.optim.SGD(fused=True)` calls this kernel, with the same result to the bit. Its import loads torch's
 # compiler: 900 modules, two seconds per process. The step itself takes twice as long on small networks.
@@ -60,3 +77,21 @@ def sync_batchnorm_on_gpu(*arguments: Any) -> Any:
     from torch.nn.modules._functions import SyncBatchNorm
 
     return SyncBatchNorm.apply(*arguments, dist.group.WORLD, dist.get_world_size())
+
+
+def tensor_without_data(cls: type[T], shape: Iterable[int], dtype: torch.dtype) -> T:
+    """A tensor of a subclass, with a shape and a dtype on the meta device, and without memory.
+
+    The public way, `torch.empty(shape, device="meta").as_subclass(cls)`, makes two tensors: it takes 18
+    instead of 11 microseconds.
+    """
+    tensor: T = Tensor._make_wrapper_subclass(cls, tuple(shape), dtype=dtype, device=_META)
+    return tensor
+
+
+def storage_id(tensor: Tensor) -> int:
+    """A number that a tensor shares with its views, and with no other tensor that is alive.
+
+    Unlike `data_ptr()`, it is also different for tensors on the meta device, which have no memory.
+    """
+    return int(tensor.untyped_storage()._cdata)

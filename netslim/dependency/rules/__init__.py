@@ -1,1 +1,32 @@
-"""The tracing rules, by what an operation does to channels."""
+"""The rules of the trace: one module for each kind of operation, and the table of all of them."""
+
+from __future__ import annotations
+
+from netslim.dependency.rule import RuleTable
+from netslim.dependency.rules import (
+    attributes,
+    batch_norm,
+    channel_select,
+    concat_split,
+    elementwise,
+    pixel_shuffle,
+    pooling,
+    reshape,
+    weighted_layers,
+)
+from netslim.dependency.rules.common import unknown
+
+__all__ = ["RULES"]
+
+RULES = RuleTable(
+    attributes.RULES,
+    weighted_layers.RULES,
+    batch_norm.RULES,
+    elementwise.RULES,
+    concat_split.RULES,
+    reshape.RULES,
+    pooling.RULES,
+    pixel_shuffle.RULES,
+    channel_select.RULES,
+    fallback=unknown,
+)

@@ -1,46 +1,66 @@
-"""Rules for what an earlier pass inserted: a selection before a layer, and a narrow branch into a stream."""
+"""Rules for the channel selects that an earlier pass put before and behind a BatchNorm."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from netslim.dependency.channel_state import ChannelState
-from netslim.dependency.rules.layers import inputs_along, outputs_along
-from netslim.dependency.tracer import Traced, rule, unknown
+from netslim.dependency.equivalence import Ints
+from netslim.dependency.records import NormLayer, TraceRecords
+from netslim.dependency.rule import RuleSet
+from netslim.dependency.rules.common import inputs_along, outputs_along, source_of, unknown
+from netslim.dependency.tracer import TracedTensor
 from netslim.nn.channel_select import place, select
 
-__all__: list[str] = []
+__all__ = ["RULES"]
+
+RULES = RuleSet()
 
 
-@rule(select)
+@RULES.register(select)
 def _select(func: Any, x: Any, reads: Any) -> Any:
-    if not isinstance(reads, Traced) or not reads.source:
-        return unknown(func, (x, reads), {})
+    """Some channels of a tensor, for the BatchNorm behind it."""
+    if not isinstance(reads, TracedTensor) or not reads.source:
+        return unknown(func, x, reads)
     index = x.records.values_of(reads.source).astype(np.int64)
-    stream = inputs_along(x, 1)
+    inputs = inputs_along(x, 1)
     shape = (x.shape[0], index.size, *x.shape[2:])
-    result = outputs_along(x, shape, 1, stream.moved(lambda vector: vector[index]), None)
-    result.selected = (stream.labels, index)
+    result = outputs_along(x, shape, 1, inputs.rearranged(lambda vector: vector[index]))
+    result.selected = (inputs.labels, index)
     return result
 
 
-@rule(place)
+@RULES.register(place)
 def _place(func: Any, x: Any, sources: Any, fill: Any) -> Any:
-    norm, records = x.made_by, x.records
-    if norm is None or not sources.source:
-        return unknown(func, (x, sources, fill), {})
-    index = records.values_of(sources.source).astype(np.int64)
-    width, inside = index.size, index < norm.width
-    if norm.output_labels.size == norm.width:  # the first call: widen what the BatchNorm feeds
-        fed = records.new_labels(width)
-        fed[inside] = norm.output_labels[index[inside]]
-        norm.fill = "" if fill is None else fill.source
-        norm.output_labels, norm.output_index = fed, np.flatnonzero(inside)[np.argsort(index[inside])]
-    sent = [np.zeros(width) if fill is None else records.values_of(fill.source) for _ in range(2)]
+    """The outputs of a BatchNorm in a wider tensor, whose other channels are 0 or a constant of `fill`."""
+    records = x.records
+    if not x.norm_path or not sources.source:
+        return unknown(func, x, sources, fill)
+    norm = records.norms[x.norm_path]
+    if not norm.placed:
+        index = records.values_of(sources.source).astype(np.int64)
+        norm = records.norms[x.norm_path] = _placed(records, norm, index, source_of(fill))
+    width = norm.output_labels.size
+    without_bias = np.zeros(width) if fill is None else records.values_of(fill.source)
+    with_bias = without_bias.copy()
     if norm.bias:
-        sent[1] = sent[1].copy()
-        sent[1][norm.output_index] += records.values_of(norm.bias)
+        with_bias[norm.output_index] += records.values_of(norm.bias)
     shape = (x.shape[0], width, *x.shape[2:])
-    return outputs_along(x, shape, 1, ChannelState(norm.output_labels, sent[0], sent[1]), None)
+    return outputs_along(x, shape, 1, ChannelState(norm.output_labels, without_bias, with_bias))
+
+
+def _placed(records: TraceRecords, norm: NormLayer, sources: Ints, fill: str) -> NormLayer:
+    """The BatchNorm with the wider tensor as its output.
+
+    Args:
+        sources: for each channel of the wider tensor, which output lies there; `norm.width` for none.
+        fill: the path of the constants that are added; "" for none.
+    """
+    filled = sources < norm.width
+    labels = records.new_labels(sources.size)
+    labels[filled] = norm.output_labels[sources[filled]]
+    index = np.flatnonzero(filled)[np.argsort(sources[filled])]
+    return replace(norm, output_labels=labels, output_index=index, placed=True, fill=fill)

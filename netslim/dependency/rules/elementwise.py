@@ -1,4 +1,4 @@
-"""Rules for what is done to each value alone, and for two tensors met value by value."""
+"""Rules for functions of each value alone, and for two tensors that are combined value by value."""
 
 from __future__ import annotations
 
@@ -11,14 +11,26 @@ import torch
 from torch import Tensor
 
 from netslim.dependency.channel_state import ChannelState, Floats
-from netslim.dependency.tracer import Traced, channels_of, made, rule, shape_of, unknown
+from netslim.dependency.rule import RuleSet
+from netslim.dependency.rules.common import (
+    are_parameters,
+    channels_of,
+    inputs_along,
+    make,
+    outputs_along,
+    shape_of,
+    unknown,
+)
+from netslim.dependency.tracer import TracedTensor, require_own_corrections
 
-__all__: list[str] = []
+__all__ = ["RULES"]
 
-Meeting = Callable[[Floats, Floats], Floats]
+RULES = RuleSet()
+
+BinaryFunction = Callable[[Floats, Floats], Floats]
 
 
-@rule(
+@RULES.register(
     *("relu", "relu_", "relu6", "leaky_relu", "leaky_relu_", "elu", "elu_", "selu", "selu_", "celu", "celu_"),
     *("gelu", "silu", "mish", "hardswish", "hardsigmoid", "hardtanh", "hardtanh_", "sigmoid", "sigmoid_"),
     *("logsigmoid", "tanh", "tanh_", "softplus", "softsign", "tanhshrink", "hardshrink", "softshrink"),
@@ -27,119 +39,155 @@ Meeting = Callable[[Floats, Floats], Floats]
     *("clamp_min", "clamp_max", "clamp_min_", "nan_to_num", "reciprocal", "round", "floor", "ceil"),
 )
 def _each_value(func: Any, input: Any, *args: Any, **kwargs: Any) -> Any:
-    """The function itself is asked what it makes of the constants."""
-    if not isinstance(input, Traced) or any(isinstance(a, Tensor) for a in (*args, *kwargs.values())):
-        return unknown(func, (input, *args), kwargs)
+    """The channels stay; the function itself gives the new constants."""
+    if not isinstance(input, TracedTensor) or any(isinstance(a, Tensor) for a in (*args, *kwargs.values())):
+        return unknown(func, input, *args, **kwargs)
     channels = channels_of(input)
     if channels is None:
-        return made(input, None)
-    return made(input, channels.valued(lambda sent: func(sent, *args, **kwargs)))
+        return make(input, None)
+    return make(input, channels.mapped(lambda values: func(values, *args, **kwargs)))
 
 
-@rule("dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout", linear=True, view=True)
-@rule("contiguous", "detach", "data", "requires_grad_", linear=True, view=True)
-@rule("clone", linear=True)
+@RULES.register("prelu")
+def _prelu(func: Any, input: Any, weight: Any) -> Any:
+    """`weight` has one slope for all channels, or one for each channel, which is removed with it."""
+    if not isinstance(input, TracedTensor) or not are_parameters(weight):
+        return unknown(func, input, weight)
+    channels = channels_of(input)
+    if channels is None:
+        return make(input, None)
+    slopes = input.records.values_of(weight.source)
+    if slopes.size == 1:
+        return make(input, _leaky(channels, slopes.ravel()[0]))
+    channels = inputs_along(input, 1)
+    input.records.tie_axis(weight.source, 0, channels.labels)
+    return outputs_along(input, input.shape, 1, _leaky(channels, slopes))
+
+
+def _leaky(channels: ChannelState, slopes: Floats | float) -> ChannelState:
+    """The channels after multiplying their negative values by `slopes`."""
+    without_bias, with_bias = (
+        np.where(values < 0, slopes * values, values)
+        for values in (channels.value_without_bias, channels.value_with_bias)
+    )
+    return ChannelState(channels.labels, without_bias, with_bias, channels.exact)
+
+
+@RULES.register(
+    *("dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout"),
+    *("contiguous", "detach", "data", "requires_grad_"),
+    keeps_offsets=True,
+    returns_view=True,
+)
+@RULES.register("clone", keeps_offsets=True)
 def _same(func: Any, input: Any, *args: Any, **kwargs: Any) -> Any:
-    return made(input, channels_of(input))
+    return make(input, channels_of(input))
 
 
-@rule("float", "double", "half", "bfloat16", "to", "type_as", linear=True, view=True)
-def _retyped(func: Any, input: Any, *args: Any, **kwargs: Any) -> Any:
-    if not isinstance(input, Traced):
-        return unknown(func, (input, *args), kwargs)
-    return made(input, channels_of(input), dtype=shape_of(func, (input, *args), kwargs).dtype)
+@RULES.register("float", "double", "half", "bfloat16", "to", "type_as", keeps_offsets=True, returns_view=True)
+def _convert(func: Any, input: Any, *args: Any, **kwargs: Any) -> Any:
+    if not isinstance(input, TracedTensor):
+        return unknown(func, input, *args, **kwargs)
+    return make(input, channels_of(input), dtype=shape_of(func, input, *args, **kwargs).dtype)
 
 
-@rule("zeros_like", "ones_like", "empty_like", "rand_like", "randn_like", "bernoulli")
-def _alike(func: Any, input: Traced, *args: Any, **kwargs: Any) -> Traced:
-    """A new tensor that is as wide as `input`, whatever that holds."""
+@RULES.register("zeros_like", "ones_like", "empty_like", "rand_like", "randn_like", "bernoulli")
+def _new_of_same_shape(func: Any, input: TracedTensor, *args: Any, **kwargs: Any) -> TracedTensor:
+    """A new tensor that loses channels where `input` does, with values that do not depend on it."""
     channels = channels_of(input)
     if channels is None:
-        return made(input, None)
+        return make(input, None)
     value = {"zeros_like": 0.0, "ones_like": 1.0}.get(func.__name__, np.nan)
-    sent = np.full(channels.labels.shape, value)
-    return made(input, ChannelState(channels.labels, sent, sent))
+    return make(input, channels.filled(np.full(channels.labels.shape, value)))
 
 
-@rule("add", "add_", "__add__", "__radd__", "__iadd__", linear=True)
+@RULES.register("add", "add_", "__add__", "__radd__", "__iadd__", keeps_offsets=True)
 def _add(func: Any, input: Any, other: Any, alpha: Any = 1) -> Any:
-    if alpha != 1:
+    if alpha != 1:  # an offset of `other` is added `alpha` times
+        require_own_corrections(value for value in (input, other) if isinstance(value, TracedTensor))
         return _subtract(func, input, other, alpha=-alpha)
-    return _meet(np.add, input, other, linear=True)
+    return _combine(np.add, input, other, keeps_offsets=True)
 
 
-@rule("sub", "sub_", "__sub__", "__isub__", "subtract")
+@RULES.register("sub", "sub_", "__sub__", "__isub__", "subtract")
 def _subtract(func: Any, input: Any, other: Any, alpha: Any = 1) -> Any:
-    return _meet(lambda a, b: a - alpha * b, input, other)
+    return _combine(lambda a, b: a - alpha * b, input, other)
 
 
-@rule("__rsub__", "rsub")
-def _subtracted(func: Any, input: Any, other: Any) -> Any:
-    return _meet(lambda a, b: b - a, input, other)
+@RULES.register("__rsub__", "rsub")
+def _subtract_from(func: Any, input: Any, other: Any) -> Any:
+    return _combine(lambda a, b: b - a, input, other)
 
 
-@rule("mul", "mul_", "__mul__", "__rmul__", "__imul__", "multiply")
+@RULES.register("mul", "mul_", "__mul__", "__rmul__", "__imul__", "multiply")
 def _multiply(func: Any, input: Any, other: Any) -> Any:
-    """A 0 on either side makes 0, even if the other side is not known."""
-    return _meet(lambda a, b: np.where((a == 0) | (b == 0), 0.0, a * b), input, other)
+    """The product with a constant 0 is 0, also if the other factor is not known."""
+    return _combine(lambda a, b: np.where((a == 0) | (b == 0), 0.0, a * b), input, other)
 
 
-@rule("div", "div_", "__truediv__", "__itruediv__", "true_divide")
+@RULES.register("div", "div_", "__truediv__", "__itruediv__", "true_divide")
 def _divide(func: Any, input: Any, other: Any, rounding_mode: Any = None) -> Any:
-    divide = partial(torch.div, rounding_mode=rounding_mode)
-    return _meet(_as_torch_does(divide), input, other)
+    return _combine(_on_arrays(partial(torch.div, rounding_mode=rounding_mode)), input, other)
 
 
-@rule("maximum", "minimum", "pow", "__pow__")
-def _other(func: Any, input: Any, other: Any) -> Any:
-    return _meet(_as_torch_does(func), input, other)
+@RULES.register("maximum", "minimum", "pow", "__pow__")
+def _other_function(func: Any, input: Any, other: Any) -> Any:
+    return _combine(_on_arrays(func), input, other)
 
 
-@rule("expand_as")
+@RULES.register("expand_as")
 def _expand_as(func: Any, input: Any, other: Any) -> Any:
-    return _meet(lambda a, b: np.broadcast_to(a, (a + b).shape), input, other)
+    return _combine(lambda a, b: np.broadcast_to(a, (a + b).shape), input, other)
 
 
-def _meet(function: Meeting, a: Any, b: Any, *, linear: bool = False) -> Any:
-    """Two tensors, or a tensor and a number: what meets in one value is the same channel."""
-    shapes = [tuple(value.shape) for value in (a, b) if isinstance(value, Tensor)]
-    shape = np.broadcast_shapes(*shapes)
-    like: Traced = a if isinstance(a, Traced) else b
-    left, right = _aligned(a, len(shape)), _aligned(b, len(shape))
+def _combine(function: BinaryFunction, a: Any, b: Any, *, keeps_offsets: bool = False) -> Any:
+    """Two tensors, or a tensor and a number: channels that meet in one value are the same channel.
+
+    Args:
+        function: gives the constants of the result from those of the operands.
+        keeps_offsets: it adds, so the convolution outputs in both operands are terms of the result.
+    """
+    shape = np.broadcast_shapes(*(tuple(value.shape) for value in (a, b) if isinstance(value, Tensor)))
+    like: TracedTensor = a if isinstance(a, TracedTensor) else b
+    left, right = _with_axes(a, len(shape)), _with_axes(b, len(shape))
     if left is None and right is None:
-        return made(like, None, shape)
+        return make(like, None, shape)
     if left is None or right is None:
         known, other = (left, b) if right is None else (right, a)
         assert known is not None
-        if _varies(other, known):
+        if _varies_across(other, known):
             return _refuse(like, shape, [known], "tensors of known and unknown channels meet")
-        sent = np.full((1,) * len(shape), _number(other))
-        left, right = (known, known.filled(sent)) if right is None else (known.filled(sent), known)
+        number = known.filled(np.full((1,) * len(shape), _number(other)))
+        left, right = (known, number) if right is None else (number, known)
+        labels = known.labels
     elif left.labels.shape != right.labels.shape:
         return _refuse(like, shape, [left, right], "channels meet that lie along different axes")
-    like.records.tie(left.labels, right.labels)
-    with np.errstate(all="ignore"):  # what is infinite is so for the model as well
-        masked = function(left.value_without_bias, right.value_without_bias)
-        constant = function(left.value_with_bias, right.value_with_bias)
-    terms = left.conv_sources + right.conv_sources if linear else ()
-    return made(like, ChannelState(left.labels, masked, constant, left.exact and right.exact, terms), shape)
+    else:
+        labels = left.labels
+        like.records.tie(left.labels, right.labels)
+    with np.errstate(all="ignore"):  # the model computes the same infinite values
+        without_bias = function(left.value_without_bias, right.value_without_bias)
+        with_bias = function(left.value_with_bias, right.value_with_bias)
+    sources = left.conv_sources + right.conv_sources if keeps_offsets else ()
+    exact = left.exact and right.exact
+    return make(like, ChannelState(labels, without_bias, with_bias, exact, sources), shape)
 
 
-def _as_torch_does(function: Callable[[Tensor, Tensor], Tensor]) -> Meeting:
-    # Copied: a broadcast array is not writable, and PyTorch warns of sharing one.
+def _on_arrays(function: Callable[[Tensor, Tensor], Tensor]) -> BinaryFunction:
+    """A function of torch for arrays. They are copied: torch warns of arrays that it must not write to."""
     return lambda a, b: function(torch.tensor(a), torch.tensor(b)).numpy()
 
 
-def _aligned(value: Any, axes: int) -> ChannelState | None:
+def _with_axes(value: Any, axes: int) -> ChannelState | None:
     """The channels of an operand, with as many axes as the result has."""
-    channels = channels_of(value) if isinstance(value, Traced) else None
+    channels = channels_of(value) if isinstance(value, TracedTensor) else None
     if channels is None or channels.labels.ndim == axes:
         return channels
-    lead = (1,) * (axes - channels.labels.ndim)
-    return channels.moved(lambda array: array.reshape(lead + array.shape))
+    leading = (1,) * (axes - channels.labels.ndim)
+    return channels.rearranged(lambda array: array.reshape(leading + array.shape))
 
 
-def _varies(other: Any, known: ChannelState) -> bool:
+def _varies_across(other: Any, known: ChannelState) -> bool:
     """Whether an operand of unknown channels has different values for different known channels."""
     if not isinstance(other, Tensor):
         return False
@@ -150,16 +198,17 @@ def _varies(other: Any, known: ChannelState) -> bool:
 
 
 def _number(operand: Any) -> float:
-    """The operand's one value, or NaN if it is not known now or not one."""
-    if isinstance(operand, Traced):
+    """The one value of an operand; NaN if it has several, or one that is not known during the trace."""
+    if isinstance(operand, TracedTensor):
         operand = operand.records.values.get(operand.source)
     if isinstance(operand, Tensor):
         return float(operand) if operand.numel() == 1 and not operand.is_meta else np.nan
     return np.nan if operand is None else float(operand)
 
 
-def _refuse(like: Traced, shape: Any, met: list[ChannelState], reason: str) -> Traced:
-    told = f"{reason} at {like.records.source_line()}"
-    for channels in met:
-        like.records.mark_unprunable(channels.labels, told)
-    return made(like, None, shape, why=told)
+def _refuse(like: TracedTensor, shape: Any, operands: list[ChannelState], reason: str) -> TracedTensor:
+    """The channels of the operands must stay, and nothing is known of the result."""
+    why = f"{reason} at {like.records.source_line()}"
+    for channels in operands:
+        like.records.mark_unprunable(channels.labels, why)
+    return make(like, None, shape, why=why)

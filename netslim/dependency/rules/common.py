@@ -1,0 +1,189 @@
+"""Functions that several rules share: results, their shapes, and channels along one axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from netslim.dependency.channel_state import ChannelState
+from netslim.dependency.equivalence import Ints
+from netslim.dependency.records import TraceRecords
+from netslim.dependency.rule import name_of
+from netslim.dependency.symbolic_size import ChannelCount
+from netslim.dependency.tracer import TracedTensor, TrainingFlag
+from netslim.errors import ModelError
+from netslim.nn._torch import tree_leaves, tree_map_only
+
+__all__ = [
+    "are_parameters",
+    "channels_of",
+    "inputs_along",
+    "make",
+    "mark_counts",
+    "new_unprunable",
+    "outputs_along",
+    "shape_of",
+    "size_of",
+    "source_of",
+    "unknown",
+]
+
+
+def make(
+    like: TracedTensor,
+    channels: ChannelState | None,
+    shape: Iterable[int] | None = None,
+    *,
+    dtype: torch.dtype | None = None,
+    why: str = "",
+) -> TracedTensor:
+    """A new tensor of the network, by default of the shape and dtype of `like`."""
+    shape = like.shape if shape is None else shape
+    result = TracedTensor(shape, dtype or like.dtype, like.records, why or like.why)
+    result.channels = channels
+    return result
+
+
+def channels_of(tensor: TracedTensor) -> ChannelState | None:
+    """The state of a tensor's channels. A 1-D parameter has one channel for each value."""
+    records, path = tensor.records, tensor.source
+    if tensor.channels is None and path and tensor.dim() and max(tensor.shape) == tensor.numel() > 1:
+        axis = int(np.argmax(tensor.shape))
+        values = records.values_of(path)
+        labels = records.axis_labels(path, axis, tensor.numel()).reshape(values.shape)
+        return ChannelState(labels, values, values)
+    return tensor.channels
+
+
+def unknown(func: Any, *args: Any, **kwargs: Any) -> Any:
+    """The result of an operation that cannot be followed: right shapes, and nothing known of the channels.
+
+    All channels that go in are marked as unprunable.
+    """
+    tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, TracedTensor)]
+    records = tensors[0].records
+    reason = f"{name_of(func)} at {records.source_line()}"
+    mark_counts((*args, *kwargs.values()))
+    for tensor in tensors:
+        if tensor.source:
+            records.keep_whole(tensor.source, reason)
+        if tensor.channels is not None:
+            records.mark_unprunable(tensor.channels.labels, reason)
+
+    def traced(value: Tensor) -> TracedTensor:
+        return TracedTensor(value.shape, value.dtype, records, reason)
+
+    return tree_map_only(Tensor, traced, shape_of(func, *args, **kwargs))
+
+
+def mark_counts(values: Iterable[Any]) -> None:
+    """Mark the channels of all counts among these values as unprunable, also of those in slices and lists."""
+    for value in values:
+        if isinstance(value, ChannelCount):
+            value.mark_unprunable()
+        elif isinstance(value, slice):
+            mark_counts((value.start, value.stop, value.step))
+        elif isinstance(value, (tuple, list)):
+            mark_counts(value)
+
+
+def shape_of(func: Any, *args: Any, **kwargs: Any) -> Any:
+    """The result of `func` on the meta device, where tensors have a shape and no data.
+
+    Raises:
+        ModelError: the operation needs the data.
+    """
+    try:
+        return func(*map(_on_meta, args), **{name: _on_meta(value) for name, value in kwargs.items()})
+    except Exception as error:
+        leaves = tree_leaves((args, kwargs))
+        records = next(value.records for value in leaves if isinstance(value, TracedTensor))
+        where = f"{name_of(func)} at {records.source_line()}"
+        raise ModelError(
+            f"the forward pass cannot be followed without data: {where} ({error})",
+            field="model",
+            remedy="Let shapes alone decide what it does, or slim the parts around it",
+        ) from error
+
+
+def _on_meta(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return torch.empty(value.shape, dtype=value.dtype, device="meta")
+    if isinstance(value, TrainingFlag):
+        return value.training
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(_on_meta, value))
+    return int(value) if isinstance(value, ChannelCount) else value
+
+
+class Shape(tuple[Any, ...]):
+    """A shape in which channel counts keep their labels."""
+
+    def numel(self) -> int:
+        return math.prod(self)
+
+
+def size_of(tensor: TracedTensor, dim: int | None = None) -> Any:
+    """The shape, or one size of it; the size of the axis along which channels vary is a `ChannelCount`."""
+    channels, shape = tensor.channels, tuple(tensor.shape)
+    if channels is not None and not tensor.memory.stale:
+        shape = tuple(
+            ChannelCount(tensor.records, np.ravel(channels.labels))
+            if channels.varies_only_along(axis, size)
+            else size
+            for axis, size in enumerate(shape)
+        )
+    return Shape(shape) if dim is None else shape[dim]
+
+
+def are_parameters(*values: Any) -> bool:
+    """Whether all of these are parameters or buffers of the model, or None."""
+    return all(value is None or (type(value) is TracedTensor and value.source) for value in values)
+
+
+def source_of(parameter: TracedTensor | None) -> str:
+    """The path of a parameter or buffer; "" for None."""
+    return "" if parameter is None else parameter.source
+
+
+def inputs_along(input: TracedTensor, axis: int) -> ChannelState:
+    """The channels along `axis`, as 1-D arrays; where they are not known, new ones that must stay."""
+    records, size, channels = input.records, input.shape[axis], channels_of(input)
+    vectors = None if channels is None else channels.as_vectors(axis, size)
+    if vectors is not None:
+        return vectors
+    if channels is not None:
+        reason = f"they do not lie along one axis at {records.source_line()}"
+        records.mark_unprunable(channels.labels, reason)
+    return ChannelState.without_values(new_unprunable(records, size, input.why))
+
+
+def new_unprunable(records: TraceRecords, count: int, reason: str) -> Ints:
+    """New labels of channels that must stay."""
+    labels = records.new_labels(count)
+    records.mark_unprunable(labels, reason)
+    return labels
+
+
+def outputs_along(
+    input: TracedTensor,
+    shape: tuple[int, ...],
+    axis: int,
+    channels: ChannelState,
+    bias: TracedTensor | None = None,
+) -> TracedTensor:
+    """A tensor with these channels, given as 1-D arrays, along `axis`; `bias` has the same channels."""
+    records, size = input.records, shape[axis]
+    if bias is not None:
+        records.tie_axis(bias.source, 0, channels.labels)
+    if size == 1:
+        records.mark_unprunable(channels.labels, "it is the only channel")
+        records.uncompensated_sources.extend(channels.conv_sources)
+        return make(input, None, shape)
+    sizes = (1,) * axis + (size,) + (1,) * (len(shape) - axis - 1)
+    return make(input, channels.rearranged(lambda vector: vector.reshape(sizes)), shape)

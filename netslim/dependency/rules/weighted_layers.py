@@ -1,0 +1,201 @@
+"""Rules for convolution and linear layers, which mix their input channels or filter each of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from netslim.dependency.channel_state import ChannelState
+from netslim.dependency.records import IN, OUT, KernelGeometry, TraceRecords, WeightedLayer, to_numpy
+from netslim.dependency.rule import RuleSet
+from netslim.dependency.rules.common import (
+    are_parameters,
+    inputs_along,
+    outputs_along,
+    shape_of,
+    source_of,
+    unknown,
+)
+from netslim.dependency.rules.kernel_geometry import kernel_geometry
+from netslim.dependency.tracer import TracedTensor
+
+__all__ = ["RULES"]
+
+RULES = RuleSet()
+
+
+@RULES.register("conv1d", "conv2d", "conv3d")
+def _convolution(
+    func: Any,
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
+    if not _is_layer(input, weight, bias) or input.dim() != weight.dim():
+        return unknown(func, input, weight, bias, stride, padding, dilation, groups)
+    geometry = kernel_geometry(
+        weight.shape[2:], input.shape[2:], None, stride=stride, padding=padding, dilation=dilation
+    )
+    return _convolve(input, weight, bias, weight.shape[0], groups, geometry, transposed=False)
+
+
+@RULES.register("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+def _transposed_convolution(
+    func: Any,
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Any:
+    arguments = (input, weight, bias, stride, padding, output_padding, groups, dilation)
+    if not _is_layer(input, weight, bias) or input.dim() != weight.dim():
+        return unknown(func, *arguments)
+    shape = shape_of(func, *arguments).shape
+    geometry = kernel_geometry(
+        weight.shape[2:], input.shape[2:], shape[2:], stride=stride, padding=padding, dilation=dilation
+    )
+    return _convolve(input, weight, bias, shape[1], groups, geometry, transposed=True)
+
+
+@RULES.register("linear")
+def _linear(func: Any, input: Any, weight: Any, bias: Any = None) -> Any:
+    if not _is_layer(input, weight, bias) or weight.dim() != 2:
+        return unknown(func, input, weight, bias)
+    records, axis, width = input.records, input.dim() - 1, weight.shape[0]
+    module, standard = records.owning_module(weight.source, nn.Linear)
+    layer = WeightedLayer(
+        weight=weight.source,
+        bias=source_of(bias),
+        module=module,
+        standard=standard,
+        inputs=inputs_along(input, axis),
+        outputs=records.axis_labels(weight.source, OUT, width),
+    )
+    _mix_inputs(records, layer)
+    outputs = ChannelState.without_values(layer.outputs)
+    return outputs_along(input, (*input.shape[:-1], width), axis, outputs, bias)
+
+
+def _is_layer(input: Any, weight: Any, bias: Any) -> bool:
+    """Whether parameters of the model are applied to one of its tensors."""
+    return isinstance(input, TracedTensor) and are_parameters(weight, bias)
+
+
+def _convolve(
+    input: TracedTensor,
+    weight: TracedTensor,
+    bias: TracedTensor | None,
+    width: int,
+    groups: int,
+    geometry: KernelGeometry,
+    *,
+    transposed: bool,
+) -> TracedTensor:
+    """The outputs of a convolution with `width` output channels."""
+    records = input.records
+    module, standard = records.owning_module(weight.source, _ConvNd)
+    layer = WeightedLayer(
+        weight=weight.source,
+        bias=source_of(bias),
+        module=module,
+        standard=standard,
+        inputs=inputs_along(input, 1),
+        outputs=records.axis_labels(weight.source, OUT, width),
+        groups=groups,
+        geometry=geometry,
+        transposed=transposed,
+        depthwise=1 < groups == input.shape[1],
+    )
+    shape = (input.shape[0], width, *geometry.output_size)
+    if layer.depthwise:
+        _filter_each_input(records, layer)
+        return outputs_along(input, shape, 1, _filtered(records, layer), bias)
+    if groups > 1:
+        records.require_equal_blocks(layer.inputs.labels.reshape(groups, -1))
+        records.require_equal_blocks(layer.outputs.reshape(groups, -1))
+    _mix_inputs(records, layer)
+    outputs = ChannelState.without_values(layer.outputs, conv_sources=(layer.outputs,))
+    return outputs_along(input, shape, 1, outputs, bias)
+
+
+def _mix_inputs(records: TraceRecords, layer: WeightedLayer) -> None:
+    """Every output depends on every input of its group, so a removed input must have been a constant."""
+    inputs = layer.inputs
+    records.tie_axis(layer.weight, IN, inputs.labels)
+    _keep_inputs_that_cannot_be_replaced(records, layer)
+    first = records.weighted_layers.setdefault(layer.weight, layer)
+    if first is not layer and not records.second_mode:
+        records.weighted_layers[layer.weight] = _used_again(records, first, layer)
+
+
+def _keep_inputs_that_cannot_be_replaced(records: TraceRecords, layer: WeightedLayer) -> None:
+    """Inputs must stay if they are no constant once removed, or one that no bias can replace exactly."""
+    labels, values = layer.inputs.labels, layer.inputs.value_without_bias
+    if not values.any():  # NaN is true
+        return
+    not_constant = np.isnan(values)
+    records.mark_unprunable(labels[not_constant], f"{layer.name} reads them as they are")
+    if layer.has_border_effects or not (layer.bias or layer.standard):
+        reason = f"{layer.name} reads them activated to something else than 0"
+        records.mark_unprunable(labels[~not_constant & (values != 0)], reason)
+
+
+def _used_again(records: TraceRecords, first: WeightedLayer, layer: WeightedLayer) -> WeightedLayer:
+    """The record of a layer that is called again.
+
+    Its one bias replaces the removed inputs of both calls, so they must have the same constants.
+    """
+    before, now = first.inputs, layer.inputs
+    differ = before.value_without_bias != now.value_without_bias
+    records.mark_unprunable(now.labels[differ], f"{layer.name} is used twice, differently")
+    same = before.value_with_bias == now.value_with_bias
+    inputs = replace(
+        before,
+        value_with_bias=np.where(same, now.value_with_bias, np.nan),
+        exact=before.exact and now.exact and first.geometry == layer.geometry,
+    )
+    return replace(first, inputs=inputs)
+
+
+def _filter_each_input(records: TraceRecords, layer: WeightedLayer) -> None:
+    """A depthwise convolution: input c gives the outputs c * m to c * m + m - 1, so they are one channel."""
+    labels = layer.inputs.labels
+    records.tie_axis(layer.weight, IN, labels)
+    records.tie(np.repeat(labels, layer.outputs.size // labels.size), layer.outputs)
+    records.depthwise_inputs.append(labels)
+    records.weighted_layers.setdefault(layer.weight, layer)
+    if not layer.module:  # the number of groups is a constant in the model's code
+        reason = f"a depthwise convolution is called as a function at {records.source_line()}"
+        records.mark_unprunable(labels, reason)
+
+
+def _filtered(records: TraceRecords, layer: WeightedLayer) -> ChannelState:
+    """The outputs of a depthwise convolution for constant inputs: exact for 0, or without padding."""
+    inputs, times = layer.inputs, layer.outputs.size // layer.inputs.labels.size
+    without_bias = np.repeat(inputs.value_without_bias, times)
+    with_bias = np.repeat(inputs.value_with_bias, times)
+    exact = inputs.exact
+    if (without_bias != 0).any() or (with_bias != 0).any():
+        kernel = records.values[layer.weight].detach().reshape(layer.outputs.size, -1)
+        kernel_sum = to_numpy(kernel.sum(1, dtype=torch.float64))
+        if layer.has_border_effects:
+            without_bias = np.where(without_bias == 0, 0.0, np.nan)
+            exact = exact and not (with_bias != 0).any()
+        without_bias, with_bias = without_bias * kernel_sum, with_bias * kernel_sum
+    if layer.bias:
+        bias = records.values_of(layer.bias)
+        without_bias, with_bias = without_bias + bias, with_bias + bias
+    return ChannelState(layer.outputs, without_bias, with_bias, exact)

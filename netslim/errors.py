@@ -116,9 +116,8 @@ class BundleError(NetslimError):
     exit_code = 10
 
 
-_PUBLIC: dict[str, type[NetslimError]] = {
-    kind.__name__: kind for kind in (NetslimError, *NetslimError.__subclasses__())
-}
+_PUBLIC: dict[str, type[NetslimError]] = {"NetslimError": NetslimError}
+_PUBLIC |= {kind.__name__: kind for kind in NetslimError.__subclasses__()}
 
 
 def first_line(error: BaseException | str, *, limit: int = 200) -> str:

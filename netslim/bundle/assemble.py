@@ -1,10 +1,11 @@
-"""The part of a bundle that has to be measured: what evaluate adds to what export_onnx wrote."""
+"""Assemble a bundle: the files of export_onnx, and what the step evaluate measured."""
 
 from __future__ import annotations
 
 import os
 import platform
 import shutil
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,11 @@ from netslim.bundle.layout import (
     SAMPLES,
     SIGNATURE,
     SLIMMING,
-    seal,
+    write_checksums,
 )
 from netslim.bundle.model_card import model_card, versions
-from netslim.results.run_results import RunResults, Size
+from netslim.results.measures import Size
+from netslim.results.run_results import RunResults
 from netslim.storage.atomic import atomic_directory, write_json
 
 if TYPE_CHECKING:
@@ -31,53 +33,66 @@ if TYPE_CHECKING:
 
 __all__ = ["assemble"]
 
-STATIC = (MODEL, PREPROC, INT8, LABELS, SIGNATURE, SLIMMING, SAMPLES)
+EXPORTED_FILES = (MODEL, PREPROC, INT8, LABELS, SIGNATURE, SLIMMING, SAMPLES)
 
 
 def assemble(
     exported: str | os.PathLike[str],
     bundle: str | os.PathLike[str],
-    ledger: RunResults,
+    results: RunResults,
     info: DatasetInfo,
-    facts: dict[str, Any],
+    *,
+    onnx_weights: int,
+    int8: Mapping[str, Any],
 ) -> Path:
-    """Make the bundle of the ledger's last pass at `bundle`, whole or not at all.
+    """Write the bundle of the last pass of `results` to the new folder `bundle`, completely or not at all.
 
     Args:
-        exported: the folder that export_onnx wrote; it is only read.
-        facts: what the export step says about its files.
+        exported: the folder that export_onnx wrote; it is not changed.
+        onnx_weights: the number of weights of convolutions and linear layers in model.onnx.
+        int8: the `QuantizationResult` of the pass as JSON.
     """
-    row, wide, reference = ledger.rows[-1], ledger.wide, ledger.allowed_from
     with atomic_directory(bundle) as folder:
-        for name in STATIC:
+        for name in EXPORTED_FILES:
             if (source := Path(exported, name)).is_file():
                 shutil.copyfile(source, folder / name)
-        metrics = {
-            "pass": row.index,
-            "model": _size(row),
-            "wide": _size(wide) if wide else None,
-            "error": row.error,
-            "error_val": row.error_val,
-            "error_allowed_from": {"what": reference[0], "error": reference[1]} if reference else None,
-            "test_images": info.sizes["test"],
-            "onnx_bytes": row.onnx_bytes,
-            "onnx_sha256": row.onnx_sha256,
-            "onnx_weights": facts["weights"],
-            "int8": facts["int8"],
-            "settings": dict(ledger.constants),
-            "versions": versions(),
-        }
+        metrics = {**_metrics(results, info), "onnx_weights": onnx_weights, "int8": dict(int8)}
         write_json(folder / METRICS, metrics)
-        batches = {
-            str(batch): {"median_ms": ms, "p95_ms": row.latency_p95_ms.get(batch)}
-            for batch, ms in row.latency_ms.items()
-        }
-        runtime = f"onnxruntime {version('onnxruntime')}"
-        measured_on = {"runtime": runtime, "threads": 1, "machine": platform.machine(), "cpu": _cpu()}
-        write_json(folder / LATENCY, {**measured_on, "batches": batches})
-        (folder / CARD).write_text(model_card(row, ledger, info, facts["int8"]), encoding="utf-8")
-        seal(folder)
+        write_json(folder / LATENCY, _latency(results))
+        (folder / CARD).write_text(model_card(results, info, int8), encoding="utf-8")
+        write_checksums(folder)
     return Path(bundle)
+
+
+def _metrics(results: RunResults, info: DatasetInfo) -> dict[str, Any]:
+    last, wide, reference = results.rows[-1], results.reference_size, results.reference_error
+    return {
+        "pass": last.index,
+        "model": _size(last.size),
+        "wide": _size(wide) if wide else None,
+        "error": last.errors.test,
+        "error_val": last.errors.validation,
+        "error_allowed_from": {"what": reference.name, "error": reference.error} if reference else None,
+        "test_images": info.sizes["test"],
+        "onnx_bytes": last.onnx_bytes,
+        "onnx_sha256": last.onnx_sha256,
+        "settings": dict(results.constants),
+        "versions": versions(),
+    }
+
+
+def _latency(results: RunResults) -> dict[str, Any]:
+    last = results.rows[-1]
+    return {
+        "runtime": f"onnxruntime {version('onnxruntime')}",
+        "threads": 1,
+        "machine": platform.machine(),
+        "cpu": _cpu(),
+        "batches": {
+            str(batch): {"median_ms": latency.median_ms, "p95_ms": latency.p95_ms}
+            for batch, latency in last.latency.items()
+        },
+    }
 
 
 def _size(size: Size) -> dict[str, int]:
@@ -85,7 +100,7 @@ def _size(size: Size) -> dict[str, int]:
 
 
 def _cpu() -> str:
-    """The processor's name where Linux tells it."""
+    """The processor's name from /proc/cpuinfo, or from `platform` where that file does not exist."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,16 +1,18 @@
-"""The model card: README.md of a bundle."""
+"""Write the model card: README.md of a bundle."""
 
 from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import netslim
 from netslim.report.tables import markdown, scaled, times
-from netslim.results.run_results import PassResult, RunResults
+from netslim.results.pass_result import PassResult
+from netslim.results.run_results import RunResults
 
 if TYPE_CHECKING:
     from netslim.data import DatasetInfo
@@ -18,83 +20,104 @@ if TYPE_CHECKING:
 __all__ = ["model_card", "versions"]
 
 
-def model_card(row: PassResult, ledger: RunResults, info: DatasetInfo, int8: dict[str, Any]) -> str:
-    """The card of the pass `row`, as Markdown."""
-    architecture = ledger.constants.get("architecture", "a network")
+def model_card(results: RunResults, info: DatasetInfo, int8: Mapping[str, Any]) -> str:
+    """The card of the last pass of `results`, as Markdown.
+
+    Args:
+        int8: the `QuantizationResult` of the pass as JSON.
+    """
+    last = results.rows[-1]
+    architecture = results.constants.get("architecture", "a network")
     sizes = ", ".join(f"{count:,} {name}" for name, count in info.sizes.items())
     mean, std = (", ".join(f"{value:.6g}" for value in values) for values in (info.mean, info.std))
     height, width = info.image_size
     return f"""\
-# {architecture} on {info.title}, {row.title}
+# {architecture} on {info.title}, {last.title}
 
-An image classifier for {len(info.classes)} classes, made slim by network slimming (Liu et al., ICCV 2017): \
-{_reached(row, ledger)}
+An image classifier for {len(info.classes)} classes, pruned by network slimming (Liu et al., ICCV 2017): \
+{_reached(last, results)}
 
-{markdown(ledger)}
+{markdown(results)}
 
 ## Use
 
-- `model.preproc.onnx` takes the pixels themselves, uint8 [batch, height, width, {info.channels}] of any
-  size, as `images` and gives `probabilities`: use it unless you have a reason not to.
+- `model.preproc.onnx` takes pixels of any size as `images`, uint8 [batch, height, width, {info.channels}],
+  and gives `probabilities`. Use this one by default.
 - `model.onnx` takes float32 images [batch, {info.channels}, {height}, {width}] as `input` and gives `logits`
   [batch, {len(info.classes)}]. Pixels from 0 to 255 become (x / 255 - mean) / std, with mean {mean} and std
   {std} by channel.
 - `model.int8.onnx`: {int8.get("reason", "not made")}.
 - Line k of `labels.txt`, counted from 0, is the class of output k.
 
-`netslim verify` checks all of this bundle.
+`netslim verify` checks this bundle.
 
 ## Data
 
-{info.title}: {sizes} images. Errors are of the test images, which nothing was chosen by.
+{info.title}: {sizes} images. Errors are measured on the test images. {_choice(info)}
 
 ## Limits
 
-- It knows these {len(info.classes)} classes and gives one of them for whatever it is shown.
-- It was measured on images like those it was trained on, and on nothing else.
-- Pruning does not cost all classes alike: measure those that matter to you.
+- The model gives one of these {len(info.classes)} classes for every image, also for images of other things.
+- It was measured on images of the same kind as the training images only.
+- Pruning can affect some classes more than others. Measure the classes that matter to you.
 
 ## Licence
 
-None is claimed here: the licences of the data and of the network's code and weights hold.
+This card grants none. The licences of the data and of the network's code and weights apply.
 `samples.safetensors` contains a few test images under the licence of the data.
 
 ## Origin
 
-{"".join(f"- {name} {told}" + chr(10) for name, told in versions().items())}- ONNX SHA-256 {row.onnx_sha256}
+{_origin()}- ONNX SHA-256 {last.onnx_sha256}
 """
 
 
 def versions() -> dict[str, str]:
-    """What made the bundle: packages by name, and the revision of the source where it is known."""
-    found = {"netslim": netslim.__version__}
+    """The versions of the packages that made the bundle, and the git revision where it is known."""
+    made_by = {"netslim": netslim.__version__}
     for name in ("torch", "onnx", "onnxruntime"):
         try:
-            found[name] = version(name)
+            made_by[name] = version(name)
         except PackageNotFoundError:
             continue
     if revision := _revision():
-        found["git revision"] = revision
-    return found
+        made_by["git revision"] = revision
+    return made_by
 
 
-def _reached(row: PassResult, ledger: RunResults) -> str:
-    wide = ledger.wide
+def _origin() -> str:
+    return "".join(f"- {name} {text}\n" for name, text in versions().items())
+
+
+def _choice(info: DatasetInfo) -> str:
+    """Whether the test error decided anything: the stopping rule uses validation images where they exist."""
+    if "val" in info.sizes:
+        return "No choice was made by them."
+    return "Without validation images, the last pass and the best model were chosen by the same errors."
+
+
+def _reached(row: PassResult, results: RunResults) -> str:
+    """Size and error of the pass in one sentence, in relation to the wide network where it was pruned."""
+    wide = results.reference_size
     if wide is None or row.index == 0:
-        return f"this is the wide network, {row.params:,} parameters and {row.error:.2f} % test error."
-    params, flops = wide.params / max(1, row.params), wide.flops / max(1, row.flops)
-    reference = ledger.allowed_from
-    against = f", {row.error - reference[1]:+.2f} points against {reference[0]}" if reference else ""
+        params, error = row.size.params, row.errors.test
+        return f"this is the wide network, {params:,} parameters and {error:.2f} % test error."
+    params, flops = wide.params / max(1, row.size.params), wide.flops / max(1, row.size.flops)
+    reference = results.reference_error
+    against = (
+        f", {row.errors.test - reference.error:+.2f} points against {reference.name}" if reference else ""
+    )
     return (
-        f"{times(params)} fewer parameters ({row.params:,} of {wide.params:,}), {times(flops)} fewer FLOPs "
-        f"({scaled(row.flops)} of {scaled(wide.flops)}), {row.error:.2f} % test error{against}."
+        f"{times(params)} fewer parameters ({row.size.params:,} of {wide.params:,}), "
+        f"{times(flops)} fewer FLOPs ({scaled(row.size.flops)} of {scaled(wide.flops)}), "
+        f"{row.errors.test:.2f} % test error{against}."
     )
 
 
 def _revision() -> str:
-    """NETSLIM_REVISION, or what git says of netslim's own source."""
-    if told := os.environ.get("NETSLIM_REVISION"):
-        return told
+    """NETSLIM_REVISION, or the git revision of netslim's own source; empty where neither exists."""
+    if revision := os.environ.get("NETSLIM_REVISION"):
+        return revision
     root = Path(netslim.__file__).parents[1]
     if not (root / ".git").exists():
         return ""

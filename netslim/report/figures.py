@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
 from netslim.report.style import Colours, Plot, pass_colour
-from netslim.results.run_results import PassResult, RunResults
+from netslim.results.pass_result import PassResult
+from netslim.results.run_results import RunResults
 
 __all__ = ["figures", "front", "plots"]
 
@@ -55,29 +56,29 @@ def figures(ledger: RunResults) -> list[Plot]:
 def _error_flops(figure: Figure, ledger: RunResults, colours: Colours) -> None:
     axes = figure.subplots()
     best = front(ledger.rows)
-    line = [row.flops for row in best], [row.error for row in best]
+    line = [row.size.flops for row in best], [row.errors.test for row in best]
     axes.step(*line, where="post", color=colours["muted"], linewidth=1, zorder=1)
     for row in ledger.rows:
         colour = pass_colour(colours, row.index) if not row.label else colours["one"]
-        axes.scatter(row.flops, row.error, s=55, color=colour, edgecolor=colours["surface"], zorder=3)
+        place = (row.size.flops, row.errors.test)
+        axes.scatter(*place, s=55, color=colour, edgecolor=colours["surface"], zorder=3)
         paper = {"facecolor": colours["surface"], "edgecolor": "none", "pad": 0.8}
-        place = (row.flops, row.error)
         axes.annotate(row.title, place, (0, 8), textcoords="offset points", ha="center", bbox=paper, zorder=2)
     _logarithmic(axes, "x", _power)
     axes.margins(x=0.14)
-    highest = max(row.error for row in ledger.rows)
+    highest = max(row.errors.test for row in ledger.rows)
     axes.set(xlabel="FLOPs for one image", ylabel="test error, %", ylim=(0, 1.2 * highest or 1))
 
 
 def _shrinking(figure: Figure, ledger: RunResults, colours: Colours) -> None:
-    axes, rows, wide = figure.subplots(), ledger.rows, ledger.wide
+    axes, rows, wide = figure.subplots(), ledger.rows, ledger.reference_size
     assert wide is not None
     series = [("channels", "three", "^"), ("params", "one", "o"), ("flops", "two", "s")]
     start = [] if ledger.baseline else [0]  # without a baseline the wide network itself is the first point
     steps = [*start, *(row.index for row in rows)]
     for name, colour, marker in series:
         whole = getattr(wide, name) / 100
-        left = [*(100.0 for _ in start), *(getattr(row, name) / whole for row in rows)]
+        left = [*(100.0 for _ in start), *(getattr(row.size, name) / whole for row in rows)]
         label = "FLOPs" if name == "flops" else name
         axes.plot(steps, left, marker=marker, markersize=5, color=colours[colour], label=label)
     _logarithmic(axes, "y", lambda value: f"{value:g} %")
@@ -91,12 +92,12 @@ def _layers(figure: Figure, ledger: RunResults, colours: Colours) -> None:
     pruned = [row for row in ledger.rows if row.layers]
     first = pruned[0].layers
     names, edges = [layer.layer for layer in first], [place - 0.5 for place in range(len(first) + 1)]
-    wide = [layer.have for layer in first]
+    wide = [layer.before for layer in first]
     axes.stairs(wide, edges, fill=True, color=colours["pass0"], alpha=0.35, label="wide")
     for row in pruned:
-        kept = {layer.layer: layer.get for layer in row.layers}
+        kept = {layer.layer: layer.after for layer in row.layers}
         colour = colours["one"] if row.label else pass_colour(colours, row.index)
-        widths = [kept.get(layer.layer, layer.have) for layer in first]
+        widths = [kept.get(layer.layer, layer.before) for layer in first]
         axes.stairs(widths, edges, color=colour, linewidth=1.8, label=row.title)
     _by_layer(axes, names, "channels", legend=len(pruned) <= 7)
 
@@ -170,8 +171,8 @@ def _gammas(figure: Figure, ledger: RunResults, colours: Colours, row: PassResul
 def front(rows: Sequence[PassResult]) -> list[PassResult]:
     """Those that no other row beats in both FLOPs and error, from the fewest FLOPs on."""
     found: list[PassResult] = []
-    for row in sorted(rows, key=lambda row: (row.flops, row.error)):
-        if not found or row.error < found[-1].error:
+    for row in sorted(rows, key=lambda row: (row.size.flops, row.errors.test)):
+        if not found or row.errors.test < found[-1].errors.test:
             found.append(row)
     return found
 

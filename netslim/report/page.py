@@ -46,20 +46,20 @@ def html(ledger: RunResults) -> str:
 
 def _tiles(ledger: RunResults) -> list[Tile]:
     """What the last pass has reached. A sweep has no last pass."""
-    if not ledger.rows or ledger.wide is None or any(row.label for row in ledger.rows):
+    if not ledger.rows or ledger.reference_size is None or any(row.label for row in ledger.rows):
         return []
-    last, wide, reference = ledger.rows[-1], ledger.wide, ledger.allowed_from
-    params, flops = wide.params / max(1, last.params), wide.flops / max(1, last.flops)
-    change = f"{last.error - reference[1]:+.2f} points against {reference[0]}" if reference else ""
+    last, wide, reference = ledger.rows[-1], ledger.reference_size, ledger.reference_error
+    params, flops = wide.params / max(1, last.size.params), wide.flops / max(1, last.size.flops)
+    change = f"{last.errors.test - reference.error:+.2f} points against {reference.name}" if reference else ""
     tiles = [
-        Tile(times(params), "fewer parameters", f"{last.params:,} of {wide.params:,}"),
-        Tile(times(flops), "fewer FLOPs", f"{scaled(last.flops)} of {scaled(wide.flops)}"),
-        Tile(f"{last.error:.2f} %", "test error", change),
+        Tile(times(params), "fewer parameters", f"{last.size.params:,} of {wide.params:,}"),
+        Tile(times(flops), "fewer FLOPs", f"{scaled(last.size.flops)} of {scaled(wide.flops)}"),
+        Tile(f"{last.errors.test:.2f} %", "test error", change),
     ]
-    before = ledger.baseline.latency_ms if ledger.baseline else {}
-    if shared := before.keys() & last.latency_ms.keys():
+    before = ledger.baseline.latency if ledger.baseline else {}
+    if shared := before.keys() & last.latency.keys():
         batch = max(shared)
-        now = last.latency_ms[batch]
+        now = last.latency[batch].median_ms
         beside = f"{significant(now)} ms for {batch} images, one thread"
-        tiles.append(Tile(times(before[batch] / now), "faster", beside))
+        tiles.append(Tile(times(before[batch].median_ms / now), "faster", beside))
     return tiles

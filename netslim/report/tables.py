@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from netslim.results.run_results import PassResult, RunResults
+from netslim.results.pass_result import PassResult
+from netslim.results.run_results import RunResults
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,27 +39,27 @@ class Column(NamedTuple):
 
 def columns(ledger: RunResults) -> list[Column]:
     """The table over passes. A column without any content is left out."""
-    rows, wide = ledger.rows, ledger.wide
+    rows, wide = ledger.rows, ledger.reference_size
 
     def column(group: str, name: str, cell: Callable[[PassResult], str]) -> Column:
         return Column(group, name, tuple(map(cell, rows)))
 
     def fewer(row: PassResult, name: str) -> str:
-        ratio = getattr(wide, name) / max(1, getattr(row, name)) if wide else 1
+        ratio = getattr(wide, name) / max(1, getattr(row.size, name)) if wide else 1
         return times(ratio) if ratio > 1 else ""
 
-    batches = sorted({batch for row in rows for batch in row.latency_ms})
+    batches = sorted({batch for row in rows for batch in row.latency})
     found = [
         column("", "pass", lambda row: row.title.removeprefix("pass ")),
-        column("", "channels", lambda row: f"{row.channels:,}"),
-        column("", "params", lambda row: f"{row.params:,}" if row.params < 1e6 else scaled(row.params)),
+        column("", "channels", lambda row: f"{row.size.channels:,}"),
+        column("", "params", lambda row: _count(row.size.params)),
         column("params", "fewer", lambda row: fewer(row, "params")),
-        column("", "FLOPs", lambda row: scaled(row.flops)),
+        column("", "FLOPs", lambda row: scaled(row.size.flops)),
         column("FLOPs", "fewer", lambda row: fewer(row, "flops")),
-        column("error", "trained", lambda row: _percent(row.error_trained)),
-        column("error", "pruned", lambda row: _percent(row.error_pruned)),
-        column("error", "tuned", lambda row: _percent(row.error)),
-        column("error", "val", lambda row: _percent(row.error_val)),
+        column("error", "trained", lambda row: _percent(row.errors.trained)),
+        column("error", "pruned", lambda row: _percent(row.errors.pruned)),
+        column("error", "tuned", lambda row: _percent(row.errors.test)),
+        column("error", "val", lambda row: _percent(row.errors.validation)),
         column("ONNX", "bytes", lambda row: scaled(row.onnx_bytes)),
         *(column("ms", f"b={n}", lambda row, n=n: _milliseconds(row, n)) for n in batches),  # type: ignore[misc]
     ]
@@ -122,9 +123,13 @@ def significant(value: float, digits: int = 2) -> str:
     return f"{value:.0f}" if value >= 10**digits - 0.5 else f"{value:#.{digits}g}".rstrip(".")
 
 
+def _count(value: int) -> str:
+    return f"{value:,}" if value < 1e6 else scaled(value)
+
+
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
 def _milliseconds(row: PassResult, batch: int) -> str:
-    return significant(row.latency_ms[batch]) if batch in row.latency_ms else ""
+    return significant(row.latency[batch].median_ms) if batch in row.latency else ""

@@ -15,7 +15,10 @@ from netslim.bundle.layout import MODEL
 from netslim.errors import DataError
 from netslim.onnx_export import runtime
 from netslim.pruning.layer_report import LayerRow
-from netslim.results.run_results import Histogram, PassResult, RunResults, Size, should_continue
+from netslim.results.measures import Errors, Histogram, Latency, Size
+from netslim.results.pass_result import PassResult
+from netslim.results.run_results import RunResults
+from netslim.results.stopping_rule import should_continue
 from netslim.steps.step_record import StepRecord, read_step_records
 
 if TYPE_CHECKING:
@@ -68,7 +71,7 @@ def evaluate_step(
         # What to go on with is not decided on test images where others are held out.
         held_out = "val" in packed.info.sizes
         error_val = runtime.error(file, packed.split("val"), packed.info) if held_out else None
-        bar.advance(error=error)
+        bar.advance(**{"test error": error})
         shape = (packed.info.channels, *packed.info.image_size)
         latency = runtime.latency(file, shape, batch_sizes=BATCHES)
         bar.advance()
@@ -76,19 +79,30 @@ def evaluate_step(
         before = RunResults.load(previous) if previous else RunResults()
         known = {**_constants(packed.info, steps, point), **before.constants}
         if not point:
-            known["max_loss"] = f"{max_loss:g}"  # which model of the run may become the champion
+            known["max_error_increase"] = f"{max_loss:g}"  # which model of the run may become the champion
         before = replace(before, constants=known)
         now = before.with_row(row)
-        decision = should_continue(now, passes=passes, max_loss=max_loss)
+        decision = should_continue(now, passes=passes, max_error_increase=max_loss)
         now = now.with_decision(decision)
         now.save(ledger)
-        whole = assemble(onnx, bundle, now, packed.info, steps["export"].facts)
+        whole = assemble(
+            onnx,
+            bundle,
+            now,
+            packed.info,
+            onnx_weights=steps["export"].facts["weights"],
+            int8=steps["export"].facts["int8"],
+        )
         # After the last pass no later one brings what an outage kept back.
-        patience = 30.0 if decision.go_on else 600.0
+        patience = 30.0 if decision.continue_ else 600.0
         tracking.log_pass(now, experiment=experiment, bundle=whole, patience=patience)
         bar.advance()
     print(f"{row.title}: {decision.reason}", flush=True)
-    return decision.go_on, {"error": error, "params": float(row.params), "flops": float(row.flops)}
+    return decision.continue_, {
+        "error": error,
+        "params": float(row.size.params),
+        "flops": float(row.size.flops),
+    }
 
 
 def _row(
@@ -108,28 +122,26 @@ def _row(
         curves["fine_tune"] = tuple(steps["tune"].history)
     return PassResult(
         index=index,
-        error=error,
-        error_val=error_val,
+        errors=Errors(
+            test=error, validation=error_val, trained=trained["error"], pruned=pruned.get("error_pruned")
+        ),
+        size=Size(channels=size["channels"], params=size["params"], macs=size["macs"]),
         onnx_bytes=size["bytes"],
         onnx_sha256=size["sha256"],
         measured_at=time.time_ns() // 1_000_000,
         label=_label(point, trained, pruned),
-        channels=size["channels"],
-        params=size["params"],
-        macs=size["macs"],
-        error_trained=trained["error"],
-        error_pruned=pruned.get("error_pruned"),
-        before=Size(
+        size_before=Size(
             channels=pruned["channels_before"], params=pruned["params_before"], macs=pruned["macs_before"]
         )
         if pruned
         else None,
         threshold=pruned.get("threshold"),
-        zero_share=trained["near_zero_share"],
-        latency_ms={batch: found.median_ms for batch, found in latency.items()},
-        latency_p95_ms={batch: found.p95_ms for batch, found in latency.items()},
+        near_zero_share=trained["near_zero_share"],
+        latency={
+            batch: Latency(median_ms=one.median_ms, p95_ms=one.p95_ms) for batch, one in latency.items()
+        },
         layer_macs=size.get("layer_macs", {}),
-        layers=tuple(LayerRow(**row) for row in pruned["report"]["rows"]) if pruned else (),
+        layers=tuple(LayerRow.from_json(row) for row in pruned["report"]["rows"]) if pruned else (),
         gammas=Histogram(edges=tuple(gammas["edges"]), counts=tuple(gammas["counts"])),
         curves=curves,
     )

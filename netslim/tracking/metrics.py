@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from netslim.results.run_results import PassResult, RunResults
+from netslim.results.pass_result import PassResult
+from netslim.results.run_results import RunResults
 
 __all__ = ["Point", "curve_points", "row_points"]
 
@@ -24,26 +25,26 @@ def row_points(ledger: RunResults, row: PassResult) -> list[Point]:
     """A row's numbers, and how they compare with the wide network: `ratio/` says how many times fewer,
     `eval/error_added` how many percentage points worse."""
     values: dict[str, float | None] = {
-        "model/channels": row.channels,
-        "model/params": row.params,
-        "model/macs": row.macs,
-        "model/flops": row.flops,
+        "model/channels": row.size.channels,
+        "model/params": row.size.params,
+        "model/macs": row.size.macs,
+        "model/flops": row.size.flops,
         "model/onnx_bytes": row.onnx_bytes,
-        "eval/error": row.error,
-        "eval/error_val": row.error_val,
-        "eval/error_trained": row.error_trained,
-        "eval/error_pruned": row.error_pruned,
+        "eval/error": row.errors.test,
+        "eval/error_val": row.errors.validation,
+        "eval/error_trained": row.errors.trained,
+        "eval/error_pruned": row.errors.pruned,
         "prune/threshold": row.threshold,
-        "prune/zero_share": row.zero_share,
+        "prune/zero_share": row.near_zero_share,
         "prune/pruned_share": row.pruned_share,
-        **{f"latency/b{batch}_ms": ms for batch, ms in row.latency_ms.items()},
-        **{f"latency/b{batch}_p95_ms": ms for batch, ms in row.latency_p95_ms.items()},
+        **{f"latency/b{batch}_ms": one.median_ms for batch, one in row.latency.items()},
+        **{f"latency/b{batch}_p95_ms": one.p95_ms for batch, one in row.latency.items()},
     }
-    if wide := ledger.wide:
+    if wide := ledger.reference_size:
         for name in ("channels", "params", "flops"):
-            values[f"ratio/{name}"] = getattr(wide, name) / max(1, getattr(row, name))
-    if reference := ledger.allowed_from:
-        values["eval/error_added"] = row.error - reference[1]
+            values[f"ratio/{name}"] = getattr(wide, name) / max(1, getattr(row.size, name))
+    if reference := ledger.reference_error:
+        values["eval/error_added"] = row.errors.test - reference.error
     return [
         Point(key, float(value), row.index, row.measured_at)
         for key, value in values.items()

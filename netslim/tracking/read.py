@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netslim.errors import TrackingError
-from netslim.results.run_results import PassResult, RunResults
+from netslim.results.pass_result import PassResult
+from netslim.results.run_results import RunResults
 from netslim.storage.atomic import read_json
 from netslim.tracking.client import mlflow_at
 from netslim.tracking.destination import Destination

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from netslim.results.run_results import PassResult, RunResults
+from netslim.results.pass_result import PassResult
+from netslim.results.run_results import RunResults
 from netslim.tracking.client import alone
 from netslim.tracking.logged_models import model_id_of
 from netslim.tracking.runs import IDENTITY, RunGroup
@@ -36,20 +37,20 @@ def registered_name(ledger: RunResults, experiment: str) -> str:
 def best_of(ledger: RunResults) -> tuple[PassResult, float, float, str] | None:
     """The run's best row, its error, the error it is compared with, and which error that is.
 
-    None when there is none: a sweep, or a run without its `max_loss` or without anything to compare with.
+    None when there is none: a sweep, or a run without `max_error_increase` or a reference error.
     """
-    allowed, reference = ledger.constants.get("max_loss"), ledger.allowed_from
+    allowed, reference = ledger.max_error_increase, ledger.reference_error
     if allowed is None or reference is None or any(row.label for row in ledger.rows):
         return None
-    start, kind = reference[1], "test"
-    errors = {row.index: row.error for row in ledger.rows}
-    validated = {row.index: row.error_val for row in ledger.rows if row.error_val is not None}
+    start, kind = reference.error, "test"
+    errors = {row.index: row.errors.test for row in ledger.rows}
+    validated = {row.index: row.errors.validation for row in ledger.rows if row.errors.validation is not None}
     if ledger.baseline and validated.keys() == errors.keys():
         errors, start, kind = validated, validated[0], "validation"
-    good = [row for row in ledger.rows if errors[row.index] <= start + float(allowed) + TOLERANCE]
+    good = [row for row in ledger.rows if errors[row.index] <= start + allowed + TOLERANCE]
     if not good:
         return None
-    best = min(good, key=lambda row: (row.flops, errors[row.index]))
+    best = min(good, key=lambda row: (row.size.flops, errors[row.index]))
     return best, errors[best.index], start, kind
 
 
@@ -63,6 +64,8 @@ def register(family: RunGroup, ledger: RunResults, experiment: str) -> str | Non
     if found is None:
         return None
     row, error, start, kind = found
+    allowed = ledger.max_error_increase
+    assert allowed is not None  # else best_of has found nothing
     child = family.children().get(child_name(row))
     if child is None or not (model_id := model_id_of(child)):
         return None
@@ -72,14 +75,14 @@ def register(family: RunGroup, ledger: RunResults, experiment: str) -> str | Non
         "netslim.pass": str(row.index),
         "sha256": row.onnx_sha256,
         ERROR: repr(error),
-        FLOPS: str(row.flops),
+        FLOPS: str(row.size.flops),
         REFERENCE: repr(start),
         KIND: kind,
     }
     with alone(family.place.uri):
         version = _version(client, name, tags, model_id, child.info.run_id)
         champion = _champion(client, name)
-        if champion is None or _better(version.tags, champion.tags, float(ledger.constants["max_loss"])):
+        if champion is None or _better(version.tags, champion.tags, allowed):
             client.set_registered_model_alias(name, ALIAS, version.version)
     return f"models:/{name}/{version.version}"
 
@@ -104,10 +107,10 @@ def _champion(client: MlflowClient, name: str) -> Any:
     return client.get_model_version(name, aliases[ALIAS]) if ALIAS in aliases else None
 
 
-def _better(new: dict[str, str], old: dict[str, str], max_loss: float) -> bool:
+def _better(new: dict[str, str], old: dict[str, str], max_error_increase: float) -> bool:
     """Whether the version with the tags `new` takes the alias from the one with the tags `old`."""
     if not {ERROR, FLOPS, REFERENCE, KIND} <= old.keys() or new[KIND] != old[KIND]:
         return False  # set by hand, or measured on other images: nothing to compare, so it stays
-    allowed = float(new[ERROR]) <= float(old[REFERENCE]) + max_loss + TOLERANCE
+    allowed = float(new[ERROR]) <= float(old[REFERENCE]) + max_error_increase + TOLERANCE
     smaller = (int(new[FLOPS]), float(new[ERROR])) < (int(old[FLOPS]), float(old[ERROR]))
     return allowed and smaller

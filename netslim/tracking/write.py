@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netslim.report.tables import markdown
-from netslim.results.run_results import PassResult, RunResults
+from netslim.results.pass_result import PassResult
+from netslim.results.run_results import RunResults
 from netslim.tracking.logged_models import log_model
 from netslim.tracking.metrics import Point, curve_points, row_points
 from netslim.tracking.runs import RunGroup

@@ -16,7 +16,10 @@ from playwright.sync_api import Browser, sync_playwright
 
 from netslim import report
 from netslim.pruning.layer_report import LayerRow
-from netslim.results.run_results import Histogram, PassResult, RunResults, Size
+from netslim.results.measures import Histogram, Size
+from netslim.results.pass_result import PassResult
+from netslim.results.run_results import RunResults
+from tests.helpers.results import pass_result
 
 pytestmark = pytest.mark.browser
 
@@ -54,12 +57,12 @@ def row(index: int) -> PassResult:
     }
     if index:
         values |= {
-            "before": Size(channels=400, params=288_170, macs=2_380_000),
-            "error_pruned": 1.0,
+            "size_before": Size(channels=400, params=288_170, macs=2_380_000),
+            "pruned": 1.0,
             "threshold": 0.2,
             "layers": tuple(LayerRow(name, 16, 8, 8) for name in names),
         }
-    return PassResult(index=index, error=0.5 + index / 4, error_trained=0.4, **sizes, **values)
+    return pass_result(index, test=0.5 + index / 4, trained=0.4, **sizes, **values)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

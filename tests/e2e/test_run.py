@@ -87,15 +87,15 @@ def test_the_ledger_in_mlflow_tells_the_run(first: Ran) -> None:
     assert first.found.status == "FINISHED"
     assert [row.index for row in rows] == [0, 1, 2]
     for wide, slim in pairwise(rows):
-        assert slim.before is not None
-        assert slim.before.channels == wide.channels
-        assert wide.channels - slim.channels == wide.channels // 2, (
+        assert slim.size_before is not None
+        assert slim.size_before.channels == wide.size.channels
+        assert wide.size.channels - slim.size.channels == wide.size.channels // 2, (
             "exactly half of the channels go in a pass"
         )
-        assert slim.params < wide.params
-        assert slim.macs < wide.macs
-    assert rows[-1].note.startswith("done: 2 of 2 passes")
-    assert [row.go_on for row in rows] == [True, True, False]
+        assert slim.size.params < wide.size.params
+        assert slim.size.macs < wide.size.macs
+    assert rows[-1].reason.startswith("done: 2 of 2 passes")
+    assert [row.continue_ for row in rows] == [True, True, False]
 
 
 def test_the_user_gets_bundles_that_verify_and_a_report(first: Ran) -> None:
@@ -140,7 +140,7 @@ def test_too_much_loss_stops_early_and_says_why(first: Ran) -> None:
     assert "pass 1: evaluate" in stopped.steps("done")
     assert "pass 2: train sparse" not in stopped.steps("done")
     assert stopped.found.status == "FINISHED"
-    assert stopped.found.ledger.rows[-1].note.startswith("stopped: error")
+    assert stopped.found.ledger.rows[-1].reason.startswith("stopped: error")
     assert "more than the 0 allowed" in " ".join(stopped.shown.split())
 
 

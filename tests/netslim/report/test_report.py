@@ -19,7 +19,10 @@ from netslim.pruning.layer_report import LayerRow
 from netslim.report.figures import figures, front
 from netslim.report.style import COLOURS
 from netslim.report.tables import scaled, significant
-from netslim.results.run_results import Histogram, PassResult, RunResults, Size
+from netslim.results.measures import Histogram, Size
+from netslim.results.pass_result import PassResult
+from netslim.results.run_results import RunResults
+from tests.helpers.results import pass_result
 
 
 def row(index: int, **more: Any) -> PassResult:
@@ -29,8 +32,8 @@ def row(index: int, **more: Any) -> PassResult:
         "channels": 400 // (index + 1),
         "params": 288_170 // now,
         "macs": 2_380_000 // now,
-        "error": 0.5 + index / 4,
-        "error_trained": 0.5 + index / 8,
+        "test": 0.5 + index / 4,
+        "trained": 0.5 + index / 8,
         "onnx_bytes": 1_157_000 // now,
         "measured_at": index,
         "latency_ms": {1: 0.24 / (index + 1), 32: 4.2 / (index + 1)},
@@ -40,15 +43,15 @@ def row(index: int, **more: Any) -> PassResult:
     }
     if index:
         values |= {
-            "error_pruned": 0.75,
-            "before": Size(channels=400 // index, params=2_881_700 // now, macs=23_800_000 // now),
+            "pruned": 0.75,
+            "size_before": Size(channels=400 // index, params=2_881_700 // now, macs=23_800_000 // now),
             "threshold": 0.25,
             "layers": (
                 LayerRow("features.1", 8, 3, 4, "at most 50 % of a layer"),
                 LayerRow("features.4", 9, 9, 9),
             ),
         }
-    return PassResult(index=index, **values | more)
+    return pass_result(index, **values | more)
 
 
 def curve(epochs: int) -> tuple[dict[str, float], ...]:
@@ -59,9 +62,10 @@ def curve(epochs: int) -> tuple[dict[str, float], ...]:
 
 
 RUN = RunResults(
-    (row(0), row(1), row(2, note="done: 2 of 2 passes")), {"architecture": "vgg-digits", "dataset": "Digits"}
+    (row(0), row(1), row(2, reason="done: 2 of 2 passes")),
+    {"architecture": "vgg-digits", "dataset": "Digits"},
 )
-SWEEP = RunResults(tuple(row(1, label=f"percent 0.{tenths}", error=float(tenths)) for tenths in (3, 5, 7)))
+SWEEP = RunResults(tuple(row(1, label=f"percent 0.{tenths}", test=float(tenths)) for tenths in (3, 5, 7)))
 NO_BASELINE = RunResults(RUN.rows[1:])
 
 
@@ -126,12 +130,12 @@ def test_significant_digits_without_an_exponent(value: float, two: str, three: s
 
 def test_the_pareto_front_is_what_nothing_beats() -> None:
     sizes = {"a": (10, 3.0), "b": (20, 3.5), "c": (20, 2.0), "d": (30, 2.0), "e": (40, 1.0), "f": (5, 9.0)}
-    rows = [row(1, label=name, macs=macs, error=error) for name, (macs, error) in sizes.items()]
+    rows = [row(1, label=name, macs=macs, test=error) for name, (macs, error) in sizes.items()]
     beaten = {
         one.label
         for one in rows
         for other in rows
-        if other.flops <= one.flops and other.error <= one.error and other is not one
+        if other.size.flops <= one.size.flops and other.errors.test <= one.errors.test and other is not one
     }
     assert [one.label for one in front(rows)] == ["f", "a", "c", "e"]
     assert set(sizes) - beaten == {"f", "a", "c", "e"}
@@ -200,7 +204,7 @@ def test_the_page_has_each_dark_colour() -> None:
 def test_what_a_user_named_is_text_and_not_markup() -> None:
     named = "<script>alert('x')</script>"
     ledger = RunResults(
-        (row(0), dataclasses.replace(row(1), note=named, label=named)), {"architecture": named}
+        (row(0), dataclasses.replace(row(1), reason=named, label=named)), {"architecture": named}
     )
     assert "script" not in Page(report.html(ledger)).tags
     assert named in Page(report.html(ledger)).text

@@ -22,10 +22,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from netslim.pruning.layer_report import LayerRow
-from netslim.results.run_results import Histogram, PassResult, RunResults, Size
+from netslim.results.measures import Histogram, Size
+from netslim.results.run_results import RunResults
 from netslim.storage.atomic import sha256
 from netslim.tracking.client import mlflow_at
 from netslim.tracking.destination import default_uri
+from tests.helpers.results import pass_result
 
 
 class Server:
@@ -217,23 +219,23 @@ def ledger(model: Path) -> RunResults:
         scale = 3**index
         before = Size(channels=270 // scale, params=2700 // scale, macs=27000 // scale) if index else None
         curves = {"sparse": curve(3, 10_000 * index), "fine_tune": curve(4, 10_000 * index + 5000)}
-        row = PassResult(
-            index=index,
+        row = pass_result(
+            index,
             channels=90 // scale,
             params=900 // scale,
             macs=9000 // scale,
-            error=1.0 + index / 4,
-            error_trained=1.5,
-            error_pruned=1.75 if index else None,
+            test=1.0 + index / 4,
+            trained=1.5,
+            pruned=1.75 if index else None,
             onnx_bytes=model.stat().st_size,
             onnx_sha256=sha256(model),
             measured_at=10_000 * index + 9000,
-            before=before,
+            size_before=before,
             latency_ms={1: 0.5, 32: 8.0 / scale},
             layers=(LayerRow("features.1", 9, 3, 3),) if index else (),
             gammas=Histogram(edges=(0.0, 1.0, 2.0), counts=(5, 4)),
             curves=curves if index else {"base": curve(5, 0)},
-            note="goes on" if index < 2 else "done: 2 of 2 passes",
+            reason="continues" if index < 2 else "done: 2 of 2 passes",
         )
         rows.append(row)
     return RunResults(tuple(rows), {"architecture": "vgg", "dataset": "pixels"})

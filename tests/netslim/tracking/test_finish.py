@@ -13,24 +13,28 @@ import pytest
 from kfp import dsl
 
 from netslim import tracking
-from netslim.results.run_results import PassResult, RunResults, should_continue
+from netslim.results.pass_result import PassResult
+from netslim.results.run_results import RunResults
+from netslim.results.stopping_rule import should_continue
 from netslim_kfp.components.finish.component import finish
 
 Place = Callable[[str, str], None]
 
 
 def evaluate_each(
-    rows: Sequence[PassResult], model: Path, *, passes: int, max_loss: float, experiment: str
+    rows: Sequence[PassResult], model: Path, *, passes: int, max_error_increase: float, experiment: str
 ) -> None:
     """Record the passes as the step `evaluate` does: the row, the decision after it, and the model.
 
     The rows are without what only the report draws: drawing is slow, and decides nothing.
     """
-    ledger = RunResults(constants={"architecture": "vgg", "max_loss": f"{max_loss:g}"})
+    ledger = RunResults(constants={"architecture": "vgg", "max_error_increase": f"{max_error_increase:g}"})
     for row in rows:
-        plain = dataclasses.replace(row, note="", go_on=None, curves={}, layers=(), gammas=None)
+        plain = dataclasses.replace(row, reason="", continue_=None, curves={}, layers=(), gammas=None)
         undecided = ledger.with_row(plain)
-        ledger = undecided.with_decision(should_continue(undecided, passes=passes, max_loss=max_loss))
+        ledger = undecided.with_decision(
+            should_continue(undecided, passes=passes, max_error_increase=max_error_increase)
+        )
         assert tracking.log_pass(ledger, experiment=experiment, bundle=model.parent)
 
 
@@ -56,11 +60,11 @@ def registered(server: Any, experiment: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("case", "state", "evaluated", "passes", "max_loss", "finished"),
+    ("case", "state", "evaluated", "passes", "max_error_increase", "finished"),
     [
         ("all-passes", "COMPLETE", 2, 1, 1.0, True),
         ("all-passes-locally", "SUCCEEDED", 2, 1, 1.0, True),
-        ("too-much-loss", "RUNNING", 2, 3, 0.1, True),  # the next pass's condition was not met
+        ("too-much-error", "RUNNING", 2, 3, 0.1, True),  # the next pass's condition was not met
         ("a-step-failed", "FAILED", 2, 2, 1.0, False),
         ("a-step-failed-after-the-end", "FAILED", 2, 1, 1.0, False),
         ("killed", "RUNNING", 2, 2, 1.0, False),  # or timed out, or canceled
@@ -79,13 +83,13 @@ def test_only_a_run_that_ended_by_itself_is_finished_and_registered(
     state: str,
     evaluated: int,
     passes: int,
-    max_loss: float,
+    max_error_increase: float,
     finished: bool,
 ) -> None:
     experiment = f"netslim/{case}"
     place(server.uri, case)
     rows = ledger.rows[:evaluated]
-    evaluate_each(rows, model, passes=passes, max_loss=max_loss, experiment=experiment)
+    evaluate_each(rows, model, passes=passes, max_error_increase=max_error_increase, experiment=experiment)
     end(state, tmp_path / "report.html", experiment)
     parent = server.runs(experiment, case)[case]
     assert parent["info"]["status"] == ("FINISHED" if finished else "FAILED")
@@ -100,7 +104,7 @@ def test_a_sweep_is_finished_unless_a_step_failed_and_registers_nothing(
     place(server.uri, key)
     for at, value in enumerate(("0.5", "0.7")):
         point = dataclasses.replace(ledger.rows[1], label=f"percent {value}", measured_at=at)
-        evaluate_each([point], model, passes=1, max_loss=1.0, experiment=experiment)
+        evaluate_each([point], model, passes=1, max_error_increase=1.0, experiment=experiment)
     end(state, tmp_path / "report.html", experiment)
     runs = server.runs(experiment, key)
     assert set(runs) == {key, "percent-0.5", "percent-0.7"}

@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 
 from netslim import tracking
-from netslim.results.run_results import PassResult, RunResults
+from netslim.results.pass_result import PassResult
+from netslim.results.run_results import RunResults
 from netslim.steps.step_record import read_history
 from netslim.tracking.live_curves import GRACE
 from netslim.training.history import History
+from tests.helpers.results import pass_result
 
 EXPERIMENT = "netslim/live"
 Place = Callable[[str, str], None]
@@ -41,8 +43,7 @@ class Training:
 
 
 def row(curves: dict[str, Any]) -> PassResult:
-    size = {"channels": 1, "params": 1, "macs": 1, "onnx_bytes": 1}
-    return PassResult(index=1, error=1.0, measured_at=1, curves=curves, **size)
+    return pass_result(1, curves=curves)
 
 
 def test_a_server_killed_and_restarted_costs_no_point_and_no_time(

@@ -22,6 +22,7 @@ import pytest
 from netslim import tracking
 from netslim.results.run_results import RunResults
 from netslim.tracking.registry import best_of
+from tests.helpers.results import changed
 
 Place = Callable[[str, str], None]
 
@@ -30,8 +31,8 @@ def told(
     ledger: RunResults, errors: tuple[float, ...], macs: tuple[int, ...], loss: str = "0.5"
 ) -> RunResults:
     rows = zip(ledger.rows, errors, macs, strict=True)
-    changed = tuple(dataclasses.replace(row, error=error, macs=size) for row, error, size in rows)
-    return RunResults(changed, {**ledger.constants, "max_loss": loss})
+    rows_now = tuple(changed(row, test=error, macs=size) for row, error, size in rows)
+    return RunResults(rows_now, {**ledger.constants, "max_error_increase": loss})
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_the_best_is_the_smallest_that_is_good_enough(
 
 def test_the_validation_error_decides_where_there_is_one(ledger: RunResults) -> None:
     run = told(ledger, (1.0, 9.0, 9.0), (90, 30, 10))
-    held_out = tuple(dataclasses.replace(row, error_val=2.0 + row.index / 3) for row in run.rows)
+    held_out = tuple(changed(row, validation=2.0 + row.index / 3) for row in run.rows)
     found = best_of(RunResults(held_out, run.constants))
     assert found is not None
     assert (found[0].index, found[2:]) == (1, (2.0, "validation"))
@@ -61,7 +62,7 @@ def test_the_validation_error_decides_where_there_is_one(ledger: RunResults) -> 
 
 def test_a_sweep_has_no_best(ledger: RunResults) -> None:
     points = tuple(dataclasses.replace(row, label=f"percent 0.{row.index}") for row in ledger.rows)
-    assert best_of(RunResults(points, {"max_loss": "1"})) is None
+    assert best_of(RunResults(points, {"max_error_increase": "1"})) is None
 
 
 def versions(server: Any, name: str) -> tuple[dict[str, str], str]:

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from netslim import tracking
+from netslim.results.measures import Latency
 from netslim.results.run_results import RunResults
+from tests.helpers.results import changed
 
 EXPERIMENT = "netslim/pixels"
 Place = Callable[[str, str], None]
@@ -112,7 +114,7 @@ def test_a_retry_adds_no_run_and_no_point(server: Any, place: Place, ledger: Run
     again = dataclasses.replace(
         ledger.rows[-1],
         measured_at=99_000,
-        latency_ms={1: 0.625},
+        latency={1: Latency(median_ms=0.625)},
         curves={
             stage: tuple({**point, "ts": point["ts"] + (point["step"] > 1) * 777} for point in points)
             for stage, points in ledger.rows[-1].curves.items()
@@ -191,7 +193,7 @@ def test_the_points_of_a_sweep_are_children_of_their_own(
 ) -> None:
     place(server.uri, "sweep")
     points = [
-        dataclasses.replace(ledger.rows[1], label=f"lambda {value}", error=error, measured_at=at)
+        changed(ledger.rows[1], label=f"lambda {value}", test=error, measured_at=at)
         for value, error, at in (("0.001", 3.0, 20), ("1e-05", 2.0, 10))
     ]
     for point in points:

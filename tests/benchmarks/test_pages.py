@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import re
 import shlex
 import shutil
 import statistics
@@ -68,13 +67,6 @@ def test_the_command_of_a_stored_result_can_be_typed(name: str, tmp_path: Path) 
     target = f"{module}.command" if module == "benchmarks.paper" else module
     command: click.Command = importlib.import_module(target).main
     command.make_context(module, arguments)
-
-
-def test_every_picture_and_page_that_a_document_links_to_exists() -> None:
-    documents = [*(ROOT / "docs").rglob("*.md"), ROOT / "benchmarks" / "README.md"]
-    for document in documents:
-        for link in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text("utf-8")):
-            assert (document.parent / link).exists(), f"{document.relative_to(ROOT)}: {link}"
 
 
 def test_the_totals_of_pruning_speed_follow_from_its_table() -> None:

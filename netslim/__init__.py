@@ -7,6 +7,7 @@ only measures an ONNX file never loads torch.
 from __future__ import annotations
 
 import importlib
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
     from netslim.models.artifact import load_model
     from netslim.nn.recalibration import recalibrate
     from netslim.pruning.apply_plan import apply_plan
+    from netslim.pruning.options import PruningOptions
     from netslim.pruning.plan import Plan
-    from netslim.pruning.pruner import PruneResult, preflight, prune
+    from netslim.pruning.pruner import PruneResult, preflight, preview, prune
     from netslim.training.recipe import Recipe
     from netslim.training.train import train
 
@@ -25,11 +27,13 @@ __all__ = [
     "Cost",
     "Plan",
     "PruneResult",
+    "PruningOptions",
     "Recipe",
     "apply_plan",
     "count",
     "load_model",
     "preflight",
+    "preview",
     "prune",
     "recalibrate",
     "train",
@@ -39,11 +43,13 @@ _HOMES = {
     "Cost": "cost",
     "Plan": "pruning.plan",
     "PruneResult": "pruning.pruner",
+    "PruningOptions": "pruning.options",
     "Recipe": "training.recipe",
     "apply_plan": "pruning.apply_plan",
     "count": "cost",
     "load_model": "models.artifact",
     "preflight": "pruning.pruner",
+    "preview": "pruning.pruner",
     "prune": "pruning.pruner",
     "recalibrate": "nn.recalibration",
     "train": "training.train",
@@ -53,10 +59,23 @@ _MODULES = ("data", "models", "sparsity")
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(importlib.import_module(f"netslim.{_HOMES[name]}"), name)
+        return getattr(_load(_HOMES[name], name), name)
     if name in _MODULES:  # `netslim.sparsity.add_l1_subgradient(...)` without a second import
-        return importlib.import_module(f"netslim.{name}")
+        return _load(name, name)
     raise AttributeError(f"module 'netslim' has no attribute {name!r}")
+
+
+def _load(module: str, name: str) -> ModuleType:
+    """Import netslim.`module`, which has the public `name`; one clear error when PyTorch is not installed."""
+    try:
+        return importlib.import_module(f"netslim.{module}")
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "torchvision"):
+            raise
+        from netslim.errors import NetslimError
+
+        remedy = "pip install 'netslim[torch]'"
+        raise NetslimError(f"needs {error.name}", field=f"netslim.{name}", remedy=remedy) from error
 
 
 def __dir__() -> list[str]:

@@ -25,7 +25,7 @@ from netslim.models import Architecture, artifact
 from netslim.models.artifact import StoredModel
 from netslim.models.init import he
 from netslim.pruning.plan import Plan
-from netslim.sparsity import NEAR_ZERO
+from netslim.sparsity import ZERO_GAMMA
 from netslim.storage.atomic import read_json
 from netslim.training.evaluate import evaluate
 from netslim.training.recipe import Recipe
@@ -125,7 +125,7 @@ class NetworkCache:
             factors = dict(json.loads(line) for line in history.read_text().splitlines()) if watch else {}
             facts = {
                 "error": result.error,
-                "lam": result.lam,
+                "lam": result.lambda_,
                 "epochs": recipe.epochs,
                 "near_zero_share": result.sparsity.near_zero_share if result.sparsity else 0.0,
                 "factors": list(factors.values()),
@@ -141,7 +141,7 @@ class NetworkCache:
         def make(scratch: Path) -> Made:
             wide = net.load()
             result = netslim.prune(wide.model, example(dataset), **options)
-            if result.threshold >= NEAR_ZERO:  # a live channel was removed, so statistics behind it changed
+            if result.threshold >= ZERO_GAMMA:  # a live channel was removed, so statistics behind it changed
                 netslim.recalibrate(result.model, training_images(dataset))
             error = evaluate(result.model, dataset.split("test"), dataset.info)
             facts = {"error": error, "threshold": result.threshold}

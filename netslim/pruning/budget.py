@@ -1,7 +1,8 @@
-"""A budget instead of a percent: "half the FLOPs", met within 1 % or refused with what can be had.
+"""A budget in place of a percent: "half the FLOPs", met within 1 % or refused with the nearest possible ones.
 
-What a channel costs depends on its neighbours, so the percent that meets a budget is searched for. Removing
-more never costs more, so the search halves the range of counts until two neighbours enclose the budget.
+The cost of a channel depends on its neighbours, so the percent that meets a budget is searched for. Removing
+more channels never increases the cost, so the search halves the range of counts until two neighbouring counts
+enclose the budget.
 """
 
 from __future__ import annotations
@@ -43,21 +44,23 @@ class Target:
             (pair,) = [target.split("=")] if isinstance(target, str) else target.items()
             measure, value = pair[0].strip(), float(pair[1])
         except (AttributeError, IndexError, TypeError, ValueError):
-            problem = "is not one measure and its budget"
+            problem = "must be one measure and its budget"
             raise ConfigError(problem, field="target", value=target, remedy=_FORM) from None
         if measure not in get_args(Measure):
             remedy = f"Use one of {', '.join(get_args(Measure))}"
             raise ConfigError("unknown measure", field="target", value=measure, remedy=remedy)
         if not 0 < value < float("inf"):
-            raise ConfigError("is no budget", field="target", value=f"{measure}={value:g}", remedy=_FORM)
+            raise ConfigError(
+                "must be a number above 0", field="target", value=f"{measure}={value:g}", remedy=_FORM
+            )
         return cls(cast(Measure, measure), value)
 
     def of(self, cost: Cost) -> int:
-        """What `cost` has of this measure."""
+        """This measure of `cost`."""
         return int(getattr(cost, self.measure))
 
     def goal(self, before: Cost) -> float:
-        """The number to come down to."""
+        """The budget as a number."""
         return self.value * self.of(before) if self.value <= 1 else self.value
 
     def __str__(self) -> str:
@@ -67,10 +70,10 @@ class Target:
 def percent_for(
     target: Target, cost_at: Callable[[Fraction], Cost], *, before: Cost, factors: int
 ) -> Fraction:
-    """The least percent whose network is within the budget, and at most `TOLERANCE` below it.
+    """The smallest percent whose network is within the budget, and at most `TOLERANCE` below it.
 
-    Where a single step jumps across that range, the percent one step less is taken if it ends at most
-    `TOLERANCE` above the budget.
+    Where a single removal step jumps across that range, the percent of one step less is taken if its network
+    is at most `TOLERANCE` above the budget.
 
     Args:
         target: the budget.
@@ -80,37 +83,37 @@ def percent_for(
         factors: how many scaling factors the percent is a share of.
 
     Raises:
-        ConfigError: the network is within the budget already, or the budget cannot be met; the message has
-            the nearest that can be.
+        ConfigError: the network is within the budget already, or the budget cannot be met; the message names
+            the nearest budgets that can be.
     """
     goal = target.goal(before)
     if target.of(before) <= goal:
-        have = f"the network has {target.of(before):,} already"
-        raise ConfigError(have, field="target", value=str(target), remedy="Ask for less")
-    more, fewer = 0, factors - 1  # scaling factors removed: too few, and enough
-    above, below = target.of(before), target.of(cost_at(Fraction(fewer, factors)))
+        problem = f"the network has {target.of(before):,} already"
+        raise ConfigError(problem, field="target", value=str(target), remedy="Ask for less")
+    too_few, enough = 0, factors - 1  # numbers of removed scaling factors
+    above, below = target.of(before), target.of(cost_at(Fraction(enough, factors)))
     if below > goal:
         raise _refusal(target, before, [below])
-    while fewer - more > 1:
-        middle = (more + fewer) // 2
+    while enough - too_few > 1:
+        middle = (too_few + enough) // 2
         cost = target.of(cost_at(Fraction(middle, factors)))
         if cost > goal:
-            more, above = middle, cost
+            too_few, above = middle, cost
         else:
-            fewer, below = middle, cost
+            enough, below = middle, cost
     if below >= (1 - TOLERANCE) * goal:
-        return Fraction(fewer, factors)
+        return Fraction(enough, factors)
     if above <= (1 + TOLERANCE) * goal:
-        return Fraction(more, factors)
+        return Fraction(too_few, factors)
     raise _refusal(target, before, [below, above])
 
 
 def _refusal(target: Target, before: Cost, reachable: list[int]) -> ConfigError:
     wide = target.of(before)
-    told = " and ".join(f"{target.measure}={cost / wide:.4f} ({cost:,})" for cost in reachable)
+    budgets = " and ".join(f"{target.measure}={cost / wide:.4f} ({cost:,})" for cost in reachable)
     if len(reachable) == 1:
-        remedy = f"The least that floors, caps and frozen channels allow is {told}"
+        remedy = f"The least that floors, caps and frozen channels allow is {budgets}"
     else:
-        remedy = f"The nearest that can be had are {told}"
+        remedy = f"The nearest possible ones are {budgets}"
     problem = f"cannot be met within {TOLERANCE:.0%}"
     return ConfigError(problem, field="target", value=str(target), remedy=remedy)

@@ -1,249 +1,255 @@
-"""Which choices are independent: from classes of channels and a policy to the units that are ranked.
+"""Channel groups: which channels are ranked and removed independently of which others.
 
-Two BatchNorms that feed one residual stream, or read it, can choose together (*group*): then their channels
-vanish from the stream. Or each chooses alone (*select*): the stream stays as wide as anyone needs it, and
-selections and narrow branches stand between. The importance of a joint choice is the mean of its |gamma|.
+The scaling factors of all BatchNorms are numbered through, BatchNorm by BatchNorm: a *factor* is one number.
+Factors that must be removed together are one *tied channel*. Take a residual block, `relu(bn1(x) + bn2(y))`:
+channel 7 of bn1 and channel 7 of bn2 write to channel 7 of the sum. Two policies are possible.
+
+    group    both are removed, and the channel with them, or neither: one tied channel with two factors
+    select   each is removed on its own; the sum keeps the channel as long as one of them needs it, and
+             `ChannelSelect` layers stand between the sum and the narrower layers (paper, section 3)
+
+`auto` ties BatchNorms whose outputs are added, and lets those select that only read a shared tensor.
+
+A *channel group* is a list of tied channels that are ranked as one layer. Tied channels are in one group if
+factors of the same BatchNorms are in them and the same constraints apply to them. A grouped convolution, for
+example, requires equal counts of each of its blocks; such a constraint divides the group into equal blocks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 
 from netslim.dependency.equivalence import Ints, equivalence_classes
 from netslim.dependency.graph import Bools, DependencyGraph
-from netslim.errors import ConfigError
+from netslim.pruning.options import Policy
 from netslim.pruning.removal_steps import ChannelGroup
 
-__all__ = ["ChannelGroups", "Policy", "group_channels"]
-
-Policy = Literal["auto", "group", "select"]
+__all__ = ["ChannelGroups", "group_channels"]
 
 
 @dataclass(frozen=True, eq=False)
 class ChannelGroups:
-    """The units, and what each of their channels stands for.
+    """The channel groups of a network, in the order of the network.
 
     Args:
-        units: what `threshold.choose` picks from.
-        element: the joint choice that each position (channel of a BatchNorm) belongs to.
-        members: for each unit by name, the joint choices in the order of its channels.
+        groups: the groups that `ranking.choose` chooses from.
+        tied_of_factor: int64[factors], the tied channel of each scaling factor.
+        members: for each group by name, its tied channels in the order of the group's channels.
     """
 
-    units: tuple[ChannelGroup, ...]
-    element: Ints
+    groups: tuple[ChannelGroup, ...]
+    tied_of_factor: Ints
     members: dict[str, Ints]
 
-    def removed(self, keep: dict[str, Ints]) -> Bools:
-        """bool[positions]: what goes when these channels of each unit stay."""
-        gone = np.zeros(int(self.element.max(initial=-1)) + 1, dtype=bool)
+    def removed_factors(self, keep: dict[str, Ints]) -> Bools:
+        """bool[factors]: which are removed if these channels of each group are kept."""
+        removed = np.zeros(int(self.tied_of_factor.max(initial=-1)) + 1, dtype=bool)
         for name, members in self.members.items():
-            gone[np.delete(members, keep[name])] = True
-        return gone[self.element]
+            removed[np.delete(members, keep[name])] = True
+        return removed[self.tied_of_factor]
 
 
-def group_channels(structure: DependencyGraph, policy: Policy) -> ChannelGroups:
-    """Find the independent choices.
+def group_channels(graph: DependencyGraph, policy: Policy) -> ChannelGroups:
+    """Find the channel groups of a network.
 
-    A class that would have to vanish in equal numbers from several blocks, and cannot be held to that, is
-    frozen; this may undo what others need, so it is repeated until nothing changes.
-
-    Raises:
-        ConfigError: unknown policy.
+    Blocks that must lose equally many channels, and cannot be held to that, are marked unprunable in `graph`.
+    This can break the blocks of other layers, so the search is repeated until no block is broken.
     """
-    if policy not in get_args(Policy):
-        remedy = f"Use one of {', '.join(get_args(Policy))}"
-        raise ConfigError("unknown policy", field="policy", value=policy, remedy=remedy)
     while True:
-        search = _Search(structure, policy)
-        broken = search.units()
+        tied = _TiedChannels.of(graph, policy)
+        constraints, broken = _constraints(graph, tied)
+        groups, blocks = _partition(tied, constraints)
+        broken += [labels for labels, rows in constraints if not _is_even(rows, groups, blocks)]
         if not broken:
-            return search.coupling()
+            return _channel_groups(graph, tied, groups.part, blocks.part)
         for labels in broken:
-            structure.mark_unprunable(labels, "groups of them would not stay equal")
+            graph.mark_unprunable(labels, "groups of them would not stay equal")
 
 
-class _Search:
-    """One round: tie positions to elements, elements to units, and see which equal counts cannot be kept."""
-
-    def __init__(self, structure: DependencyGraph, policy: Policy) -> None:
-        self.structure, self.policy = structure, policy
-        self.fixed = ~np.array([norm.standard for norm in structure.norms])[structure.norm_of_factor]
-        joint = self._joint() & (structure.class_reasons == 0)
-        touching = [
-            (touched, np.flatnonzero(joint[touched]))
-            for touched in (structure.input_class, structure.output_class)
-        ]
-        one = np.zeros(structure.class_count, dtype=np.int64)
-        for touched, positions in touching:
-            one[touched[positions]] = positions  # any of those that touch a class stands for all
-        same = [(one[touched[positions]], positions) for touched, positions in touching]
-        self.element = equivalence_classes(structure.norm_of_factor.size, same)
-        self.sizes = np.bincount(self.element)
-        self.count = self.sizes.size
-        self.begin = np.cumsum(self.sizes) - self.sizes
-        # The positions element by element, and within one in the order of the network, as they are numbered.
-        self.members = np.argsort(self.element, kind="stable")
-        self.owners = structure.norm_of_factor[self.members]
-        self.reason = np.zeros(self.count, dtype=np.int64)
-        reasons = self._frozen_positions()
-        held = np.flatnonzero(reasons)
-        np.maximum.at(self.reason, self.element[held], reasons[held])
-
-    def _joint(self) -> Bools:
-        """The classes that all BatchNorms that touch them remove together."""
-        structure, records = self.structure, self.structure.records
-        if self.policy == "group":
-            return np.ones(structure.class_count, dtype=bool)
-        joint = np.zeros(structure.class_count, dtype=bool)
-        feeders = np.bincount(structure.output_class, minlength=structure.class_count)
-        if records.depthwise_inputs:  # BatchNorm - depthwise convolution - BatchNorm: one choice, made twice
-            joint[structure.class_of_label[np.concatenate(records.depthwise_inputs)]] = True
-            joint &= feeders > 0
-        if self.policy == "auto":
-            joint |= feeders > 1
-        for blocks in records.equal_blocks:
-            joint[structure.class_of_label[blocks]] = True
-        joint[structure.input_class[self.fixed]] = joint[structure.output_class[self.fixed]] = True
-        return joint
-
-    def _frozen_positions(self) -> Ints:
-        """For each position, the reason why it may not go, or 0."""
-        structure = self.structure
-        reasons = structure.class_reasons
-        own, read, fed = (
-            structure.factor_reasons,
-            reasons[structure.input_class],
-            reasons[structure.output_class],
-        )
-        if self.policy != "group":  # selections let a BatchNorm choose beside a tensor that has to stay whole
-            read, fed = np.where(self.fixed, read, 0), np.where(self.fixed, fed, 0)
-        return np.maximum(own, np.where(fed > 0, fed, read))
-
-    def units(self) -> list[Ints]:
-        """Find the units; returns the blocks of labels that cannot be kept equal, if any."""
-        structure = self.structure
-        chooser = np.full(structure.class_count, -1)
-        chooser[structure.input_class] = chooser[structure.output_class] = self.element
-        found = [(blocks, self._rows(blocks, chooser)) for blocks in structure.records.equal_blocks]
-        broken = [blocks for blocks, rows in found if rows is None]
-        held = [(blocks, rows) for blocks, rows in found if rows is not None and rows.size]
-        # Elements are in one unit when nothing tells them apart, in one cell of it when no block does either.
-        units = self._signatures()
-        shapes = np.array([rows.shape for _, rows in held], dtype=np.int64).reshape(-1, 2)
-        members = np.concatenate([self.element[:0], *(rows.ravel() for _, rows in held)])
-        first = np.concatenate([self.element[:0], *(rows[:1, 0] for _, rows in held)])
-        owner = np.repeat(np.arange(len(held)), shapes.prod(axis=1))
-        row = np.repeat(np.arange(shapes[:, 0].sum()), np.repeat(shapes[:, 1], shapes[:, 0]))
-        turns = _turns(members)  # an element may be held by several
-        for turn in turns:
-            units.tell_apart(members[turn], owner[turn])
-        cells = _Parts(units.numbers.copy())
-        for turn in turns:
-            cells.tell_apart(members[turn], row[turn])
-        self.unit, self.cell = units.numbers, cells.numbers
-        size = np.bincount(self.cell)[self.cell]
-        uneven = (self.unit[members] != self.unit[first][owner]) | (size[members] != size[first][owner])
-        return [*broken, *(held[number][0] for number in np.unique(owner[uneven]))]
-
-    def _signatures(self) -> _Parts:
-        """A part for each kind of element: the same BatchNorms have as many positions in it."""
-        signatures = _Parts(self.reason.copy())
-        for size in np.flatnonzero(np.bincount(self.sizes)):
-            own = np.flatnonzero(self.sizes == size)
-            owners = self.owners[self.begin[own] + np.arange(size)[:, None]]  # of each element, a column
-            starts = _starts(owners)
-            kind = np.unique(owners[:, starts], axis=1, return_inverse=True)[1].ravel()
-            signatures.tell_apart(own, np.repeat(kind, np.diff(starts, append=own.size)))
-        return signatures
-
-    def _rows(self, blocks: Ints, chooser: Ints) -> Ints | None:
-        """The elements of each block; empty if the blocks are equal by themselves, None if never for sure.
-
-        Args:
-            chooser: the element that decides on each class, -1 for none.
-        """
-        structure = self.structure
-        kinds = structure.class_of_label[blocks]
-        rows = chooser[kinds]
-        stays = (structure.class_reasons[kinds] > 0) | (rows < 0) | (self.reason[rows] > 0)
-        each, times = np.unique(rows, return_counts=True)
-        if each.size == rows.size and not stays.any():
-            return rows  # as it is for most
-        ordered = np.sort(kinds, axis=1)
-        if stays.all() or (ordered == ordered[:1]).all():
-            return np.empty((0, 0), dtype=np.int64)
-        once = (np.diff(np.sort(rows, axis=1), axis=1) != 0).sum(axis=1) + 1
-        if stays.any() or np.ptp(times) or np.ptp(once) or once.sum() != each.size:
-            return None  # some stay and some may go, or one channel counts in several blocks
-        return rows
-
-    def coupling(self) -> ChannelGroups:
-        """The units as `threshold.choose` takes them, the BatchNorms in the order of the network."""
-        structure = self.structure
-        importance = np.bincount(self.element, structure.importance, self.count) / self.sizes
-        first = self.members[self.begin]
-        order = np.lexsort((first, self.cell, self.unit))
-        bounds = np.flatnonzero(np.diff(self.unit[order])) + 1
-        units: list[ChannelGroup] = []
-        members: dict[str, Ints] = {}
-        for elements in sorted(np.split(order, bounds), key=lambda own: int(first[own].min())):
-            name = self._name(elements, first, members)
-            members[name] = elements
-            reason, groups = int(self.reason[elements[0]]), _starts(self.cell[elements]).size
-            why = structure.reason_text(reason) if reason else ""
-            units.append(ChannelGroup(name, importance[elements], int(self.sizes[elements[0]]), groups, why))
-        return ChannelGroups(tuple(units), self.element, members)
-
-    def _name(self, elements: Ints, first: Ints, taken: Container[str]) -> str:
-        """The first BatchNorm, how many share its choice, and which of its channels if there are others."""
-        structure = self.structure
-        start = self.begin[elements[0]]
-        owners = self.owners[start : start + self.sizes[elements[0]]]
-        name: str = structure.norms[owners[0]].path
-        others = _starts(owners).size - 1
-        name += f" (+{others})" if others else ""
-        if name not in taken:
-            return name
-        channels = first[elements] - structure.norm_starts[owners[0]]
-        return f"{name} [{channels.min()}-{channels.max()}]"
-
-
-class _Parts:
-    """A set taken apart, step by step.
+@dataclass(frozen=True, eq=False)
+class _TiedChannels:
+    """The factors of a network divided into tied channels.
 
     Args:
-        numbers: the part of each thing; changed in place.
+        of_factor: int64[factors], the tied channel of each factor.
+        sizes: int64[tied], how many factors each tied channel has.
+        factors: int64[factors], the factors ordered by tied channel, then by number.
+        starts: int64[tied], where the factors of each tied channel begin in `factors`.
+        norms: int64[factors], the BatchNorm of each entry of `factors`.
+        reasons: int64[tied], why it cannot be removed (see `DependencyGraph.reason_text`); 0 if it can.
     """
 
-    def __init__(self, numbers: Ints) -> None:
-        self.numbers = numbers
-        self.next = int(numbers.max(initial=-1)) + 1
+    of_factor: Ints
+    sizes: Ints
+    factors: Ints
+    starts: Ints
+    norms: Ints
+    reasons: Ints
 
-    def tell_apart(self, members: Ints, mark: Ints) -> None:
-        """Take `members` out of their parts; those of one part with one mark stay together."""
-        keys = self.numbers[members] * (int(mark.max(initial=0)) + 1) + mark
-        starts = _starts(keys)  # neighbours are alike for the most part, and sorting takes long
-        kinds, kind = np.unique(keys[starts], return_inverse=True)
-        self.numbers[members] = self.next + np.repeat(kind, np.diff(starts, append=keys.size))
-        self.next += kinds.size
+    @classmethod
+    def of(cls, graph: DependencyGraph, policy: Policy) -> _TiedChannels:
+        # A ChannelSelect can only stand around a BatchNorm whose type is known.
+        no_select = ~np.array([norm.standard for norm in graph.norms])[graph.norm_of_factor]
+        joint = _joint_classes(graph, policy, no_select) & (graph.class_reasons == 0)
+        # All factors that read or feed a joint class are tied to one of them.
+        pairs = []
+        one = np.zeros(graph.class_count, dtype=np.int64)
+        touched = [(of, np.flatnonzero(joint[of])) for of in (graph.input_class, graph.output_class)]
+        for class_of, factors in touched:
+            one[class_of[factors]] = factors
+        for class_of, factors in touched:
+            pairs.append((one[class_of[factors]], factors))
+        of_factor = equivalence_classes(graph.norm_of_factor.size, pairs)
+        sizes = np.bincount(of_factor)
+        factors = np.argsort(of_factor, kind="stable")
+        reasons = np.zeros(sizes.size, dtype=np.int64)
+        np.maximum.at(reasons, of_factor, _factor_reasons(graph, policy, no_select))
+        return cls(
+            of_factor, sizes, factors, np.cumsum(sizes) - sizes, graph.norm_of_factor[factors], reasons
+        )
 
 
-def _turns(values: Ints) -> list[Ints]:
-    """Where each value stands for the first time, where for the second, and so on."""
-    order = np.argsort(values, kind="stable")
-    starts = _starts(values[order])
-    turn = np.empty_like(order)
-    turn[order] = np.arange(order.size) - np.repeat(starts, np.diff(starts, append=order.size))
-    return [np.flatnonzero(turn == number) for number in range(int(turn.max(initial=-1)) + 1)]
+def _joint_classes(graph: DependencyGraph, policy: Policy, no_select: Bools) -> Bools:
+    """bool[classes]: the channels that are removed by all BatchNorms around them together."""
+    if policy == "group":
+        return np.ones(graph.class_count, dtype=bool)
+    records = graph.records
+    joint = np.zeros(graph.class_count, dtype=bool)
+    feeders = np.bincount(graph.output_class, minlength=graph.class_count)
+    if records.depthwise_inputs:  # BatchNorm, depthwise convolution, BatchNorm: no selection fits between
+        joint[graph.class_of_label[np.concatenate(records.depthwise_inputs)]] = True
+        joint &= feeders > 0
+    if policy == "auto":  # outputs of several BatchNorms are added
+        joint |= feeders > 1
+    for labels in records.equal_blocks:
+        joint[graph.class_of_label[labels]] = True
+    joint[graph.input_class[no_select]] = joint[graph.output_class[no_select]] = True
+    return joint
 
 
-def _starts(values: Ints) -> Ints:
-    """Where each run of equal values begins, or of equal columns."""
-    differ = values[..., 1:] != values[..., :-1]
-    apart = np.ones(values.shape[-1], dtype=bool)
-    apart[1:] = differ if values.ndim == 1 else differ.any(axis=0)
-    return np.flatnonzero(apart)
+def _factor_reasons(graph: DependencyGraph, policy: Policy, no_select: Bools) -> Ints:
+    """int64[factors]: the reason why a factor cannot be removed; 0 if it can."""
+    reads, feeds = graph.class_reasons[graph.input_class], graph.class_reasons[graph.output_class]
+    if policy != "group":  # with a selection, a BatchNorm can lose channels of a tensor that loses none
+        reads, feeds = np.where(no_select, reads, 0), np.where(no_select, feeds, 0)
+    return np.maximum(graph.factor_reasons, np.where(feeds > 0, feeds, reads))
+
+
+_Constraint = tuple[Ints, Ints]
+"""The labels of blocks that must lose equally many channels, and their tied channels: a row per block."""
+
+
+def _constraints(graph: DependencyGraph, tied: _TiedChannels) -> tuple[list[_Constraint], list[Ints]]:
+    """The constraints between blocks, and the labels of the blocks that cannot be kept equal."""
+    decides = np.full(graph.class_count, -1)  # the tied channel that decides on each class, -1 for none
+    decides[graph.input_class] = decides[graph.output_class] = tied.of_factor
+    constraints, broken = [], []
+    for labels in graph.records.equal_blocks:
+        classes = graph.class_of_label[labels]
+        rows = decides[classes]
+        kept = (graph.class_reasons[classes] > 0) | (rows < 0) | (tied.reasons[rows] > 0)
+        distinct, times = np.unique(rows, return_counts=True)
+        if distinct.size == rows.size and not kept.any():
+            constraints.append((labels, rows))  # the common case: each channel is in one block, once
+            continue
+        ordered = np.sort(classes, axis=1)
+        if kept.all() or (ordered == ordered[0]).all():
+            continue  # nothing can be removed, or the blocks have the same channels: equal in any case
+        distinct_per_block = (np.diff(np.sort(rows, axis=1), axis=1) != 0).sum(axis=1) + 1
+        each_in_one_block = distinct_per_block.sum() == distinct.size
+        equally_often = np.ptp(times) == 0 and np.ptp(distinct_per_block) == 0
+        if kept.any() or not each_in_one_block or not equally_often:
+            broken.append(labels)
+        else:
+            constraints.append((labels, rows))
+    return constraints, broken
+
+
+class _Partition:
+    """A division of numbered things into parts, which is refined step by step.
+
+    Args:
+        part: int64[things], the part of each thing; changed in place.
+    """
+
+    def __init__(self, part: Ints) -> None:
+        self.part = part
+        self.next = int(part.max(initial=-1)) + 1
+
+    def split(self, members: Ints, marks: Ints) -> None:
+        """Move `members` to new parts: those that were in one part and have the same mark stay together."""
+        keys = self.part[members] * (int(marks.max(initial=0)) + 1) + marks
+        starts = _run_starts(keys)  # equal neighbours are the rule, so sorting one key per run is faster
+        distinct, new = np.unique(keys[starts], return_inverse=True)
+        self.part[members] = self.next + np.repeat(new, np.diff(starts, append=keys.size))
+        self.next += distinct.size
+
+
+def _partition(tied: _TiedChannels, constraints: list[_Constraint]) -> tuple[_Partition, _Partition]:
+    """Divide the tied channels into groups, and these into blocks.
+
+    A group: the same reason to be kept, factors of the same BatchNorms, and the same constraints. A block: a
+    part of a group that is in the same row of each constraint.
+    """
+    groups = _Partition(tied.reasons.copy())
+    for size in np.flatnonzero(np.bincount(tied.sizes)):
+        own = np.flatnonzero(tied.sizes == size)
+        for place in range(size):
+            groups.split(own, tied.norms[tied.starts[own] + place])
+    for number, (_, rows) in enumerate(constraints):
+        groups.split(rows.ravel(), np.full(rows.size, number))
+    blocks = _Partition(groups.part.copy())
+    for _, rows in constraints:
+        blocks.split(rows.ravel(), np.repeat(np.arange(len(rows)), rows.shape[1]))
+    return groups, blocks
+
+
+def _is_even(rows: Ints, groups: _Partition, blocks: _Partition) -> bool:
+    """Whether one group contains all channels of a constraint, in blocks of equal size."""
+    sizes = np.bincount(blocks.part)[blocks.part[rows]]
+    return bool((groups.part[rows] == groups.part[rows[0, 0]]).all() and (sizes == sizes[0, 0]).all())
+
+
+def _channel_groups(graph: DependencyGraph, tied: _TiedChannels, group: Ints, block: Ints) -> ChannelGroups:
+    """The groups as `ranking.choose` reads them, in the order of the network.
+
+    The importance of a tied channel is the mean |gamma| of its factors.
+
+    Args:
+        group, block: int64[tied], the part that each tied channel is in.
+    """
+    importance = np.bincount(tied.of_factor, graph.importance) / tied.sizes
+    first = tied.factors[tied.starts]
+    order = np.lexsort((first, block, group))
+    ends = np.flatnonzero(np.diff(group[order])) + 1
+    groups: list[ChannelGroup] = []
+    members: dict[str, Ints] = {}
+    for own in sorted(np.split(order, ends), key=lambda own: int(first[own].min())):
+        name = _name(graph, tied, own, members)
+        members[name] = own
+        reason, blocks = int(tied.reasons[own[0]]), _run_starts(block[own]).size
+        frozen = graph.reason_text(reason) if reason else ""
+        groups.append(ChannelGroup(name, importance[own], int(tied.sizes[own[0]]), blocks, frozen))
+    return ChannelGroups(tuple(groups), tied.of_factor, members)
+
+
+def _name(graph: DependencyGraph, tied: _TiedChannels, own: Ints, taken: Container[str]) -> str:
+    """The first BatchNorm of a group, how many more there are, and the range of channels if it is a part."""
+    start = tied.starts[own[0]]
+    norms = tied.norms[start : start + tied.sizes[own[0]]]
+    others = _run_starts(norms).size - 1
+    name: str = graph.norms[norms[0]].path + (f" (+{others})" if others else "")
+    if name not in taken:
+        return name
+    channels = tied.factors[tied.starts[own]] - graph.norm_starts[norms[0]]
+    return f"{name} [{channels.min()}-{channels.max()}]"
+
+
+def _run_starts(values: Ints) -> Ints:
+    """Where each run of equal values begins."""
+    starts = np.ones(values.size, dtype=bool)
+    starts[1:] = values[1:] != values[:-1]
+    return np.flatnonzero(starts)

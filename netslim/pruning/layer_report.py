@@ -1,82 +1,124 @@
-"""What happens to each layer, before anything is changed: have, want, get, and why they differ."""
+"""What a pruning does to each layer: its channels before, by rank and after, and the limit that decided."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["LayerRow", "Report"]
+__all__ = ["LayerRow", "Report", "limits_of"]
 
-_HEADER = ("layer", "have", "want", "get", "why")
+_HEADER = ("layer", "before", "by rank", "after", "why")
+_NAMES_OF_0_1 = {"have": "before", "want": "by_rank", "get": "after"}
 
 
 @dataclass(frozen=True)
 class LayerRow:
-    """One layer's channels, as counts that are kept.
+    """The channels of one layer, as counts of kept channels.
 
     Args:
-        layer: the layer's name (its BatchNorm, or the BatchNorms that share one choice).
-        have: channels before.
-        want: channels the ranking alone would keep; may be 0.
-        get: channels that are kept.
-        why: the reason for `get` not being `want`; empty when they are equal.
+        layer: the layer's name (its BatchNorm, or the first of the BatchNorms that are tied).
+        before: channels before.
+        by_rank: channels that the ranking alone would keep; may be 0.
+        after: channels that are kept.
+        why: the reason why `after` is not `by_rank`; empty when they are equal.
     """
 
     layer: str
-    have: int
-    want: int
-    get: int
+    before: int
+    by_rank: int
+    after: int
     why: str = ""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> LayerRow:
+        """Read what `asdict` gives; the names of version 0.1.0 (have, want, get) are read as well."""
+        return cls(**{_NAMES_OF_0_1.get(name, name): value for name, value in data.items()})
 
 
 @dataclass(frozen=True)
 class Report:
-    """The preflight table of a pruning: one row per layer, and notes on the whole.
+    """What was asked of a pruning, what was reached, one row per layer, and notes.
 
     `str(report)` is plain text for logs, `report.table()` is for a terminal, `report.to_json()` for files.
+
+    Args:
+        asked: the request, as in "50 % of 512 scaling factors (256), all layers ranked together".
+        reached: the result in the same terms.
+        limits: what kept the result from the request, each with its layers; empty when nothing did.
+        rows: one row per layer.
+        notes: sentences about the whole network.
     """
 
     rows: tuple[LayerRow, ...] = ()
     notes: tuple[str, ...] = ()
+    asked: str = ""
+    reached: str = ""
+    limits: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> tuple[str, ...]:
+        """The request, the result and the limits, a line each."""
+        lines = [f"asked: {self.asked}", f"reached: {self.reached}"] if self.asked else []
+        return *lines, *(f"limit: {limit}" for limit in self.limits)
 
     def __str__(self) -> str:
         lines = [_HEADER, *map(_cells, self.rows), self._total()]
         widths = [max(len(line[column]) for line in lines) for column in range(4)]
         text = ["  ".join((_pad(line, widths), line[4])).rstrip() for line in lines]
-        return "\n".join([*text, *(f"note: {note}" for note in self.notes)])
+        return "\n".join([*self.summary, *text, *(f"note: {note}" for note in self.notes)])
 
     def table(self) -> Table:
-        """The report as a `rich` table; the notes are its caption."""
+        """The report as a `rich` table: the summary is its title, the notes are its caption."""
         from rich.table import Table
 
-        table = Table(caption="\n".join(self.notes) or None, caption_justify="left")
-        for title in _HEADER:
-            table.add_column(title, justify="right" if title in ("have", "want", "get") else "left")
+        title, caption = "\n".join(self.summary) or None, "\n".join(self.notes) or None
+        table = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+        for name in _HEADER:
+            table.add_column(name, justify="left" if name in ("layer", "why") else "right")
         for row in self.rows:
-            table.add_row(*_cells(row), style=None if row.get != row.have else "dim")
+            table.add_row(*_cells(row), style=None if row.after != row.before else "dim")
         table.add_section()
         table.add_row(*self._total(), style="bold")
         return table
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON data; `Report.from_json` reads it back."""
-        return {"rows": [vars(row) for row in self.rows], "notes": list(self.notes)}
+        return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Report:
-        return cls(tuple(LayerRow(**row) for row in data["rows"]), tuple(data["notes"]))
+        """Read what `to_json` wrote, here or in version 0.1.0."""
+        rows = tuple(LayerRow.from_json(row) for row in data["rows"])
+        asked, reached = data.get("asked", ""), data.get("reached", "")
+        return cls(rows, tuple(data["notes"]), asked, reached, tuple(data.get("limits", ())))
 
     def _total(self) -> tuple[str, str, str, str, str]:
-        have, want, get = (sum(getattr(row, column) for row in self.rows) for column in _HEADER[1:4])
-        return f"{len(self.rows)} layers", str(have), str(want), str(get), ""
+        before, by_rank, after = (
+            sum(getattr(row, name) for row in self.rows) for name in ("before", "by_rank", "after")
+        )
+        return f"{len(self.rows)} layers", str(before), str(by_rank), str(after), ""
+
+
+def limits_of(rows: tuple[LayerRow, ...]) -> tuple[str, ...]:
+    """The reasons for which layers keep more channels than the ranking alone would, each with its layers."""
+    reasons = Counter(row.why for row in rows if row.after > row.by_rank)
+    kept = Counter[str]()
+    for row in rows:
+        if row.after > row.by_rank:
+            kept[row.why] += row.after - row.by_rank
+    return tuple(
+        f"{reason} ({kept[reason]} channels more in {layers} layer{'s' if layers > 1 else ''})"
+        for reason, layers in reasons.items()
+    )
 
 
 def _cells(row: LayerRow) -> tuple[str, str, str, str, str]:
-    return row.layer, str(row.have), str(row.want), str(row.get), row.why
+    return row.layer, str(row.before), str(row.by_rank), str(row.after), row.why
 
 
 def _pad(line: tuple[str, str, str, str, str], widths: list[int]) -> str:

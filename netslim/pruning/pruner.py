@@ -1,12 +1,12 @@
-"""Prune a network: rank its scaling factors, cut the lowest, compensate, and say what was done."""
+"""Prune a network: rank its scaling factors, remove the lowest, compensate, and report what was done."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import nn
@@ -15,32 +15,34 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from netslim.cost import Cost, count
 from netslim.dependency.graph import DependencyGraph
 from netslim.dependency.trace import trace
-from netslim.errors import ConfigError, ModelError
+from netslim.errors import ModelError
 from netslim.nn.modes import unwrap
 from netslim.nn.module_copy import ModuleIndex, copy_module
 from netslim.pruning.apply_plan import slim_copy
 from netslim.pruning.bias_compensation import compensate_biases
-from netslim.pruning.budget import Target, percent_for
+from netslim.pruning.budget import percent_for
 from netslim.pruning.build_plan import build_plan
-from netslim.pruning.groups import ChannelGroups, Policy, group_channels
-from netslim.pruning.layer_report import Report
+from netslim.pruning.groups import ChannelGroups, group_channels
+from netslim.pruning.layer_report import Report, limits_of
 from netslim.pruning.optimizer_state import transfer_optimizer
+from netslim.pruning.options import Policy, PruningKeywords, PruningOptions
 from netslim.pruning.plan import Plan
-from netslim.pruning.ranking import Choice, Percent, Scope, choose
+from netslim.pruning.ranking import Choice, choose
+from netslim.sparsity import ZERO_GAMMA
 
-__all__ = ["PruneResult", "preflight", "prune"]
+__all__ = ["PruneResult", "preflight", "preview", "prune"]
 
 
 @dataclass(frozen=True)
 class PruneResult:
-    """What `prune` made.
+    """The result of `prune`.
 
     Args:
         model: the slim network: bare (no DataParallel or torch.compile around it), in the mode it was in.
-        plan: what was kept; `plan.apply` makes the same structure of a fresh wide network.
-        report: the table of layers, and notes.
+        plan: the kept channels; `netslim.apply_plan` makes the same structure of a fresh wide network.
+        report: what was asked, what was reached, the table of layers, and notes.
         threshold: the greatest importance, a mean of |gamma|, that was removed.
-        optimizer: the optimizer given, anew over the slim network's parameters with its state; or None.
+        optimizer: one like the given optimizer, over the slim network's parameters, with its state; or None.
     """
 
     model: nn.Module
@@ -48,161 +50,163 @@ class PruneResult:
     report: Report
     threshold: float
     optimizer: torch.optim.Optimizer | None
-    study: _Study = field(repr=False)
+    analysis: _Analysis = field(repr=False)
 
     @cached_property
     def before(self) -> Cost:
-        """What the wide network costs."""
-        return self.study.cost
+        """The cost of the wide network."""
+        return self.analysis.cost
 
     @cached_property
     def after(self) -> Cost:
-        """What the slim network costs, as it is when this is first asked."""
-        return count(self.model, self.study.example_input)
+        """The cost of the slim network, as it is when this is first read."""
+        return count(self.model, self.analysis.example_input)
 
 
 def prune(
     model: nn.Module,
     example_input: Any,
+    options: PruningOptions | None = None,
     *,
-    percent: Percent | None = None,
-    target: str | Mapping[str, float] | None = None,
-    policy: Policy = "auto",
-    min_channels: int = 1,
-    max_layer_percent: float | None = None,
-    channel_multiple: int = 1,
-    scope: Scope = "global",
-    compensate: bool = True,
     optimizer: torch.optim.Optimizer | None = None,
+    **keywords: Unpack[PruningKeywords],
 ) -> PruneResult:
-    """Remove the channels with the lowest scaling factors; `model` is not changed.
+    """Remove the channels with the lowest scaling factors (paper, section 3); `model` is not changed.
+
+    Exactly the requested share of the scaling factors is removed, half by default, unless a limit that was
+    asked for (a cap, a floor, a multiple) or the structure of the network prevents it. The first lines of
+    `result.report` state the request, the result, and the limit that made the difference.
+
+        result = netslim.prune(model, images, percent=0.7, min_channels=4)
+        result = netslim.prune(model, images, target="flops=0.5")
 
     Args:
         model: any module with BatchNorm.
-        example_input: a tensor, batch first, or a tuple of arguments; only shapes and types count.
-        percent: the share of all scaling factors that goes, or "dead" for those at zero.
-        target: a budget in its place, such as {"flops": 0.5} or "params=400000".
-        policy: how channels that meet in a sum or a concat choose; see `netslim.pruning.groups`.
-        min_channels, max_layer_percent, channel_multiple, scope: see `netslim.pruning.ranking.choose`.
-        compensate: fold what the removed channels sent into what stays; see
-        `netslim.pruning.bias_compensation`. optimizer: over this model's parameters; one like it is made
-        for the slim network, with its state.
+        example_input: a tensor, batch first, or a tuple of arguments; only shapes and dtypes count.
+        options: how much, and within which limits.
+        optimizer: over this model's parameters; one like it is made for the slim network, with its state.
+        **keywords: single options by name (percent, target, scope, policy, max_layer_percent, min_channels,
+            channel_multiple, compensate); they replace those of `options`. See `PruningOptions`.
 
     Raises:
         ConfigError: an option is wrong, or the budget cannot be met.
-        ModelError: the model has no BatchNorm, holds NaN, or cannot be followed without data.
+        ModelError: the model has no BatchNorm, contains NaN, or cannot be traced.
     """
-    study = _Study.of(model, example_input, policy)
-    limits = _Limits(min_channels, max_layer_percent, channel_multiple, scope)
-    choice = study.choose(percent, target, limits)
-    removed = study.coupling.removed(choice.keep)
-    gone = study.structure.removed_labels(removed)
-    plan = build_plan(study.structure, removed, gone)
-    folded = compensate_biases(study.structure, removed, gone, plan, biases=compensate)
-    operation = slim_copy(study.tree, folded.plan, folded)
+    options = (options or PruningOptions()).with_keywords(**keywords)
+    analysis = _Analysis.of(model, example_input, options.policy)
+    choice, report = analysis.choose(options)
+    removed = analysis.groups.removed_factors(choice.keep)
+    removed_labels = analysis.graph.removed_labels(removed)
+    plan = build_plan(analysis.graph, removed, removed_labels)
+    compensation = compensate_biases(analysis.graph, removed, removed_labels, plan, biases=options.compensate)
+    applied = slim_copy(analysis.index, compensation.plan, compensation)
     return PruneResult(
-        operation.model,
-        folded.plan,
-        Report(choice.rows, (*study.notes, *folded.notes)),
+        applied.model,
+        compensation.plan,
+        replace(report, notes=(*report.notes, *compensation.notes)),
         choice.threshold,
-        None if optimizer is None else transfer_optimizer(optimizer, operation),
-        study,
+        None if optimizer is None else transfer_optimizer(optimizer, applied),
+        analysis,
     )
 
 
-def preflight(
+def preview(
     model: nn.Module,
     example_input: Any,
-    *,
-    percent: Percent | None = None,
-    target: str | Mapping[str, float] | None = None,
-    policy: Policy = "auto",
-    min_channels: int = 1,
-    max_layer_percent: float | None = None,
-    channel_multiple: int = 1,
-    scope: Scope = "global",
+    options: PruningOptions | None = None,
+    **keywords: Unpack[PruningKeywords],
 ) -> Report:
-    """What `prune` with these options would do to each layer; nothing is made.
+    """The report of `prune` with the same arguments, without making a network.
 
     Raises:
         ConfigError, ModelError: as `prune` would.
     """
-    study = _Study.of(model, example_input, policy)
-    limits = _Limits(min_channels, max_layer_percent, channel_multiple, scope)
-    return Report(study.choose(percent, target, limits).rows, study.notes)
+    options = (options or PruningOptions()).with_keywords(**keywords)
+    return _Analysis.of(model, example_input, options.policy).choose(options)[1]
+
+
+preflight = preview
+"""The name of `preview` in version 0.1.0."""
 
 
 @dataclass(frozen=True)
-class _Limits:
-    min_channels: int
-    max_layer_percent: float | None
-    channel_multiple: int
-    scope: Scope
+class _Analysis:
+    """A traced network with its channel groups, before anything is chosen."""
 
-
-@dataclass(frozen=True)
-class _Study:
-    """A network understood, before anything is chosen."""
-
-    tree: ModuleIndex
+    index: ModuleIndex
     example_input: Any
-    structure: DependencyGraph
-    coupling: ChannelGroups
+    graph: DependencyGraph
+    groups: ChannelGroups
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, model: nn.Module, example_input: Any, policy: Policy) -> _Study:
+    def of(cls, model: nn.Module, example_input: Any, policy: Policy) -> _Analysis:
         bare, notes = unwrap(model), []
         if bare is not model:
-            kind = type(model).__name__
-            notes.append(f"the model was given inside {kind}; the slim model has no wrapper: wrap it again")
+            wrapper = type(model).__name__
+            notes.append(
+                f"the model was given inside {wrapper}; the slim model has no wrapper: wrap it again"
+            )
         _must_have_factors(bare)
-        tree = ModuleIndex.of(bare)
-        structure = DependencyGraph(trace(tree, example_input))
-        if not structure.norms:
+        index = ModuleIndex.of(bare)
+        graph = DependencyGraph(trace(index, example_input))
+        if not graph.norms:
             remedy = "Nothing can be ranked: check that forward() uses them"
             raise ModelError("its BatchNorm layers do not run", field="model", remedy=remedy)
-        coupling = group_channels(structure, policy)
-        notes += [*_hooked(tree), *_idle(tree, structure)]
-        return cls(tree, example_input, structure, coupling, tuple(notes))
+        notes += [*_note_hooks(index), *_note_unused_norms(index, graph)]
+        return cls(index, example_input, graph, group_channels(graph, policy), tuple(notes))
 
     @cached_property
     def cost(self) -> Cost:
-        return count(self.tree.model, self.example_input)
+        return count(self.index.model, self.example_input)
 
-    def choose(
-        self, percent: Percent | None, target: str | Mapping[str, float] | None, limits: _Limits
-    ) -> Choice:
-        """Pick the channels that stay, by a percent or by a budget."""
-        if target is not None and percent is None:
-            percent = self._within(Target.parse(target), limits)
-        elif percent is None or target is not None:
-            given = "neither" if percent is None else "both"
-            remedy = "Give a percent such as 0.5, or a target such as flops=0.5"
-            raise ConfigError("one of the two is needed", field="percent, target", value=given, remedy=remedy)
-        return choose(self.coupling.units, percent=percent, **asdict(limits))
+    def choose(self, options: PruningOptions) -> tuple[Choice, Report]:
+        """The channels that are kept, and the report on them."""
+        total = self.graph.norm_of_factor.size
+        if options.budget is None:
+            choice = choose(self.groups.groups, options)
+            if options.ratio == "dead":
+                asked = f"all factors at zero, |gamma| < {ZERO_GAMMA:g}: {choice.requested:,} of {total:,}"
+            else:
+                where = "in each layer" if options.scope == "layer" else "over all layers"
+                share = f"{100 * float(options.ratio):.4g} %"
+                asked = f"{share} of {total:,} scaling factors {where}: {choice.requested:,}"
+            reached = f"{choice.removed / total:.1%}: {choice.removed:,} scaling factors"
+            limits = limits_of(choice.rows) if choice.removed < choice.requested else ()
+        else:
+            target, costs = options.budget, self._costs(options)
+            percent = percent_for(target, costs, before=self.cost, factors=total)
+            choice = choose(self.groups.groups, replace(options, percent=percent, target=None))
+            cost, before = target.of(costs(percent)), target.of(self.cost)
+            asked = f"{target}: at most {target.goal(self.cost):,.0f} of {before:,}"
+            reached = (
+                f"{target.measure}={cost / before:.4g}: {cost:,}, without {choice.removed / total:.1%} of "
+                f"{total:,} scaling factors"
+            )
+            limits = ()
+        return choice, Report(choice.rows, self.notes, asked, reached, limits)
 
-    def _within(self, target: Target, limits: _Limits) -> Fraction:
-        """The percent that meets a budget, found on a copy without data."""
+    def _costs(self, options: PruningOptions) -> Callable[[Fraction], Cost]:
+        """The cost of the network after pruning a percent, found on a copy without data."""
         empty: dict[int, Any] = {}
-        for tensor in self.tree.tensors.values():
+        for tensor in self.index.tensors.values():
             shape = torch.empty_like(tensor, device="meta")
             empty[id(tensor)] = nn.Parameter(shape) if isinstance(tensor, nn.Parameter) else shape
-        shapes = ModuleIndex.of(copy_module(self.tree, empty))
+        shapes = ModuleIndex.of(copy_module(self.index, empty))
 
         def cost_at(percent: Fraction) -> Cost:
-            choice = choose(self.coupling.units, percent=percent, **asdict(limits))
-            removed = self.coupling.removed(choice.keep)
-            plan = build_plan(self.structure, removed, self.structure.removed_labels(removed))
+            choice = choose(self.groups.groups, replace(options, percent=percent, target=None))
+            removed = self.groups.removed_factors(choice.keep)
+            plan = build_plan(self.graph, removed, self.graph.removed_labels(removed))
             return count(slim_copy(shapes, plan).model, self.example_input)
 
-        return percent_for(target, cost_at, before=self.cost, factors=self.structure.norm_of_factor.size)
+        return cost_at
 
 
 def _must_have_factors(model: nn.Module) -> None:
     if isinstance(model, torch.jit.ScriptModule):
         remedy = "Give the Python module it was made from"
-        raise ModelError("a TorchScript module cannot be slimmed", field="model", remedy=remedy)
+        raise ModelError("a TorchScript module cannot be pruned", field="model", remedy=remedy)
     norms = []
     for module in model.modules():
         if isinstance(module, _BatchNorm):
@@ -219,16 +223,16 @@ def _must_have_factors(model: nn.Module) -> None:
     raise ModelError(problem, field="model", value=type(model).__name__, remedy=remedy)
 
 
-def _hooked(tree: ModuleIndex) -> list[str]:
-    hooks = tree.hooks()
+def _note_hooks(index: ModuleIndex) -> list[str]:
+    hooks = index.hooks()
     return [f"the model has {hooks} hooks; the slim one has none: register them again"] if hooks else []
 
 
-def _idle(tree: ModuleIndex, structure: DependencyGraph) -> list[str]:
-    ranked = {id(tree.tensors[norm.weight]) for norm in structure.norms}
-    idle = [
+def _note_unused_norms(index: ModuleIndex, graph: DependencyGraph) -> list[str]:
+    ranked = {id(index.tensors[norm.weight]) for norm in graph.norms}
+    unused = [
         name
-        for name, module in tree.modules.items()
+        for name, module in index.modules.items()
         if isinstance(module, _BatchNorm) and module.affine and id(module.weight) not in ranked
     ]
-    return [f"never run, so never pruned: {', '.join(idle)}"] if idle else []
+    return [f"never run, so never pruned: {', '.join(unused)}"] if unused else []

@@ -1,51 +1,54 @@
-"""What may go of a layer: its channels from the least important on, bite by bite, within limits.
+"""Removal steps: in which portions, and how far, the channels of one layer can be removed.
 
-A *bite* is the least that can be removed from a layer at once: one channel; or one of each block where a
-grouped convolution needs equal counts; or as many as lead to the next allowed width (`channel_multiple`).
-A bite is due once its last channel is, so widths are rounded up, wherever in the ranking the walk stops.
-Bites that a floor forbids are not offered: the walk goes on to the next lowest of other layers. A cap is put
-on what the walk took, and nothing makes up for it: a cap protects the layers that are full of channels at
-zero, and live channels of other layers would have to go in their place. So it is in the paper, where a pass
-at 50 % with a cap of 50 % removes 39 % of the FLOPs (Table 4); halving every layer would remove 75 %.
+A *removal step* is the smallest number of channels that can be removed from a layer together: one channel;
+or one of each block, where a grouped convolution needs equal counts; or as many as lead to the next allowed
+width (`channel_multiple`). The score of a step is the importance of its last channel, or the mean over the
+last ones of all blocks. So a width is always rounded up, at whatever point of the ranking the removal stops.
+
+A floor (`min_channels`) ends the steps of a layer, and the ranking goes on to the next lowest channels of
+other layers. A cap (`max_layer_percent`) is applied after the ranking, and no other layer makes up for it. A
+cap protects layers that are full of channels at zero; channels of other layers that are not at zero would
+have to be removed in their place. The paper's Table 4 is like that: a pass at 50 % with a cap of 50 % removes
+39 % of the FLOPs, while halving every layer would remove 75 %.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
 
-from netslim.errors import ConfigError
+from netslim.pruning.options import PruningOptions, exact
+from netslim.sparsity import ZERO_GAMMA
 
-__all__ = ["DEAD", "ChannelGroup", "Integers", "Limits", "RemovalSteps", "exact"]
+__all__ = ["ChannelGroup", "Integers", "RemovalSteps", "limit_reason"]
 
 Integers = npt.NDArray[np.int64]
-
-DEAD = 1e-4
-"""A factor below this is at zero: proximal training leaves exactly 0 there, subgradient training a ripple of
-about lr * lambda / (1 - momentum). Removing all below moved no error in docs/method.md by more than 0.04
-points; 1e-3 moved one by 0.27, for the weights behind a small factor can be large."""
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class ChannelGroup:
-    """One independent choice of channels.
+    """Channels that are ranked and removed independently of all other groups: one layer, or tied layers.
+
+    Two layers whose outputs are added, for example, are one group of width 64 with `factors=2`: channel 7 of
+    the group is channel 7 of both, and removing it removes two scaling factors.
 
     Args:
         name: the layer, as the report shows it.
-        importance: float64[n], one finite value >= 0 per channel.
-        factors: how many scaling factors go with one channel (the BatchNorms that share this choice).
-        groups: the channels lie in this many equal blocks, each of which must keep the same number.
-        frozen: why nothing of it may go; empty when it may. Frozen channels count and are ranked like others.
+        importance: float64[width], one finite value >= 0 per channel.
+        factors: how many scaling factors are removed with one channel (one per BatchNorm of the group).
+        blocks: the channels lie in this many equal blocks, and each block must keep the same number.
+        frozen: why no channel can be removed; empty when they can. Frozen channels are counted and ranked
+            like others.
     """
 
     name: str
-    importance: npt.NDArray[np.float64]
+    importance: Floats
     factors: int = 1
-    groups: int = 1
+    blocks: int = 1
     frozen: str = ""
 
     @property
@@ -53,86 +56,82 @@ class ChannelGroup:
         return self.importance.size
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What every layer keeps, whatever its factors say."""
-
-    min_channels: int
-    max_layer_percent: float | None
-    channel_multiple: int
-
-    def __post_init__(self) -> None:
-        for field in ("min_channels", "channel_multiple"):
-            value = getattr(self, field)
-            if not isinstance(value, int) or value < 1:
-                raise ConfigError(
-                    "must be a whole number from 1 on", field=field, value=value, remedy="Use 1 or more"
-                )
-        cap = self.max_layer_percent
-        if cap is not None and not 0 < cap <= 1:
-            remedy = "Use a share above 0 and up to 1, such as 0.5, or leave it out for no cap"
-            raise ConfigError(
-                "is not a share of a layer", field="max_layer_percent", value=cap, remedy=remedy
-            )
-
-    def capped(self, unit: ChannelGroup) -> int:
-        """The fewest channels that the cap leaves."""
-        if self.max_layer_percent is None:
-            return 0
-        return unit.width - math.floor(exact(self.max_layer_percent) * unit.width)
-
-    def ends(self, unit: ChannelGroup) -> Integers:
-        """How many channels may go, from none on; where a cap rules, it is put on later."""
-        if unit.frozen:
-            return np.zeros(1, dtype=np.int64)
-        step = math.lcm(self.channel_multiple, unit.groups)
-        lowest = max(self.min_channels, step) if self.min_channels >= self.capped(unit) else 0
-        first, most = (unit.width - 1) % step + 1 - step, max(unit.width - lowest, 0)
-        ends = np.arange(first, most + 1, step, dtype=np.int64)
-        ends[0] = 0  # the full width may be none of the steps
-        return ends
-
-    def why(self, unit: ChannelGroup, want: int, get: int) -> str:
-        """The reason for a width that the ranking alone would not give."""
-        if get == want:
-            return ""
-        if get < want:
-            return "makes up for layers that a limit held back"
-        if unit.frozen:
-            return f"frozen: {unit.frozen}"
-        if want < max(self.capped(unit), self.min_channels):
-            floor = self.min_channels >= self.capped(unit)
-            return (
-                f"floor: keeps {self.min_channels}" if floor else f"cap: loses {self.max_layer_percent:.4g}"
-            )
-        if self.channel_multiple > 1:
-            return f"rounded up to a multiple of {self.channel_multiple}"
-        if unit.groups > 1:
-            return f"equal counts in {unit.groups} groups"
-        return f"{unit.factors} factors go together and did not fit"
-
-
+@dataclass(frozen=True, eq=False)
 class RemovalSteps:
-    """A unit's channels from the least important on, cut into the bites that may be taken, in order.
+    """The removal steps of one group, in the order in which they are taken.
 
     Args:
-        ranks: int64[groups, channels of a group], the channels of each block from the lowest on.
+        order: int64[width], the channels in the order in which they are removed.
+        removed_after: int64[steps + 1], how many channels are removed after 0, 1, 2, ... steps.
+        scores: float64[steps], ascending: the importance of the last channel of each step.
+        costs: int64[steps], how many scaling factors each step removes.
+        max_steps: how many steps the cap allows.
     """
 
-    def __init__(self, unit: ChannelGroup, ranks: Integers, limits: Limits) -> None:
-        self.order: Integers = ranks.T.ravel()  # the lowest of each block, the second lowest, ...
-        self.ends = limits.ends(unit)  # channels gone after 0, 1, 2, ... bites
-        levels = np.add.reduce(unit.importance[ranks]) / unit.groups
-        self.due = levels[self.ends[1:] // unit.groups - 1]
-        self.cost: Integers = (self.ends[1:] - self.ends[:-1]) * unit.factors
-        self.allowed = int(np.count_nonzero(self.ends[1:] <= unit.width - limits.capped(unit)))
+    order: Integers
+    removed_after: Integers
+    scores: Floats
+    costs: Integers
+    max_steps: int
 
-    def dead(self, unit: ChannelGroup) -> int:
-        """How many bites hold nothing but channels at zero."""
-        worst = np.maximum.accumulate(unit.importance[self.order])
-        return int(np.count_nonzero(worst[self.ends[1:] - 1] < DEAD))
+    @classmethod
+    def of(cls, group: ChannelGroup, options: PruningOptions) -> RemovalSteps:
+        """The steps of a group under these options."""
+        ranks = np.argsort(group.importance.reshape(group.blocks, -1), axis=1, kind="stable")
+        block_starts = np.arange(0, group.width, group.width // group.blocks)
+        order = ranks.T + block_starts  # row by row: the lowest of each block, the second lowest of each, ...
+        removed_after = _removed_after(group, options)
+        last = removed_after[1:] // group.blocks - 1
+        allowed = group.width - _least_by_cap(group, options)
+        return cls(
+            order=order.ravel(),
+            removed_after=removed_after,
+            scores=group.importance[order[last]].sum(axis=1) / group.blocks,
+            costs=np.diff(removed_after) * group.factors,
+            max_steps=int(np.count_nonzero(removed_after[1:] <= allowed)),
+        )
+
+    def steps_at_zero(self, group: ChannelGroup) -> int:
+        """How many steps remove nothing but channels at zero."""
+        largest = np.maximum.accumulate(group.importance[self.order])
+        return int(np.count_nonzero(largest[self.removed_after[1:] - 1] < ZERO_GAMMA))
 
 
-def exact(value: float | Fraction) -> Fraction:
-    """The number as it is written: 0.29 is 29 / 100, so that 0.29 of 100 channels are 29 and not 28."""
-    return value if isinstance(value, Fraction) else Fraction(repr(float(value)))
+def limit_reason(group: ChannelGroup, options: PruningOptions, *, by_rank: int, after: int) -> str:
+    """Why a group keeps `after` channels, where the ranking alone would keep `by_rank`; "" if it does."""
+    if after == by_rank:
+        return ""
+    if after < by_rank:
+        return "makes up for layers that a limit held back"
+    if group.frozen:
+        return f"frozen: {group.frozen}"
+    by_cap = _least_by_cap(group, options)
+    if by_rank < max(by_cap, options.min_channels):
+        if options.min_channels >= by_cap:
+            return f"floor: keeps {options.min_channels}"
+        return f"cap: loses at most {options.max_layer_percent:.4g}"
+    if options.channel_multiple > 1:
+        return f"rounded up to a multiple of {options.channel_multiple}"
+    if group.blocks > 1:
+        return f"equal counts in {group.blocks} blocks"
+    return f"{group.factors} factors are removed together and did not fit"
+
+
+def _least_by_cap(group: ChannelGroup, options: PruningOptions) -> int:
+    """The fewest channels that the cap leaves; 0 without a cap."""
+    if options.max_layer_percent is None:
+        return 0
+    return group.width - math.floor(exact(options.max_layer_percent) * group.width)
+
+
+def _removed_after(group: ChannelGroup, options: PruningOptions) -> Integers:
+    """How many channels are removed after each step, from 0 on. The cap is applied later."""
+    if group.frozen:
+        return np.zeros(1, dtype=np.int64)
+    multiple = math.lcm(options.channel_multiple, group.blocks)
+    cap_decides = _least_by_cap(group, options) > options.min_channels
+    least = 0 if cap_decides else max(options.min_channels, multiple)
+    # Widths below the full one are multiples: width - multiple * k channels remain after the k-th.
+    remainder = group.width % multiple or multiple
+    removed = np.arange(remainder, group.width - least + 1, multiple, dtype=np.int64)
+    return np.concatenate([np.zeros(1, dtype=np.int64), removed])

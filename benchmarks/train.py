@@ -42,7 +42,7 @@ from netslim.data import DatasetInfo, Split
 from netslim.training.device import keep_freed_memory
 from netslim.training.loaders.in_memory import Batch
 from netslim.training.recipe import Recipe
-from netslim.training.trainer import Run
+from netslim.training.trainer import Trainer
 
 LAM = 1e-4
 
@@ -67,7 +67,7 @@ class Side:
 
     clock: Callable[[], float]
     epoch: Callable[[], None]
-    run: Run | None
+    run: Trainer | None
     """The run of netslim; the common loop has none."""
 
 
@@ -132,7 +132,7 @@ def common_loop(case: Case, split: Split) -> Callable[[], None]:
     return epoch
 
 
-def netslim_run(case: Case, split: Split, precision: str) -> Run:
+def netslim_run(case: Case, split: Split, precision: str) -> Trainer:
     """The training of netslim."""
     height, width, channels = case.shape
     info = DatasetInfo(
@@ -147,21 +147,21 @@ def netslim_run(case: Case, split: Split, precision: str) -> Run:
         augment=case.augment,
         sha256={},
     )
-    recipe = Recipe(epochs=10_000, batch_size=case.batch_size, lam=LAM, precision=precision)
+    recipe = Recipe(epochs=10_000, batch_size=case.batch_size, lambda_=LAM, precision=precision)
     dataset = SimpleNamespace(info=info, split=lambda name: split)
     model = network(case).to(memory_format=torch.channels_last).train()
-    return Run(model, dataset, recipe, seed=0, teacher=None, device=torch.device("cpu"))
+    return Trainer(model, dataset, recipe, seed=0, teacher=None, device=torch.device("cpu"))
 
 
-def batches(run: Run) -> Iterator[Batch]:
+def batches(run: Trainer) -> Iterator[Batch]:
     """The batches of one epoch; each is made after the step before it."""
-    return run.batches.epoch(run.step // run.batches.steps)
+    return run.loader.epoch(run.step // run.loader.steps)
 
 
-def one_epoch(run: Run) -> Callable[[], None]:
+def one_epoch(run: Trainer) -> Callable[[], None]:
     def epoch() -> None:
-        for images, labels in batches(run):
-            run.advance(images, labels)
+        for batch in batches(run):
+            run.train_step(batch)
 
     return epoch
 
@@ -197,12 +197,12 @@ def costs(epochs: int) -> dict[str, float]:
     spent: dict[str, list[float]] = {name: [] for name in terms}
     turns = cycle(terms)
     for _ in range(epochs):
-        for images, labels in batches(run):
+        for batch in batches(run):
             name = next(turns)
-            run.lam, penalty = terms[name]
+            run.lambda_, penalty = terms[name]
             run.recipe = replace(run.recipe, penalty=penalty)
             begun = _side.clock()
-            run.advance(images, labels)
+            run.train_step(batch)
             spent[name].append(_side.clock() - begun)
     without, *others = (statistics.median(times) for times in spent.values())
     return {

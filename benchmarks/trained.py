@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from netslim import data, models
 from netslim.data import PackedDataset
 from netslim.training import presets
-from netslim.training.loaders.in_memory import InMemory
+from netslim.training.loaders import loader_for
 from netslim.training.train import train
 
 __all__ = ["CIFAR", "Case", "prepare", "sparse_network", "training_images"]
@@ -85,5 +85,5 @@ def sparse_network(case: Case, penalty: str, dataset: PackedDataset, work: Path)
 
 def training_images(dataset: PackedDataset) -> Iterator[Tensor]:
     """2,000 training images in batches, augmented as in training; the pipeline recalibrates on the same."""
-    batches = InMemory(dataset.split("train"), dataset.info, batch_size=250, seed=0).epoch(0)
+    batches = loader_for(dataset, batch_size=250, seed=0).epoch(0)
     return (images for images, _ in islice(batches, 8))

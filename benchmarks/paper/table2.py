@@ -113,7 +113,7 @@ def _one_step(context: Context, side: int) -> str:
     result = train(model, dataset, recipe, seed=0)
     spent = time.perf_counter() - begun
     return (
-        f"One step of sparse training with the preset `imagenet` (lambda {result.lam:g}) on 8 random images "
-        f"of {side} x {side} from an image folder: loss {result.history[-1]['train/loss']:.2f}, "
+        f"One step of sparse training with the preset `imagenet` (lambda {result.lambda_:g}) on 8 random "
+        f"images of {side} x {side} from an image folder: loss {result.history[-1]['train/loss']:.2f}, "
         f"{spent:.0f} s with the evaluation."
     )

@@ -1,4 +1,4 @@
-"""The machine's part in training: which device, how many threads, which precision."""
+"""The device of training: which one, how many threads, which precision, and a model placed on it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
+
+from netslim.nn.modes import restored_modes
 
 __all__ = ["autocast_dtype", "best_device", "cpu_threads", "keep_freed_memory", "model_on_device"]
 
@@ -26,10 +28,10 @@ def best_device() -> torch.device:
 
 @contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
-    """Run a block with `count` CPU threads (0: as it is), then restore.
+    """Run a block with `count` CPU threads (0: no change), then restore the number.
 
-    Sums are split by thread, so results are bit-identical only under the same count. One is fastest for tiny
-    networks, where the threads' meeting costs more than the work.
+    Sums are split by thread, so results are bit-identical only with the same count. One is fastest for tiny
+    networks, where thread synchronisation costs more than the computation.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
@@ -40,10 +42,11 @@ def cpu_threads(count: int) -> Iterator[None]:
 
 
 def keep_freed_memory() -> None:
-    """Have this process keep the memory it frees, as far as the C library (glibc) can be told to.
+    """Make this process keep the memory that it frees, where the C library is glibc; else do nothing.
 
-    By itself it gives large blocks back to the system, and what one batch on the CPU frees the next one takes
-    again, page by page: a tenth to a fourth of a small ResNet's training. Meant for processes of our own.
+    By default glibc returns large blocks to the system, and the next batch on a CPU requests them again page
+    by page, which is a tenth to a fourth of a small ResNet's training time. This changes the whole process:
+    call it only in a process that trains and nothing else.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:
@@ -55,36 +58,35 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     """The dtype to autocast to, or None for plain float32.
 
     `auto` is bfloat16 where the hardware multiplies it (Ampere and newer GPUs, CPUs with AVX512-BF16 or
-    AMX); it would be emulated, and slower than float32, elsewhere. bfloat16 has float32's range: no
-    gradient scaling.
+    AMX); elsewhere it would be emulated, and slower than float32. bfloat16 has float32's range, so gradients
+    need no scaling.
     """
     if precision == "auto":
         if device.type == "cuda":
             native = torch.cuda.is_bf16_supported(including_emulation=False)
         else:
-            native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+            capabilities = torch.cpu.get_capabilities()
+            native = capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)
         precision = "bf16" if native else "fp32"
     return torch.bfloat16 if precision == "bf16" else None
 
 
 @contextmanager
 def model_on_device(model: nn.Module, device: torch.device) -> Iterator[nn.Module]:
-    """Have a model on `device` in channels-last memory for a block, then back where it was, in its old modes.
+    """Place a model on `device` in channels-last memory for a block; then move it back, in its old modes.
 
-    Its parameters stay the same objects. Memory is contiguous afterwards, as in a freshly built model.
+    Its parameters stay the same objects. Afterwards their memory is contiguous, as in a freshly built model.
     """
     home = next(model.parameters()).device
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        yield _laid_out(model.to(device), torch.channels_last)
-    finally:
-        _laid_out(model.to(home), torch.contiguous_format)
-        for module, training in modes:
-            module.training = training
+    with restored_modes(model):
+        try:
+            yield _to_memory_format(model.to(device), torch.channels_last)
+        finally:
+            _to_memory_format(model.to(home), torch.contiguous_format)
 
 
-def _laid_out(model: nn.Module, layout: torch.memory_format) -> nn.Module:
+def _to_memory_format(model: nn.Module, memory_format: torch.memory_format) -> nn.Module:
     for parameter in model.parameters():
         if parameter.dim() == 4:  # Module.to(memory_format=...) would refuse a model that also has Conv3d
-            parameter.data = parameter.data.contiguous(memory_format=layout)
+            parameter.data = parameter.data.contiguous(memory_format=memory_format)
     return model

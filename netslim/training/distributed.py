@@ -1,9 +1,8 @@
-"""One training in several processes, a GPU each: who takes part, and what they tell each other.
+"""One training in several processes, with one GPU each: their ranks, their shards, and what they exchange.
 
-Each process takes its part of every batch, and together they compute what one process computes with the
-whole batch: its gradients, and its BatchNorm statistics (`netslim.training.sync_batchnorm`). So a recipe
-means the same on any number of GPUs. Outside of `joined` there is one process, and every function here
-says so at no cost.
+Each process takes its shard of every batch. Together they compute the same gradients and BatchNorm statistics
+(`netslim.training.sync_batchnorm`) as one process with the whole batch, so a recipe means the same on any
+number of GPUs. Outside `process_group`, all functions here behave as if there were one process.
 """
 
 from __future__ import annotations
@@ -34,20 +33,20 @@ __all__ = [
 
 
 def size() -> int:
-    """How many processes train together."""
+    """The number of processes that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of them this is. The one with rank 0 writes checkpoints, history and models."""
+    """The number of this process, from 0. Rank 0 writes checkpoints, history and models."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Take part in the training that torchrun has started this process for, for the length of a block.
+    """Join the processes that torchrun started together with this one, for a block.
 
-    Without torchrun's environment variables this is the only process, and nothing is done.
+    Without torchrun's environment variables this is the only process, and nothing changes.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
@@ -55,7 +54,7 @@ def process_group() -> Iterator[None]:
     backend = "gloo"
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        backend = "cpu:gloo,cuda:nccl"  # NCCL cannot carry what lies on the host, such as an Agreement
+        backend = "cpu:gloo,cuda:nccl"  # NCCL cannot send tensors in host memory, such as AsyncFlags
     dist.init_process_group(backend)
     try:
         yield
@@ -64,10 +63,10 @@ def process_group() -> Iterator[None]:
 
 
 def shard(count: int) -> slice:
-    """Which of a batch's `count` images are this process's; the parts differ by one image at most.
+    """This process's images of a batch of `count`; the sizes of the shards differ by one at most.
 
     Raises:
-        ConfigError: some process would get none.
+        ConfigError: a process would get no image.
     """
     if count < size():
         remedy = "Make the batches larger, or train on fewer GPUs"
@@ -76,28 +75,28 @@ def shard(count: int) -> slice:
 
 
 def all_reduce_sum(tensor: Tensor) -> Tensor:
-    """The sum of all processes' tensors of one shape, in place. Every process must ask for it."""
+    """Sum a tensor of one shape over all processes, in place; returns it. Every process must call this."""
     if size() > 1:
         dist.all_reduce(tensor)
     return tensor
 
 
-def assert_equal_on_all_ranks(what: str, value: int) -> None:
-    """Make sure that all processes begin from the same.
+def assert_equal_on_all_ranks(name: str, value: int) -> None:
+    """Check that `value` is the same in all processes. Every process must call this.
 
     Raises:
-        TrainingError: they do not, as when one could not read a file that another could.
+        TrainingError: it is not, for example because a file was readable for some processes only.
     """
-    theirs = all_reduce_sum(torch.tensor([value, value * value]))
-    if theirs.tolist() != [value * size(), value * value * size()]:
-        remedy = "Try again; if it stays so, look whether all processes see the same files"
-        raise TrainingError(f"the {what} that was found is not the same for all processes", remedy=remedy)
+    sums = all_reduce_sum(torch.tensor([value, value * value]))
+    if sums.tolist() != [value * size(), value * value * size()]:
+        remedy = "Try again; if it fails again, check that all processes see the same files"
+        raise TrainingError(f"the {name} is not the same in all processes", remedy=remedy)
 
 
 def parallel(model: nn.Module) -> nn.Module:
-    """A module that computes what `model` computes, and whose gradients are the mean of all processes'.
+    """A module that computes the same as `model`, with gradients averaged over all processes.
 
-    Its weights are those of rank 0 afterwards.
+    With several processes, `model` gets the weights of rank 0.
     """
     if size() == 1:
         return model
@@ -105,16 +104,16 @@ def parallel(model: nn.Module) -> nn.Module:
     return DistributedDataParallel(
         model,
         device_ids=[device] if device.type == "cuda" else None,
-        broadcast_buffers=False,  # BatchNorm's statistics are those of the whole batch in each process
+        broadcast_buffers=False,  # each process has BatchNorm statistics of the whole batch
         gradient_as_bucket_view=True,
-        static_graph=True,  # a parameter that takes no part is looked for in the first step only
+        static_graph=True,  # parameters without a gradient are searched for in the first step only
     )
 
 
 def seed_rank(seed: int, step: int) -> None:
-    """Give each process dropout of its own, a function of seed, step and rank: a resumed run repeats it.
+    """Seed torch by seed, step and rank: dropout differs between processes, and a resumed run repeats it.
 
-    One process alone goes on with its generator, whose state is in the checkpoint.
+    A single process is not seeded here: the state of its generator is in the checkpoint.
     """
     if size() > 1:
         (number,) = np.random.SeedSequence([seed, step, rank()]).generate_state(1, np.uint64)
@@ -122,25 +121,28 @@ def seed_rank(seed: int, step: int) -> None:
 
 
 class AsyncFlags:
-    """What one process wishes, all do in the same step: the one after, so that none waits for the answer."""
+    """Combine boolean flags over all processes. Results come one call later, so that no process waits."""
 
     def __init__(self) -> None:
-        self._asked = torch.zeros(0)
+        self._flags = torch.zeros(0)
         self._work: dist.Work | None = None
 
-    def any(self, *wishes: bool) -> tuple[bool, ...]:
-        """For each wish: did some process have it when this was last asked? Of one process: has it?"""
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """For each flag: was it set in some process at the last call? With one process: is it set?
+
+        Every process must call this, with the same number of flags.
+        """
         if size() == 1:
-            return wishes
-        heard = self.last() or (False,) * len(wishes)
-        self._asked = torch.tensor(wishes, dtype=torch.int32)
-        self._work = dist.all_reduce(self._asked, dist.ReduceOp.MAX, async_op=True)
-        return heard
+            return flags
+        result = self.last() or (False,) * len(flags)
+        self._flags = torch.tensor(flags, dtype=torch.int32)
+        self._work = dist.all_reduce(self._flags, dist.ReduceOp.MAX, async_op=True)
+        return result
 
     def last(self) -> tuple[bool, ...]:
-        """The answer that is still under way, if one is. To be asked for before the processes part."""
+        """The result of the last `any`, if it was not returned yet. Call this before the processes end."""
         if self._work is None:
             return ()
         self._work.wait()
         self._work = None
-        return tuple(map(bool, self._asked.tolist()))
+        return tuple(map(bool, self._flags.tolist()))

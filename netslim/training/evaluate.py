@@ -20,18 +20,20 @@ __all__ = ["evaluate"]
 
 
 def evaluate(model: nn.Module, split: Split, info: DatasetInfo, *, batch_size: int | None = None) -> float:
-    """The share of a split's images that the model gets wrong, in percent.
+    """The share of a split's images that the model classifies wrongly, in percent.
 
-    In eval mode and float32, on the device where the model is; its train or eval modes are put back.
-    Of several processes (`netslim.training.distributed`) each takes its share, and all get the whole
-    split's error. Batches are as large as is fast on the device, from 8 to 500 images, if `batch_size`
-    does not say.
+    The model runs in eval mode and float32, on its device; afterwards every module has its old mode. With
+    several processes (`netslim.training.distributed`) each takes a part of the split, and all return the
+    error of the whole split.
+
+    Args:
+        batch_size: images per batch; by default from 8 to 500, by the size of an image and the device.
     """
     device = next(model.parameters()).device
-    if batch_size is None:  # on a CPU 128 images of CIFAR's size: what a layer makes of more leaves the cache
+    if batch_size is None:  # on a CPU 128 images of CIFAR's size: the activations of more leave the cache
         batch_size = info.batch_of(2**17 if device.type == "cpu" else 2**22, least=8, most=500)
-    wrong = torch.zeros((), dtype=torch.int64, device=device)
+    error_count = torch.zeros((), dtype=torch.int64, device=device)
     with eval_mode(model), torch.inference_mode():
         for images, labels in ordered(split, info, batch_size=batch_size, device=device):
-            wrong += (logits_of(model(images)).argmax(1) != labels).sum()
-    return 100.0 * int(distributed.all_reduce_sum(wrong)) / len(split)
+            error_count += (logits_of(model(images)).argmax(1) != labels).sum()
+    return 100.0 * int(distributed.all_reduce_sum(error_count)) / len(split)

@@ -14,11 +14,11 @@ __all__ = ["History"]
 
 
 class History:
-    """Rows of one training, kept in memory and, with a path, appended to a file as they come.
+    """The rows of one training, in memory and, with a path, appended to a file one by one.
 
     Each row has `step` (finished epochs, from 1), `ts` (milliseconds since 1970) and its values. A resumed
-    run begins with its checkpoint's rows, and rewrites the file to hold just these: what a killed run wrote
-    after its checkpoint will be written again.
+    run begins with its checkpoint's rows and rewrites the file with them, because the rows that a killed run
+    wrote after its checkpoint are computed again.
     """
 
     def __init__(self, path: Path | None, rows: Sequence[Mapping[str, Any]] = ()) -> None:

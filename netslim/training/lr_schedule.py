@@ -1,7 +1,7 @@
-"""The learning rates of a whole run, and the total pull of the sparsity term under them. No torch here.
+"""The learning rates of a whole run, and the lambda that shrinks factors by a given amount. No torch here.
 
-A schedule is computed ahead as one array, a rate per optimizer step. A resumed run reads on at its step,
-and the sum that the total pull needs is a sum over what will really be used.
+A schedule is computed in advance as one array, with one rate per optimizer step. A resumed run continues at
+its step, and the sum of the rates is exact.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SCHEDULES", "lambda_for_total_shrinkage", "learning_rates", "pull"]
+__all__ = ["SCHEDULES", "lambda_for_total_shrinkage", "learning_rates"]
 
 SCHEDULES = ("step", "cosine", "constant")
 
@@ -25,9 +25,9 @@ def learning_rates(
 ) -> Rates:
     """The learning rate of each of `steps` optimizer steps, float64.
 
-    `step` divides by 10 at every milestone, a fraction of the run. A milestone is exact to the step, also
-    where it falls inside an epoch (75 % of 30 epochs), and a third is a third: 0.3333333 is read as 1/3.
-    `cosine` falls from `lr` to (not quite) 0 along half a cosine; `constant` stays.
+    `step` divides the rate by 10 at every milestone, a fraction of the run. A milestone is exact to the step,
+    also inside an epoch (75 % of 30 epochs), and 0.3333333 is read as 1/3. `cosine` falls from `lr` to almost
+    0 along half a cosine; `constant` stays at `lr`.
     """
     assert schedule in SCHEDULES, schedule
     step = np.arange(steps)
@@ -42,15 +42,12 @@ def learning_rates(
     return lr / 10.0**passed
 
 
-def pull(lam: float, rates: Rates, momentum: float) -> float:
-    """How far the sparsity term alone moves a scaling factor in a run: lam * sum(lr) / (1 - momentum).
-
-    Momentum multiplies the effect of a steady gradient by 1 / (1 - momentum). The pull predicts the sparsity
-    reached across schedules, epochs and batch sizes, which lambda alone does not.
-    """
-    return float(lam * rates.sum() / (1.0 - momentum))
-
-
 def lambda_for_total_shrinkage(total: float, rates: Rates, momentum: float) -> float:
-    """The lambda whose total pull over these learning rates is `total`."""
+    """The lambda for which lambda * sum(rates) / (1 - momentum) is `total`.
+
+    That product, the total shrinkage, is the distance by which the L1 term alone moves a scaling factor
+    during a run: each step moves it by lr * lambda, and momentum multiplies the effect of a steady gradient
+    by 1 / (1 - momentum). Total shrinkage predicts the sparsity across schedules, epochs and batch sizes,
+    which lambda alone does not.
+    """
     return float(total * (1.0 - momentum) / rates.sum()) if total else 0.0

@@ -1,7 +1,12 @@
-"""A training recipe: every choice that changes the trained weights, as one validated value. No torch here."""
+"""A training recipe: every choice that changes the trained weights, as one validated value. No torch here.
+
+In files and options a recipe is a mapping with the names of `Recipe`'s fields, except that `lambda_` is
+written `lambda`, which Python reserves. The names of version 0.1.0, `lam` and `pull`, are read as well.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -11,11 +16,13 @@ from netslim.errors import ConfigError, did_you_mean
 from netslim.training.loaders.augmentation import AUGMENTATIONS
 from netslim.training.lr_schedule import SCHEDULES, Rates, lambda_for_total_shrinkage, learning_rates
 
-__all__ = ["PENALTIES", "PRECISIONS", "Recipe"]
+__all__ = ["OLD_NAMES", "PENALTIES", "PRECISIONS", "Recipe", "with_current_names"]
 
 PENALTIES = ("l1", "smooth-l1", "proximal")
 PRECISIONS = ("auto", "fp32", "bf16")
 SELECTIONS = ("last", "val")
+OLD_NAMES = {"lam": "lambda", "pull": "total_shrinkage"}
+"""The fields' names in version 0.1.0, with the names of today."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +34,7 @@ class Recipe:
     """
 
     epochs: int
-    """Times the training images are seen."""
+    """Passes over the training images."""
     batch_size: int = 64
     """Images per optimizer step."""
     lr: float = 0.1
@@ -41,28 +48,29 @@ class Recipe:
     weight_decay: float = 1e-4
     """On every parameter, scaling factors and shifts included, as in the paper's code."""
     label_smoothing: float = 0.0
-    lam: float = 0.0
-    """The paper's lambda: strength of the L1 term on every scaling factor. 0 is normal training."""
-    pull: float = 0.0
-    """The same as total pull, lam * sum(lr) / (1 - momentum), which means the same in a run of any length."""
+    lambda_: float = 0.0
+    """The paper's lambda: weight of the L1 term on every scaling factor. 0 is normal training."""
+    total_shrinkage: float = 0.0
+    """The weight of the L1 term given another way: lambda * sum(lr) / (1 - momentum), the distance by which
+    the term alone would shrink a scaling factor during the run. It means the same in a run of any length."""
     penalty: str = "l1"
     """`l1` (the paper's subgradient), `smooth-l1`, or `proximal` (exact zeros); see `netslim.sparsity`."""
     distill: float = 0.0
-    """Weight of the teacher's answers in the loss, 0 to 1; the labels weigh the rest."""
+    """Weight of the teacher's outputs in the loss, 0 to 1; the labels have the rest of the weight."""
     temperature: float = 4.0
-    """Softens teacher and student alike when `distill` is above 0."""
+    """Divides the logits of teacher and student when `distill` is above 0."""
     adversarial: float = 0.0
-    """How far each image is moved to where its loss rises fastest, in normalised pixels (Euclidean length)
-    and before it is learnt from; 0 is not at all. See `netslim.training.adversarial`. Doubles the cost of
-    a step."""
+    """Euclidean length, in normalised pixels, by which each image is moved in the direction in which its loss
+    rises fastest, before the step is computed; 0 for no change. See `netslim.training.adversarial`. It
+    doubles the cost of a step."""
     augment: str = "auto"
-    """`auto` takes what the dataset suggests; else a name of `netslim.training.loaders.augmentation`, or
-    `imagenet` (for folders)."""
+    """`auto` for the augmentation that the dataset suggests; else a name of
+    `netslim.training.loaders.augmentation`, or `imagenet` (for folders)."""
     precision: str = "auto"
     """`fp32`, `bf16` (autocast), or `auto`: bf16 where the hardware computes it, see
     `netslim.training.device`."""
     threads: int = 0
-    """CPU threads; 0 leaves torch's setting. The same seed with another number gives other last digits."""
+    """CPU threads; 0 leaves torch's setting. Another number changes the last digits of the result."""
     select: str = "last"
     """`last` keeps the last epoch's weights, `val` those of the lowest validation error (never test)."""
 
@@ -73,8 +81,9 @@ class Recipe:
         _require(0 <= self.momentum < 1, "momentum", self.momentum, "must be at least 0 and below 1")
         _require(0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "must not be negative")
         _require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "must be in [0, 1)")
-        _require(0 <= self.lam < math.inf, "lam", self.lam, "must not be negative")
-        _require(0 <= self.pull < math.inf, "pull", self.pull, "must not be negative")
+        _require(0 <= self.lambda_ < math.inf, "lambda", self.lambda_, "must not be negative")
+        shrinkage = self.total_shrinkage
+        _require(0 <= shrinkage < math.inf, "total_shrinkage", shrinkage, "must not be negative")
         _require(0 <= self.distill <= 1, "distill", self.distill, "must be between 0 and 1")
         _require(0 < self.temperature < math.inf, "temperature", self.temperature, "must be above 0")
         _require(0 <= self.adversarial < math.inf, "adversarial", self.adversarial, "must not be negative")
@@ -92,42 +101,76 @@ class Recipe:
         if self.nesterov and self.momentum == 0:
             remedy = "Set nesterov to false, or momentum above 0"
             raise ConfigError("Nesterov needs momentum", field="nesterov", value=True, remedy=remedy)
-        if self.lam and self.pull:
-            remedy = "Give the strength of the L1 term once: as lam or as pull"
-            raise ConfigError(f"contradicts lam = {self.lam}", field="pull", value=self.pull, remedy=remedy)
+        if self.lambda_ and shrinkage:
+            problem = f"contradicts lambda = {self.lambda_}"
+            remedy = "Give the weight of the L1 term once, as lambda or as total_shrinkage"
+            raise ConfigError(problem, field="total_shrinkage", value=shrinkage, remedy=remedy)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Recipe:
-        """A recipe from a config file or a pipeline parameter.
+        """A recipe from a config file, a pipeline parameter, or what `to_mapping` of any version returned.
 
-        Kubeflow turns the integers inside a dict into floats, so 160.0 is read as 160 where one is due.
+        Kubeflow turns the integers inside a dict into floats, so 160.0 is read as 160 for an integer field.
 
         Raises:
-            ConfigError: an unknown name (the nearest known one is suggested), a wrong type or a wrong value.
+            ConfigError: an unknown name (the error suggests the nearest one), a wrong type or a wrong value.
         """
-        known = {field.name: field for field in fields(cls)}
+        values = with_current_names(values)
+        known = {_json_name(field.name): field for field in fields(cls)}
         for name in values:
             if name not in known:
                 remedy = did_you_mean(str(name), known)
                 raise ConfigError("a recipe has no such field", field=str(name), remedy=remedy)
         if "epochs" not in values:
-            raise ConfigError("is missing", field="epochs", remedy="Say how often the images are to be seen")
-        return cls(**{name: _cast(name, str(known[name].type), value) for name, value in values.items()})
+            raise ConfigError("is missing", field="epochs", remedy="Give the number of epochs")
+        return cls(
+            **{known[name].name: _cast(name, str(known[name].type), value) for name, value in values.items()}
+        )
 
     def to_mapping(self) -> dict[str, Any]:
         """The recipe as plain JSON values; `from_mapping` reads them back."""
-        return asdict(self) | {"milestones": list(self.milestones)}
+        values = {_json_name(name): value for name, value in asdict(self).items()}
+        return values | {"milestones": list(self.milestones)}
+
+    def identity(self) -> str:
+        """The recipe as one text, by which a checkpoint is matched to its training.
+
+        It keeps the names of version 0.1.0, so that a training begun with that version can be resumed.
+        """
+        old_names = {new: old for old, new in OLD_NAMES.items()}
+        return json.dumps({old_names.get(name, name): value for name, value in self.to_mapping().items()})
 
     def learning_rates(self, steps_per_epoch: int) -> Rates:
         """The learning rate of every step of the run, float64[epochs * steps_per_epoch]."""
         steps = self.epochs * steps_per_epoch
         return learning_rates(self.lr, steps, schedule=self.schedule, milestones=self.milestones)
 
-    def strength(self, steps_per_epoch: int) -> float:
-        """The lambda to train with: `lam`, or the one whose total pull is `pull`."""
-        return self.lam or lambda_for_total_shrinkage(
-            self.pull, self.learning_rates(steps_per_epoch), self.momentum
+    def effective_lambda(self, steps_per_epoch: int) -> float:
+        """The lambda to train with: `lambda_`, or the one that gives `total_shrinkage` in this run."""
+        return self.lambda_ or lambda_for_total_shrinkage(
+            self.total_shrinkage, self.learning_rates(steps_per_epoch), self.momentum
         )
+
+
+def with_current_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a recipe, or of some changes to one, with the names of version 0.1.0 replaced.
+
+    Raises:
+        ConfigError: a field is given by its old and its present name.
+    """
+    renamed: dict[str, Any] = {}
+    for name, value in values.items():
+        current = OLD_NAMES.get(name, name)
+        if current in renamed:
+            remedy = f"Give {current} once"
+            raise ConfigError("is given twice, once by its old name", field=current, remedy=remedy)
+        renamed[current] = value
+    return renamed
+
+
+def _json_name(field_name: str) -> str:
+    """The name of a field in files: `lambda` for `lambda_`, which Python reserves."""
+    return field_name.rstrip("_")
 
 
 _CHOICES = {
@@ -145,7 +188,7 @@ def _require(holds: bool, name: str, value: object, problem: str) -> None:
 
 
 def _cast(name: str, kind: str, value: Any) -> Any:
-    """`value` as the field's type, or ConfigError. Nothing is guessed from text: "0.1" is not a number."""
+    """`value` as the field's type, or ConfigError. Text is not converted: "0.1" is not a number."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if kind == "int" and number and float(value).is_integer():
         return int(value)

@@ -1,8 +1,8 @@
 """SGD with momentum: torch's own fused kernel, called directly.
 
-`torch.optim.SGD` computes the same bits (a test holds us to it). But making any `torch.optim.Optimizer`
-imports torch's compiler, 900 modules and two seconds, and a pipeline trains in many short processes. The bare
-kernel also takes half the time per step on small networks, and its state is one list of tensors to save.
+`torch.optim.SGD` computes the same bits (a test compares them). But the first `torch.optim.Optimizer` imports
+torch's compiler, 900 modules and two seconds, and a pipeline trains in many short processes. The bare kernel
+also takes half the time per step on small networks, and its state is one list of tensors.
 """
 
 from __future__ import annotations
@@ -12,14 +12,16 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from netslim.nn import _torch
+
 __all__ = ["SGD"]
 
 
 class SGD:
     """Stochastic gradient descent with (Nesterov) momentum and weight decay, without dampening.
 
-    `velocity` holds the momentum of each parameter, in the layout of the parameter, as the kernel needs.
-    A parameter without a gradient stays as it is in that step.
+    `velocity` has the momentum of each trainable parameter, in the parameter's memory layout, as the kernel
+    needs. A parameter without a gradient does not change in that step.
     """
 
     def __init__(
@@ -30,11 +32,13 @@ class SGD:
         self.momentum, self.nesterov, self.weight_decay = momentum, nesterov, weight_decay
 
     def zero_grad(self) -> None:
+        """Remove the gradients, so that the next backward pass does not add to them."""
         for parameter in self.parameters:
             parameter.grad = None
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
+        """Update the parameters and `velocity` in place."""
         parameters: list[Tensor] = []
         gradients: list[Tensor] = []
         velocity: list[Tensor] = []
@@ -44,7 +48,7 @@ class SGD:
                 gradients.append(parameter.grad)
                 velocity.append(speed)
         if parameters:
-            torch._fused_sgd_(
+            _torch.fused_sgd_(
                 parameters,
                 gradients,
                 velocity if self.momentum else [],

@@ -1,4 +1,4 @@
-"""SIGTERM, by which Kubernetes announces that it will kill a container, as a question asked between steps."""
+"""SIGTERM, the signal before Kubernetes kills a container: noted when it comes, obeyed between two steps."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ __all__ = ["Stop", "stop_on_sigterm"]
 
 
 class Stop:
-    """Whether SIGTERM has come; what it would have done by itself is done by `obey`."""
+    """Whether SIGTERM has come. `obey` then does what the signal would have done at once."""
 
     def __init__(self) -> None:
         self.requested = False
         self.before: object = signal.SIG_DFL
 
     def note(self, number: int, frame: FrameType | None) -> None:
+        """The signal handler: remember the signal."""
         self.requested = True
 
     def obey(self) -> None:
-        """End the process as the signal meant to: the handler that was there before, else exit code 143.
+        """End the process: call the handler that was there before, then exit with code 143.
 
-        Unwinding with SystemExit rather than dying on the spot lets half-written artifacts be removed.
+        SystemExit, unlike the signal itself, lets `finally` blocks remove half-written artifacts.
         """
         if callable(self.before):
             self.before(signal.SIGTERM, None)
@@ -33,9 +34,9 @@ class Stop:
 
 @contextmanager
 def stop_on_sigterm() -> Iterator[Stop]:
-    """Collect SIGTERM for the length of a block; one that the block did not obey is obeyed at its end.
+    """Note SIGTERM instead of ending, for a block. If the block did not call `obey`, its end does.
 
-    Where signals cannot be collected (outside the main thread) or are ignored already, nothing is changed.
+    Nothing changes outside the main thread, where Python cannot handle signals, or if SIGTERM is ignored.
     """
     stop = Stop()
     outside = threading.current_thread() is not threading.main_thread()

@@ -1,75 +1,84 @@
-"""The training loop itself: where it stands, one step, the end of an epoch, and taking up a checkpoint."""
+"""The training loop: steps, epochs, checkpoints, and the progress bar."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
 from netslim import sparsity
 from netslim.errors import ConfigError, ModelError, TrainingError
 from netslim.progress import Bar
 from netslim.training import distributed
-from netslim.training.adversarial import adversarial_examples
-from netslim.training.checkpoint import Checkpoint, Checkpoints
+from netslim.training.checkpoint import Checkpoints
 from netslim.training.device import autocast_dtype
 from netslim.training.evaluate import evaluate
 from netslim.training.history import History
-from netslim.training.loaders.in_memory import InMemory
-from netslim.training.loaders.streaming import Streamed
-from netslim.training.loss import logits_of, training_loss
+from netslim.training.loaders import TrainingData, loader_for
+from netslim.training.loaders.in_memory import Batch
 from netslim.training.recipe import Recipe
 from netslim.training.sgd import SGD
 from netslim.training.signals import Stop
+from netslim.training.train_step import train_step
+from netslim.training.training_state import BestWeights, CheckpointState, EpochMeter
 
-if TYPE_CHECKING:
-    from netslim.data import PackedDataset
+__all__ = ["Trainer"]
 
-__all__ = ["Run"]
-
-LOOK = 0.5
-"""Seconds between two looks at the world outside the loop: the progress bar."""
+REPORT_EVERY = 0.5
+"""Seconds between two updates of the progress bar."""
 
 
-class Run:
-    """One training: its model and optimizer, and how far it has come, which is what a checkpoint holds."""
+class Trainer:
+    """One training of one model: `resume`, then `fit`.
+
+    Args:
+        model: trained in place, on `device`.
+        dataset: its splits "train" and, if there is one, "val" are used.
+        recipe: how to train.
+        seed: of the order, the augmentation and, with several processes, dropout.
+        teacher: the network to distil from, in eval mode; used when `recipe.distill` is above 0.
+        device: where the model is.
+        checkpoints: where to keep checkpoints; None for nowhere.
+        checkpoint_every: seconds between two of them.
+        history_path: where to write one JSON object per epoch; None for nowhere.
+
+    Raises:
+        ConfigError: the recipe selects by validation, and there is no validation split.
+        ModelError: the recipe has the L1 term, and the model has no BatchNorm.
+    """
 
     def __init__(
         self,
         model: nn.Module,
-        dataset: PackedDataset,
+        dataset: TrainingData,
         recipe: Recipe,
         *,
         seed: int,
         teacher: nn.Module | None,
         device: torch.device,
+        checkpoints: Checkpoints | None = None,
+        checkpoint_every: float = 60.0,
+        history_path: Path | None = None,
     ) -> None:
-        self.model, self.info, self.recipe, self.device = model, dataset.info, recipe, device
+        self.model, self.info, self.recipe, self.seed = model, dataset.info, recipe, seed
         self.teacher = teacher if recipe.distill else None
-        self.forward = distributed.parallel(model)
-        source = Streamed if dataset.info.mode == "folder" else InMemory
-        self.batches = source(
-            dataset.split("train"),
-            dataset.info,
-            batch_size=recipe.batch_size,
-            augment=recipe.augment,
-            seed=seed,
-            device=device,
+        self.parallel_model = distributed.parallel(model)
+        self.loader = loader_for(
+            dataset, batch_size=recipe.batch_size, augment=recipe.augment, seed=seed, device=device
         )
-        # A loss is the mean over this process's part of a batch; weighted so, they add up to the batch's.
-        mine = self.batches.part
-        self.share = (mine.stop - mine.start) / self.batches.batch_size
-        weight = distributed.size() * self.share  # as `forward` averages the processes' gradients
-        self.weight = torch.tensor(weight, device=device)
-        self.seed = seed
-        self.rates = recipe.learning_rates(self.batches.steps)
-        self.lam = recipe.strength(self.batches.steps)
-        self.factors = _factors(model, required=self.lam > 0)
+        self.rates = recipe.learning_rates(self.loader.steps)
+        self.lambda_ = recipe.effective_lambda(self.loader.steps)
+        self.gammas = _scaling_factors(model, required=self.lambda_ > 0)
+        # The loss is a mean over this process's share of the batch; weighted so, the shares' losses add up.
+        shard = self.loader.shard
+        self.batch_fraction = (shard.stop - shard.start) / self.loader.batch_size
+        weight = distributed.size() * self.batch_fraction  # `parallel_model` averages over the processes
+        self.loss_weight = torch.tensor(weight, device=device)
         self.validation = dataset.split("val") if "val" in dataset.info.sizes else None
         if recipe.select == "val" and self.validation is None:
             remedy = "Prepare the dataset with validation images, or select last"
@@ -83,157 +92,130 @@ class Run:
         dtype = autocast_dtype(recipe.precision, device)
         self.autocast = torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
         self.step = 0
-        # Loss and wrong answers of this process, summed since the epoch began. They stay on the device:
-        # reading them at every step would make the host wait for it.
-        self.totals = torch.zeros(2, dtype=torch.float64, device=device)
-        self.loss, self.wrong = self.totals
-        self.best_error = math.inf
-        self.best: dict[str, Tensor] = {}
+        self.meter, self.best = EpochMeter(device), BestWeights()
+        self.state = CheckpointState(model, self.optimizer, self.best, self.meter, device)
+        self.checkpoints, self.checkpoint_every = checkpoints, checkpoint_every
+        self.saved_step, self.saved_at = 0, time.monotonic()
+        self.history_path = history_path if distributed.rank() == 0 else None
+        self.history = History(None)
 
-    def resume(self, checkpoints: Checkpoints | None, history_path: Path | None, every: float) -> int:
-        """Take up the newest good checkpoint, if any; the step at which this run now stands."""
-        self.checkpoints, self.every, self.saved_at = checkpoints, every, time.monotonic()
-        found = checkpoints.latest() if checkpoints else None
-        writes = history_path if distributed.rank() == 0 else None
-        self.history = History(writes, found.facts["history"] if found else [])
-        if found:
-            self._restore(found)
+    def resume(self) -> int:
+        """Continue from the newest good checkpoint, if there is one; return the step, 0 at the beginning."""
+        checkpoint = self.checkpoints.latest() if self.checkpoints else None
+        self.history = History(self.history_path, checkpoint.metadata["history"] if checkpoint else [])
+        if checkpoint:
+            self.state.from_tensors(checkpoint.tensors, checkpoint.metadata["best_error"])
+            self.step = checkpoint.step
         distributed.assert_equal_on_all_ranks("checkpoint", self.step)
         self.saved_step = self.step
         return self.step
 
-    def to_the_end(self, bar: Bar, stop: Stop, on_epoch: Callable[[dict[str, Any]], None] | None) -> None:
-        """Train what is left, and leave the selected weights in the model."""
-        told, next_look, agreement = 0, 0.0, distributed.AsyncFlags()
+    def fit(self, bar: Bar, stop: Stop, on_epoch: Callable[[dict[str, Any]], None] | None) -> None:
+        """Train the remaining steps, and leave the selected weights in the model."""
+        last_reported_step, next_report = 0, 0.0
+        flags = distributed.AsyncFlags()
         self.model.train()
         while self.step < len(self.rates):
-            epoch, first = divmod(self.step, self.batches.steps)
-            for images, labels in self.batches.epoch(epoch, first):
-                self.advance(images, labels)
-                ended = self.step % self.batches.steps == 0
-                if ended:
+            epoch, first = divmod(self.step, self.loader.steps)
+            for batch in self.loader.epoch(epoch, first):
+                self.train_step(batch)
+                epoch_ends = self.step % self.loader.steps == 0
+                if epoch_ends:
                     row = self._end_epoch(epoch)
                     if on_epoch:
                         on_epoch(row)
-                if ended or time.monotonic() >= next_look:
-                    last = self.history.rows[-1] if self.history.rows else {}
-                    facts = {key: last[f"train/{key}"] for key in ("loss", "error") if last}
-                    bar.advance(self.step - told, **facts)
-                    told, next_look = self.step, time.monotonic() + LOOK
+                if epoch_ends or time.monotonic() >= next_report:
+                    bar.advance(self.step - last_reported_step, **self._bar_metrics())
+                    last_reported_step, next_report = self.step, time.monotonic() + REPORT_EVERY
                 if self.checkpoints:
-                    due = time.monotonic() >= self.saved_at + self.every
-                    stopping, saving = agreement.any(stop.requested, due)
+                    due = time.monotonic() >= self.saved_at + self.checkpoint_every
+                    stopping, saving = flags.any(stop.requested, due)
                     if stopping or saving:
-                        self._save()
+                        self._save(self.checkpoints)
                     if stopping:
                         stop.obey()
-        agreement.last()
+        flags.last()
         if self.checkpoints and self.saved_step < self.step:
-            self._save()
-        if self.best:
-            self.model.load_state_dict(self.best)
+            self._save(self.checkpoints)
+        if self.best.tensors:
+            self.model.load_state_dict(self.best.tensors)
 
-    def advance(self, images: Tensor, labels: Tensor) -> None:
-        """One optimizer step on one batch."""
-        recipe, lr = self.recipe, float(self.rates[self.step])
-        self.optimizer.zero_grad()
+    def train_step(self, batch: Batch) -> None:
+        """One optimizer step on this process's share of a batch."""
         distributed.seed_rank(self.seed, self.step)
-        with self.autocast:
-            if recipe.adversarial:
-                images = adversarial_examples(self.model, images, labels, recipe, self.weight)
-            taught = None
-            if self.teacher is not None:
-                with torch.no_grad():
-                    taught = logits_of(self.teacher(images))
-            outputs = self.forward(images)
-            loss = training_loss(outputs, labels, taught, recipe)
-        loss.backward(self.weight)  # type: ignore[no-untyped-call]
-        if self.lam and recipe.penalty == "l1":
-            sparsity.add_l1_subgradient(self.factors, self.lam)
-        elif self.lam and recipe.penalty == "smooth-l1":
-            sparsity.add_smooth_l1(self.factors, self.lam)
-        self.optimizer.step(lr)
-        if self.lam and recipe.penalty == "proximal":
-            sparsity.apply_proximal(self.factors, self.lam, lr, recipe.momentum)
-        self.loss.add_(loss.detach(), alpha=self.share)
-        self.wrong.add_((logits_of(outputs).detach().argmax(1) != labels).sum())
+        loss, error_count = train_step(
+            self.parallel_model,
+            batch,
+            self.recipe,
+            self.optimizer,
+            self.gammas,
+            self.lambda_,
+            lr=float(self.rates[self.step]),
+            teacher=self.teacher,
+            loss_weight=self.loss_weight,
+            autocast=self.autocast,
+        )
+        self.meter.add(loss, error_count, self.batch_fraction)
         self.step += 1
 
     def _end_epoch(self, epoch: int) -> dict[str, Any]:
         """Write the epoch's row, and keep the weights if they are the best on the validation split."""
-        loss, wrong = self._check_finite().tolist()
-        self.totals.zero_()
+        loss, error_count = self._finite_sums().tolist()
+        self.meter.reset()
         values = {
-            "train/loss": loss / self.batches.steps,
-            "train/error": 100.0 * wrong / (self.batches.steps * self.batches.batch_size),
-            "lr": float(self.rates[epoch * self.batches.steps]),
+            "train/loss": loss / self.loader.steps,
+            "train/error": 100.0 * error_count / (self.loader.steps * self.loader.batch_size),
+            "lr": float(self.rates[epoch * self.loader.steps]),
         }
-        if self.factors:
-            found = sparsity.statistics(self.factors)
-            values["sparsity/zero_share"] = found.zero_share
-            values["sparsity/near_zero_share"] = found.near_zero_share
+        if self.gammas:
+            shares = sparsity.statistics(self.gammas)
+            values["sparsity/zero_share"] = shares.zero_share
+            values["sparsity/near_zero_share"] = shares.near_zero_share
         if self.validation is not None:
             values["val/error"] = evaluate(self.model, self.validation, self.info)
-            if self.recipe.select == "val" and values["val/error"] < self.best_error:
-                self.best_error = values["val/error"]
-                self.best = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+            if self.recipe.select == "val":
+                self.best.keep_if_better(self.model, values["val/error"])
         return self.history.append(epoch + 1, values)
 
-    def _check_finite(self) -> Tensor:
-        """The totals of all processes; a TrainingError if training has diverged."""
-        totals = distributed.all_reduce_sum(self.totals.clone())
-        norms = torch.stack(
-            torch._foreach_norm([parameter.detach() for parameter in self.optimizer.parameters])
-        )
-        if bool(totals.isfinite().all() & norms.isfinite().all()):
-            return totals
+    def _bar_metrics(self) -> dict[str, float | str]:
+        """The values of the last finished epoch that the progress bar shows."""
+        if not self.history.rows:
+            return {}
+        row = self.history.rows[-1]
+        metrics: dict[str, float | str] = {"loss": row["train/loss"], "train error": row["train/error"]}
+        if self.lambda_:
+            metrics["factors at zero"] = f"{100 * row['sparsity/near_zero_share']:.0f} %"
+        return metrics
+
+    def _finite_sums(self) -> Tensor:
+        """The epoch's sums over all processes; a TrainingError if the loss or a weight is not finite."""
+        sums = self.meter.all_processes()
+        weights = get_total_norm([parameter.detach() for parameter in self.optimizer.parameters])
+        if bool(sums.isfinite().all() & weights.isfinite()):
+            return sums
         step = self.step - 1
-        kept = self.checkpoints.last if self.checkpoints else None
+        last = self.checkpoints.last if self.checkpoints else None
         raise TrainingError(
-            f"became NaN or infinite in epoch {step // self.batches.steps + 1} of {self.recipe.epochs} "
-            f"(lr = {self.rates[step]:.3g}, lam = {self.lam:.3g}); "
-            f"the last good checkpoint is {kept or 'none, as nothing was kept'}",
+            f"became NaN or infinite in epoch {step // self.loader.steps + 1} of {self.recipe.epochs} "
+            f"(lr = {self.rates[step]:.3g}, lambda = {self.lambda_:.3g}); "
+            f"the last good checkpoint is {last or 'none, as none was written'}",
             field="loss",
-            remedy="Lower lr or lam, or begin from other weights",
+            remedy="Lower lr or lambda, or start from other weights",
         )
 
-    def _save(self) -> None:
-        assert self.checkpoints is not None
-        totals = self._check_finite()
+    def _save(self, checkpoints: Checkpoints) -> None:
+        """Write a checkpoint, on rank 0; every process must call this."""
+        sums = self._finite_sums()
         self.saved_at, self.saved_step = time.monotonic(), self.step
         if distributed.rank() != 0:
             return
-        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
-        tensors |= {f"velocity.{index}": speed for index, speed in enumerate(self.optimizer.velocity)}
-        tensors["totals"] = totals
-        tensors["random.cpu"] = torch.get_rng_state()
-        if self.device.type == "cuda":
-            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
-        best_error = self.best_error if self.best else None
-        self.checkpoints.save(self.step, tensors, {"history": self.history.rows, "best_error": best_error})
+        best_error = self.best.error if self.best.tensors else None
+        metadata = {"history": self.history.rows, "best_error": best_error}
+        checkpoints.save(self.step, self.state.to_tensors(sums), metadata)
         self.saved_at = time.monotonic()
 
-    def _restore(self, found: Checkpoint) -> None:
-        groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "velocity": {}, "random": {}}
-        for name, tensor in found.tensors.items():
-            group, _, rest = name.partition(".")
-            if rest:
-                groups[group][rest] = tensor
-        self.model.load_state_dict(groups["model"])
-        self.best = {name: tensor.to(self.device) for name, tensor in groups["best"].items()}
-        self.best_error = found.facts["best_error"] if self.best else math.inf
-        for index, speed in groups["velocity"].items():
-            self.optimizer.velocity[int(index)].copy_(speed)
-        if distributed.rank() == 0:
-            self.totals.copy_(found.tensors["totals"])
-        torch.set_rng_state(groups["random"]["cpu"])
-        if self.device.type == "cuda" and "cuda" in groups["random"]:
-            torch.cuda.set_rng_state(groups["random"]["cuda"], self.device)
-        self.step = found.step
 
-
-def _factors(model: nn.Module, *, required: bool) -> list[nn.Parameter]:
+def _scaling_factors(model: nn.Module, *, required: bool) -> list[nn.Parameter]:
     try:
         return [factor for _, factor in sparsity.scaling_factors(model)]
     except ModelError:

@@ -1,30 +1,42 @@
-"""Augmentation of whole batches: crop and mirror as one gather from a strided view, and bends. No torch here.
+"""Augmentation of whole batches: crops, mirror images, and affine distortions ("warps"). No torch here.
 
 (Images that do not fit in memory are cropped while they are decoded: `netslim.training.loaders.streaming`.)
 
-Images are padded with black once, mirrored copies are stored beside them, and every possible crop of every
-image is a window into that memory. Cutting a batch is then one indexing expression, `windows[image,
-mirrored, dy, dx]`, the same in numpy and in torch (numpy's copies rows of bytes; it is 50 times faster than
-PIL transforms on one core, and cheaper than the normalisation that follows).
+Images are padded with black once, and mirror images are stored beside them. Every possible crop is a window
+into that memory, so a batch is one indexing expression, `windows[image, mirrored, top, left]`, which copies
+whole rows. It is 50 times faster than PIL transforms on one core, and cheaper than the normalisation that
+follows.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-__all__ = ["AUGMENTATIONS", "Augmentation", "Draws", "Warp", "Windows", "draw", "maps", "windows"]
+__all__ = [
+    "AUGMENTATIONS",
+    "Augmentation",
+    "CropBatch",
+    "Warp",
+    "affine_matrices",
+    "crop_windows",
+    "draw_crops",
+    "padded_rows",
+]
 
 
 @dataclass(frozen=True)
 class Warp:
-    """How far an image may be turned, scaled, slanted and moved; each is drawn evenly from -x to x."""
+    """Limits of an affine distortion. Each amount is drawn evenly from -limit to limit."""
 
     degrees: float
+    """Rotation."""
     scale: float
-    """Share by which it grows or shrinks."""
+    """Share by which the image grows or shrinks."""
     shear: float
     """Columns that a row moves per row."""
     shift: float
@@ -33,9 +45,9 @@ class Warp:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Random crops of the image padded by `pad` pixels of black, mirrored half of the time with `mirror`.
+    """Random crops of the image padded by `pad` black pixels; with `mirror`, half of them are mirrored.
 
-    With `warp`, the crop is then bent as well; what comes in from outside the image is black.
+    With `warp`, the crop is then distorted as well; pixels from outside the image are black.
     """
 
     pad: int = 0
@@ -53,90 +65,107 @@ AUGMENTATIONS = {
 
 
 @dataclass(frozen=True)
-class Windows:
-    """Every crop of every image as a view: element strides of `memory`, so numpy and torch can both take it.
+class CropBatch:
+    """How each of n images is cropped and distorted: one epoch's choices, or by slicing those of a batch.
 
-    `shape` is (images, mirrored, dy, dx, height, width * channels).
+    The four indices are int64[n], as numpy arrays or as tensors on the device of the windows.
     """
 
-    memory: NDArray[np.uint8]
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
+    image: Any
+    """Which image comes k-th."""
+    mirrored: Any
+    """0, or 1 for the mirror image."""
+    top: Any
+    """The crop's first row in the padded image."""
+    left: Any
+    """The crop's first column in the padded image."""
+    warp: NDArray[np.float32] | None = None
+    """float32[n, 5], from -1 to 1: rotation, scale, shear, shift to the right, shift down, as parts of the
+    limits that `Warp` sets. None without a warp."""
 
-    def numpy(self) -> NDArray[np.uint8]:
-        return np.lib.stride_tricks.as_strided(self.memory, self.shape, self.strides, writeable=False)
+    def __getitem__(self, part: slice) -> CropBatch:
+        warp = None if self.warp is None else self.warp[part]
+        return CropBatch(self.image[part], self.mirrored[part], self.top[part], self.left[part], warp)
 
-
-@dataclass(frozen=True)
-class Draws:
-    """One epoch's choices: which image comes k-th, and how it is cut. int64[n] each.
-
-    `bent` are five numbers from -1 to 1 for each image, float32[n, 5]: how far it is turned, scaled, slanted,
-    and moved right and down, in parts of what its `Warp` allows; None without one.
-    """
-
-    image: NDArray[np.int64]
-    mirrored: NDArray[np.int64]
-    dy: NDArray[np.int64]
-    dx: NDArray[np.int64]
-    bent: NDArray[np.float32] | None = None
-
-    def __getitem__(self, part: slice) -> tuple[NDArray[np.int64], ...]:
-        return self.image[part], self.mirrored[part], self.dy[part], self.dx[part]
+    def of(self, windows: Any) -> Any:
+        """The cropped rows, uint8[n, height, width * channels], of `crop_windows` or the same as a tensor."""
+        return windows[self.image, self.mirrored, self.top, self.left]
 
 
-def windows(images: NDArray[np.uint8], augmentation: Augmentation) -> Windows:
-    """The crops of `images`, uint8[n, height, width, channels].
-
-    Takes memory for the padded images, twice that with mirroring, and none without either.
-    """
-    n, height, width, channels = images.shape
-    pad = augmentation.pad
-    padded = images
-    if pad:
-        padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    stack = np.stack([padded, padded[:, :, ::-1]], axis=1) if augmentation.mirror else padded[:, None]
-    stack = np.ascontiguousarray(stack)
-    image, mirrored, row, column, _ = stack.strides  # in bytes, which for uint8 is in elements
-    return Windows(
-        stack,
-        (n, stack.shape[1], 2 * pad + 1, 2 * pad + 1, height, width * channels),
-        (image, mirrored, row, column, row, 1),
-    )
-
-
-def draw(n: int, augmentation: Augmentation, *, seed: int, epoch: int) -> Draws:
+def draw_crops(n: int, augmentation: Augmentation, *, seed: int, epoch: int) -> CropBatch:
     """The order and the crops of one epoch over `n` images: a function of seed and epoch alone.
 
-    So an epoch can be entered in its middle, by a resumed run or by one process of several.
+    A resumed run, or one process of several, can therefore enter an epoch in its middle.
     """
     random = np.random.default_rng([seed, epoch])
-    spread = 2 * augmentation.pad + 1
-    return Draws(
+    offsets = 2 * augmentation.pad + 1
+    return CropBatch(
         image=random.permutation(n),
         mirrored=random.integers(1 + augmentation.mirror, size=n),
-        dy=random.integers(spread, size=n),
-        dx=random.integers(spread, size=n),
-        bent=random.uniform(-1, 1, (n, 5)).astype(np.float32) if augmentation.warp else None,
+        top=random.integers(offsets, size=n),
+        left=random.integers(offsets, size=n),
+        warp=random.uniform(-1, 1, (n, 5)).astype(np.float32) if augmentation.warp else None,
     )
 
 
-def maps(bent: NDArray[np.float32], warp: Warp, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Where each pixel of the bent image comes from, float32[n, 2, 3] as torch's `affine_grid` takes it.
+def padded_rows(images: NDArray[np.uint8], augmentation: Augmentation) -> NDArray[np.uint8]:
+    """Images with their black border, and their mirror images, as rows of bytes.
 
-    A row of the result maps (x, y, 1) to a place in the image, with -1 and 1 at the image's borders.
+    Memory is taken for the padded images, and twice that with mirroring; none without either.
 
     Args:
-        bent: the draws of n images, float32[n, 5].
-        warp: what they are parts of.
-        size: height and width, in pixels.
+        images: uint8[n, height, width, channels].
+
+    Returns:
+        uint8[n, 1 or 2, height + 2 * pad, (width + 2 * pad) * channels]; axis 1 has the image and, with
+        `mirror`, its mirror image.
     """
-    height, width = size
-    turn, grow, slant, right, down = bent.T * np.array(
-        [[np.deg2rad(warp.degrees)], [warp.scale], [warp.shear], [warp.shift], [warp.shift]], np.float32
+    pad = augmentation.pad
+    padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0))) if pad else images
+    variants = [padded, padded[:, :, ::-1]] if augmentation.mirror else [padded]
+    stacked = np.stack(variants, axis=1) if augmentation.mirror else padded[:, None]
+    n, _, height, width, channels = stacked.shape
+    return np.ascontiguousarray(stacked).reshape(n, len(variants), height, width * channels)
+
+
+def crop_windows(rows: NDArray[np.uint8], height: int, width: int, channels: int) -> NDArray[np.uint8]:
+    """Every crop of `height` x `width` pixels, as a read-only view of `padded_rows`; nothing is copied.
+
+    Returns:
+        uint8[n, 1 or 2, tops, lefts, height, width * channels].
+    """
+    windows = sliding_window_view(rows, (height, width * channels), axis=(2, 3))
+    return windows[:, :, :, ::channels]  # a crop begins at a pixel, not inside of one
+
+
+def affine_matrices(
+    warps: NDArray[np.float32], limits: Warp, image_size: tuple[int, int]
+) -> NDArray[np.float32]:
+    """The source of each pixel of the distorted images, as matrices for `torch.nn.functional.affine_grid`.
+
+    With rotation t, scale s, shear h and shift (dx, dy), the pixel at (x, y) of the distorted image shows
+    what was at (x', y'). Both are measured from the middle of the image, in pixels, y downwards:
+
+        [ x' ]     1    [ cos t   -sin t ] [ 1   h ] [ x ]   [ dx ]
+        [    ] = -----  [                ] [       ] [   ] - [    ]
+        [ y' ]   1 + s  [ sin t    cos t ] [ 0   1 ] [ y ]   [ dy ]
+
+    `affine_grid` measures in halves of the image's width and height instead, hence the factors below.
+
+    Args:
+        warps: amounts from -1 to 1, float32[n, 5], as in `CropBatch.warp`.
+        limits: what 1 stands for.
+        image_size: height and width, in pixels.
+
+    Returns:
+        float32[n, 2, 3]; each matrix maps (x, y, 1) to (x', y').
+    """
+    height, width = image_size
+    t, s, h, dx, dy = warps.T * np.array(
+        [[np.deg2rad(limits.degrees)], [limits.scale], [limits.shear], [limits.shift], [limits.shift]],
+        np.float32,
     )
-    cos, sin = np.cos(turn) / (1 + grow), np.sin(turn) / (1 + grow)
-    # Rotation times shear, in pixels; the factors make it one of half image sizes.
-    first = [cos, (cos * slant - sin) * height / width, -2 * right / width]
-    second = [sin * width / height, sin * slant + cos, -2 * down / height]
-    return np.stack([np.stack(first, 1), np.stack(second, 1)], 1).astype(np.float32)
+    cos, sin = np.cos(t) / (1 + s), np.sin(t) / (1 + s)
+    x_row = [cos, (cos * h - sin) * height / width, -2 * dx / width]
+    y_row = [sin * width / height, sin * h + cos, -2 * dy / height]
+    return np.stack([np.stack(x_row, 1), np.stack(y_row, 1)], 1).astype(np.float32)

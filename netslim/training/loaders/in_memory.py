@@ -1,12 +1,9 @@
-"""Batches of a packed dataset, ready for the network: normalised float32 images in channels-last memory.
-
-What an epoch holds depends on the seed and the epoch's number alone, so a resumed run enters an epoch in its
-middle and sees what an unbroken one would have seen.
-"""
+"""Batches of a dataset in memory, ready for the network: normalised float32 images, channels last."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +12,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from netslim.data.normalisation import scale_and_offset
 from netslim.errors import ConfigError, DataError
 from netslim.training import distributed
-from netslim.training.loaders.augmentation import AUGMENTATIONS, draw, maps, windows
+from netslim.training.loaders.augmentation import (
+    AUGMENTATIONS,
+    Warp,
+    affine_matrices,
+    crop_windows,
+    draw_crops,
+    padded_rows,
+)
 
 if TYPE_CHECKING:
     from netslim.data import DatasetInfo, Split
@@ -29,12 +34,23 @@ Batch = tuple[Tensor, Tensor]
 
 
 class InMemory:
-    """Shuffled, augmented training batches of a split that fits in memory (the GPU's, when on a GPU).
+    """Training batches of a split that fits in memory (the GPU's, when on a GPU); a `TrainingLoader`.
 
-    Every batch is full: the images left over when the split is not a multiple of the batch size sit out one
-    epoch, other ones each time. A split smaller than a batch is one batch. Of several processes
-    (`netslim.training.distributed`) each gets its `part` of every batch; `batch_size` is that of all
-    together.
+    Every batch is full: if the split is not a multiple of the batch size, the images left over are not seen
+    in that epoch, other ones each time. A split smaller than a batch is one batch. With several processes
+    (`netslim.training.distributed`) each gets its shard of every batch.
+
+    Args:
+        split: the training images.
+        info: their size and statistics.
+        batch_size: images per batch, over all processes.
+        augment: a name in `AUGMENTATIONS`.
+        seed: of the order and the crops.
+        device: where the images are kept and the batches are made.
+
+    Raises:
+        ConfigError: packed images cannot be augmented so.
+        DataError: there are too few images to train on.
     """
 
     def __init__(
@@ -43,58 +59,63 @@ class InMemory:
         info: DatasetInfo,
         *,
         batch_size: int,
-        augment: str = "auto",
+        augment: str,
         seed: int,
         device: torch.device | str = "cpu",
     ) -> None:
         assert isinstance(split.images, np.ndarray), "image folders are streamed"
+        if augment not in AUGMENTATIONS:
+            remedy = f"Use one of {', '.join(AUGMENTATIONS)}"
+            raise ConfigError("is for image folders only", field="augment", value=augment, remedy=remedy)
         self.count = len(split)
         self.batch_size, self.steps = whole_batches(self.count, batch_size, info)
-        self.part = distributed.shard(self.batch_size)
+        self.shard = distributed.shard(self.batch_size)
         self.seed, self.device = seed, torch.device(device)
-        name = info.augment if augment == "auto" else augment
-        if name not in AUGMENTATIONS:
-            remedy = f"Use one of {', '.join(AUGMENTATIONS)}"
-            raise ConfigError("is for image folders only", field="augment", value=name, remedy=remedy)
-        self.augmentation = AUGMENTATIONS[name]
+        self.augmentation = AUGMENTATIONS[augment]
         self.normalise = Normalise(info, self.device)
-        crops = windows(split.images, self.augmentation)
-        self.labels: Any = self._place(split.labels)
-        self.crops: Any = crops.numpy()
-        if self.device.type != "cpu":
-            self.crops = self._place(crops.memory).as_strided(crops.shape, crops.strides)
+        height, width = info.image_size
+        rows = padded_rows(split.images, self.augmentation)
+        self.labels: Any = self._on_device(split.labels)
+        self.windows: Any
+        if self.device.type == "cpu":
+            self.windows = crop_windows(rows, height, width, info.channels)
+        else:  # the same windows as a tensor
+            tensor = torch.from_numpy(rows).to(self.device)
+            self.windows = tensor.unfold(2, height, 1).unfold(3, width * info.channels, info.channels)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch, from the `start`-th on."""
-        drawn = draw(self.count, self.augmentation, seed=self.seed, epoch=epoch)
-        choices = [self._place(choice) for choice in (drawn.image, drawn.mirrored, drawn.dy, drawn.dx)]
+        """The batches of one epoch (counted from 0), from batch number `start` on."""
+        drawn = draw_crops(self.count, self.augmentation, seed=self.seed, epoch=epoch)
+        indices = {
+            name: self._on_device(getattr(drawn, name)) for name in ("image", "mirrored", "top", "left")
+        }
+        crops = replace(drawn, **indices)
         for step in range(start, self.steps):
             first = step * self.batch_size
-            part = slice(first + self.part.start, first + self.part.stop)
-            chosen = tuple(choice[part] for choice in choices)
-            images, labels = torch.as_tensor(self.crops[chosen]), self.labels[chosen[0]]
-            if drawn.bent is not None:
-                images = self._warp(images, drawn.bent[part])
-            yield self.normalise(images), torch.as_tensor(labels)
+            batch = crops[first + self.shard.start : first + self.shard.stop]
+            rows = torch.as_tensor(batch.of(self.windows))
+            labels = torch.as_tensor(self.labels[batch.image])
+            if self.augmentation.warp is not None:
+                assert batch.warp is not None
+                rows = self._warped(rows, batch.warp, self.augmentation.warp)
+            yield self.normalise(rows), labels
 
-    def _warp(self, rows: Tensor, bent: NDArray[np.float32]) -> Tensor:
-        """Rows of pixels, bent: [batch, height, width * channels] as uint8 before and float32 after."""
-        norm = self.normalise
-        height, width, channels = norm.height, norm.width, norm.channels
-        assert self.augmentation.warp is not None
-        theta = torch.from_numpy(maps(bent, self.augmentation.warp, (height, width))).to(self.device)
+    def _warped(self, rows: Tensor, warps: NDArray[np.float32], limits: Warp) -> Tensor:
+        """Rows of pixels, distorted: [batch, height, width * channels], uint8 before and float32 after."""
+        height, width, channels = self.normalise.shape
+        matrices = torch.from_numpy(affine_matrices(warps, limits, (height, width))).to(self.device)
         images = rows.view(-1, height, width, channels).permute(0, 3, 1, 2).float()
-        grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+        grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
         warped = F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
         return warped.permute(0, 2, 3, 1).reshape(-1, height, width * channels)
 
-    def _place(self, array: NDArray[Any]) -> Any:
-        """`array` where the gather happens: numpy's is the faster one on a CPU, torch's works on a GPU."""
+    def _on_device(self, array: NDArray[Any]) -> Any:
+        """`array` where it is used as an index: numpy gathers faster on a CPU, torch works on a GPU."""
         return array if self.device.type == "cpu" else torch.from_numpy(array).to(self.device)
 
 
 def whole_batches(count: int, batch_size: int, info: DatasetInfo) -> tuple[int, int]:
-    """The size of a batch and the number of them in an epoch over `count` images.
+    """The size of a batch and the number of batches in an epoch over `count` images.
 
     Raises:
         DataError: there are too few images to train on.
@@ -107,23 +128,23 @@ def whole_batches(count: int, batch_size: int, info: DatasetInfo) -> tuple[int, 
 
 
 class Normalise:
-    """Rows of 0 to 255, [batch, height, width * channels], to float32[batch, channels, height, width].
+    """Rows of bytes, [batch, height, width * channels], to float32[batch, channels, height, width].
 
-    The result lies channels last in memory; rows that are float32 already are overwritten.
+    Computes (pixel / 255 - mean) / std as pixel * scale + shift. The result lies channels last in memory;
+    rows that are float32 already are overwritten.
     """
 
     def __init__(self, info: DatasetInfo, device: torch.device | str = "cpu") -> None:
-        self.height, self.width = info.image_size
-        self.channels = info.channels
-        mean, std = torch.tensor(info.mean), torch.tensor(info.std)
+        height, width = info.image_size
+        self.shape = (height, width, info.channels)
+        scale, offset = (torch.from_numpy(vector) for vector in scale_and_offset(info))
         # Tiled over a whole image, so that the inner loop is long: three channels alone are not vectorised.
-        tiled = (self.height, self.width)
-        self.scale = (1 / (255 * std)).repeat(tiled).to(device)
-        self.shift = (-mean / std).repeat(tiled).to(device)
+        self.scale = scale.repeat(height, width).to(device)
+        self.shift = (-offset).repeat(height, width).to(device)
 
     def __call__(self, rows: Tensor) -> Tensor:
         images = rows.float().mul_(self.scale).add_(self.shift)
-        return images.view(-1, self.height, self.width, self.channels).permute(0, 3, 1, 2)
+        return images.view(-1, *self.shape).permute(0, 3, 1, 2)
 
 
 def ordered(
@@ -131,7 +152,7 @@ def ordered(
 ) -> Iterator[Batch]:
     """Every image once, in the split's order and without augmentation; the last batch may be short.
 
-    Of several processes each gets every n-th batch.
+    With several processes, process r of n gets the batches r, r + n, r + 2n, ...
     """
     normalise = Normalise(info, device)
     for first in range(distributed.rank() * batch_size, len(split), distributed.size() * batch_size):

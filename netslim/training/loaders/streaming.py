@@ -1,4 +1,4 @@
-"""Training batches of images that do not fit in memory: decoded and cropped by workers, ahead of time."""
+"""Training batches of images that do not fit in memory: workers decode and crop them ahead of time."""
 
 from __future__ import annotations
 
@@ -28,12 +28,23 @@ _Key = tuple[int, int]
 
 
 class Streamed:
-    """Shuffled, augmented training batches of image files; the same promises as
-    `netslim.training.loaders.in_memory.InMemory`.
+    """Training batches of image files; a `TrainingLoader`, with full batches as in `InMemory`.
 
-    Every crop is drawn from the seed, the epoch and the image, so neither the number of workers nor their
-    speed changes what is seen. For a GPU one worker process per CPU core decodes (16 at most); training on
-    the CPU is so much slower than decoding that this process decodes for itself.
+    Every crop is drawn from the seed, the epoch and the image, so the batches do not depend on the number
+    or the speed of the workers. For a GPU, one worker process per CPU core decodes (16 at most). Training on
+    a CPU is so much slower than decoding that this process decodes the images itself.
+
+    Args:
+        split: the training images, an `ImageFiles`.
+        info: their size and statistics.
+        batch_size: images per batch, over all processes.
+        augment: `imagenet` for random crops of any size, or `none` for the crop of evaluation.
+        seed: of the order and the crops.
+        device: where the batches are needed.
+
+    Raises:
+        ConfigError: image files cannot be augmented so.
+        DataError: there are too few images to train on.
     """
 
     def __init__(
@@ -42,25 +53,24 @@ class Streamed:
         info: DatasetInfo,
         *,
         batch_size: int,
-        augment: str = "auto",
+        augment: str,
         seed: int,
         device: torch.device | str = "cpu",
     ) -> None:
-        name = info.augment if augment == "auto" else augment
-        if name not in ("imagenet", "none"):
+        if augment not in ("imagenet", "none"):
             remedy = "Use imagenet or none for an image folder"
-            raise ConfigError("is for packed images", field="augment", value=name, remedy=remedy)
+            raise ConfigError("is for packed images", field="augment", value=augment, remedy=remedy)
         self.count = len(split)
         self.batch_size, self.steps = whole_batches(self.count, batch_size, info)
-        self.part = distributed.shard(self.batch_size)
+        self.shard = distributed.shard(self.batch_size)
         self.seed, self.device = seed, torch.device(device)
         self.normalise = Normalise(info, self.device)
         self._keys: list[list[_Key]] = []
         cores = max(1, (os.cpu_count() or 1) // distributed.size())
         workers = min(WORKERS, cores) if self.device.type == "cuda" else 0
         self._loader = DataLoader(
-            _Views(split, seed, cropped=name == "imagenet"),
-            batch_sampler=self._keys,  # filled anew for each epoch, while the workers stay
+            _Views(split, seed, cropped=augment == "imagenet"),
+            batch_sampler=self._keys,  # filled for each epoch, while the workers go on
             num_workers=workers,
             persistent_workers=workers > 0,
             prefetch_factor=4 if workers else None,
@@ -68,11 +78,11 @@ class Streamed:
         )
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch, from the `start`-th on."""
+        """The batches of one epoch (counted from 0), from batch number `start` on."""
         order = np.random.default_rng([self.seed, epoch]).permutation(self.count).tolist()
         firsts = [step * self.batch_size for step in range(start, self.steps)]
         self._keys[:] = [
-            [(epoch, image) for image in order[first + self.part.start : first + self.part.stop]]
+            [(epoch, image) for image in order[first + self.shard.start : first + self.shard.stop]]
             for first in firsts
         ]
         for images, labels in self._loader:

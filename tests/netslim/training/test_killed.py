@@ -34,7 +34,7 @@ def training(data, root, out):
         torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.Dropout(0.3),
         torch.nn.Flatten(), torch.nn.Linear(144, 10),
     )
-    recipe = Recipe(epochs=4, batch_size=50, threads=1, lam=0.01, penalty="proximal", precision="fp32")
+    recipe = Recipe(epochs=4, batch_size=50, threads=1, lambda_=0.01, penalty="proximal", precision="fp32")
     every = 0.05 if is_s3(root) else 0
     result = train(model, open_dataset(data), recipe, seed=3, checkpoint_dir=root, checkpoint_every=every)
     with open(out, "w") as stream:

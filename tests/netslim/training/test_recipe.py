@@ -1,4 +1,4 @@
-"""Recipes: what they accept, what they refuse, and in which words."""
+"""Recipes: accepted values, refused values with their messages, and the names of version 0.1.0."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ def test_the_defaults_are_the_papers():
         (0.5, 0.75),
     )
     assert (recipe.momentum, recipe.nesterov, recipe.weight_decay) == (0.9, True, 1e-4)
-    assert recipe.lam == recipe.pull == recipe.distill == recipe.label_smoothing == 0
+    assert recipe.lambda_ == recipe.total_shrinkage == recipe.distill == recipe.label_smoothing == 0
 
 
-def test_whole_numbers_that_kubeflow_made_floats_are_whole_again():
+def test_integers_that_kubeflow_converted_to_floats_are_read_as_integers():
     recipe = Recipe.from_mapping({"epochs": 20.0, "batch_size": 64.0, "lr": 1, "milestones": [0.5, 0.75]})
     assert recipe == Recipe(epochs=20, batch_size=64, lr=1.0)
     assert isinstance(recipe.epochs, int)
     assert isinstance(recipe.lr, float)
 
 
-def test_mapping_goes_through_json_and_back():
-    recipe = Recipe(epochs=3, lam=1e-5, milestones=(1 / 3, 2 / 3), nesterov=False)
+def test_a_recipe_is_unchanged_by_json():
+    recipe = Recipe(epochs=3, lambda_=1e-5, milestones=(1 / 3, 2 / 3), nesterov=False)
     assert Recipe.from_mapping(json.loads(json.dumps(recipe.to_mapping()))) == recipe
 
 
@@ -51,9 +51,12 @@ def test_mapping_goes_through_json_and_back():
         ({"nesterov": 1}, "nesterov", "true or false"),
         ({"weight_decay": -1e-4}, "weight_decay", "negative"),
         ({"label_smoothing": 1.0}, "label_smoothing", "[0, 1)"),
-        ({"lam": -1e-4}, "lam", "negative"),
-        ({"pull": math.nan}, "pull", "negative"),
-        ({"lam": 1e-4, "pull": 1.0}, "pull", "lam = 0.0001"),
+        ({"lambda": -1e-4}, "lambda", "negative"),
+        ({"lam": -1e-4}, "lambda", "negative"),
+        ({"total_shrinkage": math.nan}, "total_shrinkage", "negative"),
+        ({"lambda": 1e-4, "total_shrinkage": 1.0}, "total_shrinkage", "lambda = 0.0001"),
+        ({"lam": 1e-4, "lambda": 1e-4}, "lambda", "given twice"),
+        ({"lambda_": 1e-4}, "lambda_", "Did you mean lambda?"),
         ({"penalty": "l2"}, "penalty", "l1, smooth-l1, proximal"),
         ({"schedule": "Cosine"}, "schedule", "step, cosine, constant"),
         ({"milestones": [0.75, 0.5]}, "milestones", "rise"),
@@ -71,7 +74,7 @@ def test_mapping_goes_through_json_and_back():
         ({"zzz": 1}, "zzz", "Choose one of epochs"),
     ],
 )
-def test_a_wrong_value_is_named_with_its_field(wrong, field, says):
+def test_a_wrong_value_is_refused_with_its_field(wrong, field, says):
     with pytest.raises(ConfigError) as caught:
         Recipe.from_mapping({"epochs": 2, **wrong})
     assert caught.value.field == field
@@ -84,10 +87,27 @@ def test_epochs_must_be_given():
         Recipe.from_mapping({"lr": 0.1})
 
 
-def test_strength_is_lam_or_what_gives_the_pull():
+def test_the_effective_lambda_is_lambda_or_gives_the_total_shrinkage():
     rates = Recipe(epochs=10).learning_rates(7)
     assert len(rates) == 70
-    assert Recipe(epochs=10).strength(7) == 0
-    assert Recipe(epochs=10, lam=1e-3).strength(7) == 1e-3
-    lam = Recipe(epochs=10, pull=2.0).strength(7)
-    assert lam * rates.sum() / (1 - 0.9) == pytest.approx(2.0)
+    assert Recipe(epochs=10).effective_lambda(7) == 0
+    assert Recipe(epochs=10, lambda_=1e-3).effective_lambda(7) == 1e-3
+    lambda_ = Recipe(epochs=10, total_shrinkage=2.0).effective_lambda(7)
+    assert lambda_ * rates.sum() / (1 - 0.9) == pytest.approx(2.0)
+
+
+# What version 0.1.0 wrote for Recipe(epochs=2, batch_size=50, lam=0.001, penalty="proximal").
+VERSION_0_1_0 = (
+    '{"epochs": 2, "batch_size": 50, "lr": 0.1, "schedule": "step", "milestones": [0.5, 0.75], '
+    '"momentum": 0.9, "nesterov": true, "weight_decay": 0.0001, "label_smoothing": 0.0, "lam": 0.001, '
+    '"pull": 0.0, "penalty": "proximal", "distill": 0.0, "temperature": 4.0, "adversarial": 0.0, '
+    '"augment": "auto", "precision": "auto", "threads": 0, "select": "last"}'
+)
+
+
+def test_a_recipe_of_version_0_1_0_is_read_and_identified_by_the_same_text():
+    recipe = Recipe.from_mapping(json.loads(VERSION_0_1_0))
+    assert recipe == Recipe(epochs=2, batch_size=50, lambda_=1e-3, penalty="proximal")
+    assert recipe.identity() == VERSION_0_1_0
+    assert recipe.to_mapping()["lambda"] == 1e-3
+    assert not {"lam", "pull"} & set(recipe.to_mapping())

@@ -42,7 +42,7 @@ def kill_at(model: nn.Module, batch: int) -> nn.Module:
 @pytest.mark.parametrize("select", ["last", "val"])
 def test_killed_anywhere_and_resumed_equals_unbroken(dataset, tmp_path, at, select):
     """Six batches an epoch, three epochs; dropout, momentum, exact zeros and the best weights all go on."""
-    how = recipe(lam=0.02, penalty="proximal", select=select)
+    how = recipe(lambda_=0.02, penalty="proximal", select=select)
     unbroken = network(dropout=0.4)
     expected = train(unbroken, dataset, how, seed=7)
 
@@ -58,7 +58,7 @@ def test_killed_anywhere_and_resumed_equals_unbroken(dataset, tmp_path, at, sele
     result = attempt(again)
     assert result.resumed_at == at
     assert same(again, unbroken)
-    assert (result.error, result.lam) == (expected.error, expected.lam)
+    assert (result.error, result.lambda_) == (expected.error, expected.lambda_)
     rows = [{**row, "ts": 0} for row in result.history]
     assert rows == [{**row, "ts": 0} for row in expected.history]
     assert [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()] == list(

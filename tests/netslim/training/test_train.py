@@ -15,7 +15,7 @@ from torch import nn
 
 from netslim.data import Split
 from netslim.errors import ConfigError, ModelError, TrainingError
-from netslim.training.loaders.in_memory import InMemory
+from netslim.training.loaders import loader_for
 from netslim.training.train import evaluate, train
 from tests.helpers.corners import SIDE, corners, network, recipe, same
 
@@ -27,7 +27,7 @@ def dataset(tmp_path_factory):
 
 def plain_loop(model, dataset, recipe, seed, teacher=None):
     """The method as one would write it down: no foreach, no fusion, plain formulas."""
-    batches = InMemory(dataset.split("train"), dataset.info, batch_size=recipe.batch_size, seed=seed)
+    batches = loader_for(dataset, batch_size=recipe.batch_size, seed=seed)
     velocity = [torch.zeros_like(parameter) for parameter in model.parameters()]
     gammas = [m.weight for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     model.train()
@@ -49,7 +49,7 @@ def plain_loop(model, dataset, recipe, seed, teacher=None):
                 soft = (wanted * (wanted.log() - given)).sum(1).mean() * recipe.temperature**2
                 loss = (1 - recipe.distill) * loss + recipe.distill * soft
             if recipe.penalty == "l1":
-                loss = loss + recipe.lam * sum(gamma.abs().sum() for gamma in gammas)
+                loss = loss + recipe.lambda_ * sum(gamma.abs().sum() for gamma in gammas)
             model.zero_grad()
             loss.backward()
             with torch.no_grad():
@@ -58,7 +58,7 @@ def plain_loop(model, dataset, recipe, seed, teacher=None):
                     v.mul_(recipe.momentum).add_(gradient)
                     parameter.sub_(lr * (gradient + recipe.momentum * v))
                 if recipe.penalty == "proximal":
-                    reach = lr * recipe.lam / (1 - recipe.momentum)
+                    reach = lr * recipe.lambda_ / (1 - recipe.momentum)
                     for gamma in gammas:
                         gamma.copy_(gamma.sign() * (gamma.abs() - reach).clamp_min(0))
             step += 1
@@ -68,8 +68,8 @@ def plain_loop(model, dataset, recipe, seed, teacher=None):
     "changes",
     [
         {},
-        {"lam": 0.01},
-        {"lam": 0.01, "penalty": "proximal"},
+        {"lambda_": 0.01},
+        {"lambda_": 0.01, "penalty": "proximal"},
         {"label_smoothing": 0.1, "distill": 0.5, "temperature": 2.0},
         {"label_smoothing": 0.1, "adversarial": 0.5},
         {"distill": 0.5, "adversarial": 0.5},
@@ -92,7 +92,7 @@ def test_the_history_is_on_disk_and_counts_right(dataset, tmp_path):
     result = train(
         model,
         dataset,
-        recipe(lam=0.05, penalty="proximal"),
+        recipe(lambda_=0.05, penalty="proximal"),
         seed=0,
         history_path=tmp_path / "history.jsonl",
         on_epoch=heard.append,
@@ -107,7 +107,7 @@ def test_the_history_is_on_disk_and_counts_right(dataset, tmp_path):
     assert rows[-1]["sparsity/near_zero_share"] == float((gammas.abs() < 1e-3).double().mean())
     assert rows[-1]["val/error"] == evaluate(model, dataset.split("val"), dataset.info)
     assert result.error == evaluate(model, dataset.split("test"), dataset.info)
-    assert result.lam == 0.05
+    assert result.lambda_ == 0.05
     assert result.sparsity.zero_share == rows[-1]["sparsity/zero_share"]
     assert (result.resumed_at, result.refused) == (0, ())
 
@@ -118,7 +118,7 @@ def test_the_first_epochs_loss_and_error_are_means_over_its_images(dataset):
     reference = copy.deepcopy(model).train()
     result = train(model, dataset, recipe(epochs=1, lr=1e-12), seed=5)
     losses, wrong = [], 0
-    for images, labels in InMemory(dataset.split("train"), dataset.info, batch_size=10, seed=5).epoch(0):
+    for images, labels in loader_for(dataset, batch_size=10, seed=5).epoch(0):
         logits = reference(images)
         losses.append(F.cross_entropy(logits, labels).item())
         wrong += int((logits.argmax(1) != labels).sum())
@@ -191,9 +191,9 @@ def test_the_callers_things_are_left_as_they_were(dataset):
 
 def test_pull_trains_as_its_lam(dataset):
     by_pull, by_lam = network(), network()
-    result = train(by_pull, dataset, recipe(pull=0.5), seed=0)
-    train(by_lam, dataset, recipe(lam=result.lam), seed=0)
-    assert result.lam > 0
+    result = train(by_pull, dataset, recipe(total_shrinkage=0.5), seed=0)
+    train(by_lam, dataset, recipe(lambda_=result.lambda_), seed=0)
+    assert result.lambda_ > 0
     assert same(by_pull, by_lam)
 
 
@@ -201,7 +201,7 @@ def test_pull_trains_as_its_lam(dataset):
 def test_sparse_training_makes_factors_small(dataset, penalty):
     plain, sparse = network(), network()
     train(plain, dataset, recipe(epochs=30, lr=0.02), seed=0)
-    result = train(sparse, dataset, recipe(epochs=30, lr=0.02, pull=1.5, penalty=penalty), seed=0)
+    result = train(sparse, dataset, recipe(epochs=30, lr=0.02, total_shrinkage=1.5, penalty=penalty), seed=0)
     small = [int((torch.cat([m[1].weight, m[4].weight]).abs() < 0.05).sum()) for m in (plain, sparse)]
     assert small[0] == 0
     assert small[1] >= 4
@@ -249,7 +249,7 @@ def test_divergence_stops_the_run_and_says_where(dataset, tmp_path):
     assert caught.value.exit_code == 5
     assert "epoch 1 of 4" in text
     assert "lr = 1e+20" in text
-    assert "lam = 0" in text
+    assert "lambda = 0" in text
     assert list(tmp_path.iterdir()) == []  # nothing bad was kept
 
 
@@ -288,7 +288,7 @@ def test_selecting_by_validation_needs_a_validation_split(dataset):
 def test_sparsity_needs_batchnorm_and_plain_training_does_not(dataset):
     plain = nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 4))
     with pytest.raises(ModelError, match="BatchNorm"):
-        train(plain, dataset, recipe(lam=1e-4), seed=0)
+        train(plain, dataset, recipe(lambda_=1e-4), seed=0)
     result = train(plain, dataset, recipe(), seed=0)
     assert result.sparsity is None
     assert "sparsity/zero_share" not in result.history[0]

@@ -1,4 +1,4 @@
-"""Batches against a slow and obvious way of making them."""
+"""Batches in memory against plain numpy, image by image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import torch
 
 from netslim.data import DatasetInfo, Split
 from netslim.errors import ConfigError, DataError
-from netslim.training.loaders.augmentation import AUGMENTATIONS, draw
+from netslim.training import distributed
+from netslim.training.loaders.augmentation import AUGMENTATIONS, draw_crops
 from netslim.training.loaders.in_memory import InMemory, Normalise, ordered
 from tests.helpers import infos
 
@@ -31,7 +32,7 @@ def normalised(images: np.ndarray, about: DatasetInfo) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_ordered_gives_every_image_once_normalised(channels):
+def test_ordered_batches_have_every_image_once_normalised(channels):
     data = split(channels=channels)
     about = info(data.images)
     batches = list(ordered(data, about, batch_size=10))
@@ -42,51 +43,45 @@ def test_ordered_gives_every_image_once_normalised(channels):
     assert torch.cat([labels for _, labels in batches]).tolist() == data.labels.tolist()
 
 
-def test_images_lie_channels_last():
+def test_images_are_channels_last_in_memory():
     data = split()
     image_batch, _ = next(iter(ordered(data, info(data.images), batch_size=10)))
     assert image_batch.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("augment", ["none", "shift1", "pad4flip"])
-def test_training_batches_are_the_draws_one_by_one(augment):
+def test_training_batches_have_the_drawn_crops(augment):
     data = split()
-    about = info(data.images, augment=augment)
-    batches = InMemory(data, about, batch_size=5, seed=4)
+    about = info(data.images)
+    batches = InMemory(data, about, batch_size=5, augment=augment, seed=4)
     assert (batches.steps, batches.batch_size) == (4, 5)
-    drawn, pad = draw(23, AUGMENTATIONS[augment], seed=4, epoch=2), AUGMENTATIONS[augment].pad
-    seen = 0
+    drawn, pad = draw_crops(23, AUGMENTATIONS[augment], seed=4, epoch=2), AUGMENTATIONS[augment].pad
+    count = 0
     for images, labels in batches.epoch(2):
         for image, label in zip(images, labels, strict=True):
-            number = drawn.image[seen]
+            number = drawn.image[count]
             padded = np.pad(data.images[number], ((pad, pad), (pad, pad), (0, 0)))
-            if drawn.mirrored[seen]:
+            if drawn.mirrored[count]:
                 padded = padded[:, ::-1]
-            dy, dx = drawn.dy[seen], drawn.dx[seen]
-            expected = normalised(padded[None, dy : dy + 6, dx : dx + 5], about)[0]
+            top, left = drawn.top[count], drawn.left[count]
+            expected = normalised(padded[None, top : top + 6, left : left + 5], about)[0]
             torch.testing.assert_close(image, expected, rtol=1e-5, atol=1e-5)
             assert int(label) == data.labels[number]
-            seen += 1
-    assert seen == 20
+            count += 1
+    assert count == 20
 
 
 def test_padding_is_black_before_normalising():
     white = Split(np.full((2, 4, 4, 1), 255, np.uint8), np.zeros(2, np.int64))
-    about = info(white.images, augment="shift1")
-    seen = torch.cat(
-        [
-            images
-            for epoch in range(20)
-            for images, _ in InMemory(white, about, batch_size=2, seed=0).epoch(epoch)
-        ]
-    )
-    values = seen.unique()
+    about = info(white.images)
+    batches = InMemory(white, about, batch_size=2, augment="shift1", seed=0)
+    values = torch.cat([images for epoch in range(20) for images, _ in batches.epoch(epoch)]).unique()
     torch.testing.assert_close(values, torch.tensor([-4.0, 6.0]))  # (0 - 0.4) / 0.1 and (1 - 0.4) / 0.1
 
 
-def test_an_epoch_entered_in_its_middle_goes_on_as_the_whole_one():
+def test_an_epoch_entered_in_its_middle_has_the_remaining_batches():
     data = split()
-    batches = InMemory(data, info(data.images, augment="pad4flip"), batch_size=5, seed=1)
+    batches = InMemory(data, info(data.images), batch_size=5, augment="pad4flip", seed=1)
     whole = list(batches.epoch(3))
     for start in range(batches.steps + 1):
         rest = list(batches.epoch(3, start))
@@ -98,35 +93,40 @@ def test_an_epoch_entered_in_its_middle_goes_on_as_the_whole_one():
 
 def test_a_split_smaller_than_a_batch_is_one_batch():
     data = split(n=3)
-    batches = InMemory(data, info(data.images), batch_size=64, seed=0)
+    batches = InMemory(data, info(data.images), batch_size=64, augment="none", seed=0)
     assert [len(labels) for _, labels in batches.epoch(0)] == [3]
 
 
-def test_too_few_images_to_train_on():
+def test_a_single_training_image_is_refused():
     data = split(n=1)
     with pytest.raises(DataError, match="two images"):
-        InMemory(data, info(data.images), batch_size=64, seed=0)
+        InMemory(data, info(data.images), batch_size=64, augment="none", seed=0)
 
 
-def test_packed_images_cannot_take_a_folders_augmentation():
+def test_the_augmentation_of_image_folders_is_refused():
     data = split()
     with pytest.raises(ConfigError, match="image folders") as caught:
         InMemory(data, info(data.images), batch_size=4, augment="imagenet", seed=0)
     assert caught.value.field == "augment"
 
 
-def test_an_override_beats_the_datasets_augmentation():
+@pytest.mark.parametrize("rank", range(4))
+def test_the_shards_of_several_processes_are_the_batch(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
     data = split()
-    plain = InMemory(data, info(data.images, augment="pad4flip"), batch_size=23, augment="none", seed=0)
-    images, _ = next(plain.epoch(0))
-    expected = normalised(
-        data.images[draw(23, AUGMENTATIONS["none"], seed=0, epoch=0).image], plain_info := info(data.images)
-    )
-    assert plain_info.augment == "none"
-    torch.testing.assert_close(images, expected, rtol=1e-5, atol=1e-5)
+
+    def first_batch() -> tuple[torch.Tensor, torch.Tensor]:
+        batches = InMemory(data, info(data.images), batch_size=10, augment="pad4flip", seed=1)
+        return next(batches.epoch(2, start=1))
+
+    images, labels = first_batch()
+    monkeypatch.setattr(distributed, "size", lambda: 4)
+    monkeypatch.setattr(distributed, "rank", lambda: rank)
+    shard = slice(*[(0, 2), (2, 5), (5, 7), (7, 10)][rank])
+    assert torch.equal(first_batch()[0], images[shard])
+    assert torch.equal(first_batch()[1], labels[shard])
 
 
-def test_normalise_knows_rows_of_any_width():
+def test_images_that_are_not_square_are_normalised():
     data = split(height=3, width=7)
     rows = torch.from_numpy(data.images).flatten(2)
     about = info(data.images)
@@ -134,25 +134,27 @@ def test_normalise_knows_rows_of_any_width():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_bent_batch_is_what_scipy_makes_of_it(channels):
+def test_a_warped_batch_equals_scipys(channels):
     from scipy import ndimage
 
     data = split(channels=channels)
     about = info(data.images)
-    drawn, warp = draw(23, AUGMENTATIONS["affine"], seed=4, epoch=2), AUGMENTATIONS["affine"].warp
+    drawn, limits = draw_crops(23, AUGMENTATIONS["affine"], seed=4, epoch=2), AUGMENTATIONS["affine"].warp
     middle = np.array([2.5, 2.0])  # of 6 rows and 5 columns
     images, _ = next(iter(InMemory(data, about, batch_size=8, augment="affine", seed=4).epoch(2)))
-    for place, image in enumerate(images):
-        turn, grow, slant, right, down = drawn.bent[place]
-        angle = np.deg2rad(turn * warp.degrees)
-        turned = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])  # (row, column)
-        slanted = np.array([[1, 0], [slant * warp.shear, 1]])
-        matrix = turned @ slanted / (1 + grow * warp.scale)
-        start = middle - matrix @ middle - np.array([down, right]) * warp.shift
-        source = data.images[drawn.image[place]].astype(np.float64)
+    for index, image in enumerate(images):
+        angle, scale, shear, right, down = drawn.warp[index]
+        angle = np.deg2rad(angle * limits.degrees)
+        rotation = np.array(
+            [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
+        )  # (row, column)
+        shearing = np.array([[1, 0], [shear * limits.shear, 1]])
+        matrix = rotation @ shearing / (1 + scale * limits.scale)
+        offset = middle - matrix @ middle - np.array([down, right]) * limits.shift
+        source = data.images[drawn.image[index]].astype(np.float64)
         expected = np.stack(
             [
-                ndimage.affine_transform(source[..., k], matrix, start, order=1, mode="grid-constant")
+                ndimage.affine_transform(source[..., k], matrix, offset, order=1, mode="grid-constant")
                 for k in range(channels)
             ],
             axis=-1,

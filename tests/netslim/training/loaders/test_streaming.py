@@ -1,4 +1,4 @@
-"""Streamed batches: the same whatever worker decodes, and the same again after a resume."""
+"""Streamed batches: independent of the number of workers, and the same after a resume."""
 
 from __future__ import annotations
 
@@ -25,13 +25,17 @@ def folder(tmp_path) -> Split:
     return Split(ImageFiles(tmp_path, tuple(names), SIZE), np.arange(11, dtype=np.int64))
 
 
-def info(augment: str) -> DatasetInfo:
+def info() -> DatasetInfo:
     mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
-    return infos.info((SIZE, SIZE), 3, mean=mean, std=std, augment=augment, mode="folder")
+    return infos.info((SIZE, SIZE), 3, mean=mean, std=std, augment="imagenet", mode="folder")
 
 
-def test_batches_hold_the_crops_that_seed_epoch_and_image_give(folder):
-    batches = Streamed(folder, info("imagenet"), batch_size=4, seed=5)
+def streamed(folder: Split, *, batch_size: int, augment: str = "imagenet", seed: int = 2) -> Streamed:
+    return Streamed(folder, info(), batch_size=batch_size, augment=augment, seed=seed)
+
+
+def test_each_crop_is_a_function_of_seed_epoch_and_image(folder):
+    batches = streamed(folder, batch_size=4, seed=5)
     assert batches.steps == 2
     seen = []
     for images, labels in batches.epoch(1):
@@ -44,27 +48,27 @@ def test_batches_hold_the_crops_that_seed_epoch_and_image_give(folder):
     assert len(set(seen)) == 8
 
 
-def test_without_augmentation_the_centre_is_seen(folder):
-    images, labels = next(Streamed(folder, info("imagenet"), batch_size=4, augment="none", seed=0).epoch(0))
+def test_without_augmentation_the_image_is_that_of_evaluation(folder):
+    images, labels = next(streamed(folder, batch_size=4, augment="none").epoch(0))
     first = int(labels[0])
     expected = torch.from_numpy((folder.images[first : first + 1][0] / 255 - 0.5) / 0.25).permute(2, 0, 1)
     torch.testing.assert_close(images[0], expected.float(), rtol=1e-5, atol=1e-5)
 
 
-def test_an_epoch_entered_in_its_middle_goes_on_as_the_whole_one(folder):
-    batches = Streamed(folder, info("imagenet"), batch_size=3, seed=2)
-    whole = list(batches.epoch(4))
+def test_an_epoch_entered_in_its_middle_has_the_remaining_batches(folder):
+    batches = streamed(folder, batch_size=3)
+    complete = list(batches.epoch(4))
     rest = list(batches.epoch(4, 1))
-    assert len(rest) == len(whole) - 1
-    for (a, b), (c, d) in zip(rest, whole[1:], strict=True):
+    assert len(rest) == len(complete) - 1
+    for (a, b), (c, d) in zip(rest, complete[1:], strict=True):
         assert torch.equal(a, c)
         assert torch.equal(b, d)
 
 
 def test_worker_processes_change_nothing(folder, monkeypatch):
-    """What a GPU's workers would do, minus the GPU."""
-    alone = list(Streamed(folder, info("imagenet"), batch_size=3, seed=2).epoch(0))
-    helped = Streamed(folder, info("imagenet"), batch_size=3, seed=2)
+    """The workers of a GPU, without the GPU."""
+    alone = list(streamed(folder, batch_size=3).epoch(0))
+    helped = streamed(folder, batch_size=3)
     helped._loader = torch.utils.data.DataLoader(
         helped._loader.dataset, batch_sampler=helped._keys, num_workers=2, persistent_workers=True
     )
@@ -74,20 +78,20 @@ def test_worker_processes_change_nothing(folder, monkeypatch):
             assert torch.equal(b, d)
 
 
-def test_crops_for_packed_images_are_refused(folder):
+def test_an_augmentation_of_packed_images_is_refused(folder):
     with pytest.raises(ConfigError, match="packed") as caught:
-        Streamed(folder, info("imagenet"), batch_size=3, augment="pad4flip", seed=2)
+        streamed(folder, batch_size=3, augment="pad4flip")
     assert caught.value.field == "augment"
 
 
-def test_the_parts_of_several_processes_are_the_batch(folder, monkeypatch):
-    whole = list(Streamed(folder, info("imagenet"), batch_size=5, seed=2).epoch(3))
-    parts = []
+def test_the_shards_of_several_processes_are_the_batch(folder, monkeypatch):
+    complete = list(streamed(folder, batch_size=5).epoch(3))
+    shards = []
     monkeypatch.setattr(distributed, "size", lambda: 2)
     for rank in (0, 1):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        parts.append(list(Streamed(folder, info("imagenet"), batch_size=5, seed=2).epoch(3)))
-    for (images, labels), first, second in zip(whole, *parts, strict=True):
+        shards.append(list(streamed(folder, batch_size=5).epoch(3)))
+    for (images, labels), first, second in zip(complete, *shards, strict=True):
         assert (len(first[1]), len(second[1])) == (2, 3)
         assert torch.equal(torch.cat([first[0], second[0]]), images)
         assert torch.equal(torch.cat([first[1], second[1]]), labels)

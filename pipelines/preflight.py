@@ -30,7 +30,7 @@ def check_run(config: RunConfig, tracking_uri: str) -> None:
         )
     if config.runner == "docker":
         docker.check_engine()
-    tracking.preflight(tracking_uri, config.experiment)
+    tracking.check_tracking_server(tracking_uri, config.experiment)
 
 
 def check_names(config: RunConfig, *, factories: bool = True) -> None:

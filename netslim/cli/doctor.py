@@ -155,7 +155,7 @@ def reachable(what: str, place: str, check: Callable[[str], None]) -> Finding:
 def check_tracking(uri: str) -> None:
     from netslim import tracking
 
-    tracking.preflight(uri)
+    tracking.check_tracking_server(uri)
 
 
 def check_root(root: str) -> None:

@@ -1,4 +1,4 @@
-"""`netslim show`: the table of a run, read back from MLflow."""
+"""`netslim show`: print the table of a recorded run again."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ __all__ = ["show"]
 
 @click.command(short_help="Show a run's table again.")
 @click.argument("key", required=False)
-@click.option(
-    "--dataset", default="digits", show_default=True, help="Runs over one dataset share an experiment."
-)
+@click.option("--dataset", help="Take the newest run over this dataset only.  [default: over any]")
 @click.option(
     "--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow server.  [default: SQLite in --output]"
 )
@@ -24,14 +22,20 @@ __all__ = ["show"]
     show_default=True,
     help="The output folder of `netslim run`.",
 )
-def show(key: str | None, dataset: str, tracking_uri: str | None, output: Path) -> None:
-    """Show a run's table over passes again: the run KEY, or the last one."""
+def show(key: str | None, dataset: str | None, tracking_uri: str | None, output: Path) -> None:
+    """Show the table over passes of the run KEY, read from MLflow.
+
+    Without KEY it is the run that started last among those with a finished pass.
+    """
     from rich.console import Console
 
     from netslim import report, tracking
 
     uri = tracking_uri or tracking.default_uri(output)
-    found = tracking.read_run(uri, f"netslim/{dataset}", key)
+    run = tracking.read_run(uri, f"netslim/{dataset}" if dataset else "", key)
     console = Console()
-    console.print(report.table(found.ledger, width=console.width))
-    console.print(f"MLflow  {found.view}", highlight=False, soft_wrap=True)
+    started = f"{run.started.astimezone():%Y-%m-%d %H:%M}"
+    heading = f"Run {run.key} in {run.experiment}, started {started}, {run.status}"
+    console.print(heading, highlight=False, soft_wrap=True)
+    console.print(report.table(run.results, width=console.width))
+    console.print(f"MLflow  {run.view}", highlight=False, soft_wrap=True)

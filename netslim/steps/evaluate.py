@@ -94,8 +94,8 @@ def evaluate_step(
             int8=steps["export"].facts["int8"],
         )
         # After the last pass no later one brings what an outage kept back.
-        patience = 30.0 if decision.continue_ else 600.0
-        tracking.log_pass(now, experiment=experiment, bundle=whole, patience=patience)
+        retry_seconds = 30.0 if decision.continue_ else 600.0
+        tracking.log_pass(now, experiment=experiment, bundle=whole, retry_seconds=retry_seconds)
         bar.advance()
     print(f"{row.title}: {decision.reason}", flush=True)
     return decision.continue_, {

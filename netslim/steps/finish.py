@@ -27,7 +27,7 @@ def finish_step(report_path: str | os.PathLike[str], *, failed: bool, experiment
         TrackingError: the server cannot be reached; running the pipeline again brings everything to it.
     """
     with progress.bar("report", 2) as bar:
-        ledger = tracking.recorded(experiment=experiment)
+        ledger = tracking.recorded_results(experiment=experiment)
         page = report.html(ledger)
         with atomic_file(report_path) as draft:
             draft.write_text(page, encoding="utf-8")

@@ -21,7 +21,7 @@ __all__ = ["atomic_directory", "atomic_file", "read_json", "sha256", "storage_er
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk or a missing permission in a `with` block into a StorageError about `path`.
+    """Turn the usual failures of a disk in a `with` block into a StorageError about `path`.
 
     Other exceptions pass through.
     """
@@ -37,6 +37,9 @@ def storage_errors(path: Path) -> Iterator[None]:
         if code in (errno.EACCES, errno.EPERM, errno.EROFS):
             remedy = "Choose a folder you may write to"
             raise StorageError("no permission to write here", field=str(path), remedy=remedy) from error
+        if code in (errno.ENOTDIR, errno.EEXIST):
+            remedy = "Choose another folder, or move the file away"
+            raise StorageError("a file is in place of a folder", field=str(path), remedy=remedy) from error
         raise
 
 

@@ -1,33 +1,34 @@
-"""Runs in MLflow. This package is the only one that imports mlflow, and only when it is asked for something.
+"""Runs in MLflow. This is the only package that imports mlflow, and it does so on first use.
 
-Steps find server and run in the environment, never in their inputs, because a run's identity among the inputs
-would make every cached step run again:
+Steps take the server and the run from environment variables. They are not inputs of steps: the key of a run
+among the inputs would make every cached step run again.
 
     MLFLOW_TRACKING_URI               the server or database
-    NETSLIM_RUN_KEY, or KFP_RUN_ID    the pipeline run; one key is one parent run, however often steps retry
+    NETSLIM_RUN_KEY, or KFP_RUN_ID    the key of the run: a retried step finds the same MLflow run
 
-Layout: experiment netslim/<dataset>; a parent per pipeline run, with constants as params and metrics at
-step = pass; a child per pass, with training curves at step = epoch, its model, and its row of the ledger.
+In MLflow: an experiment netslim/<dataset>; in it a parent run for each pipeline run, with the constants as
+params and metrics at step = pass; below it a child run for each pass, with training curves at step = epoch,
+its model and its PassResult. `names.py` and `metrics.py` list the names.
 """
 
 from __future__ import annotations
 
-from netslim.tracking.api import close_run, log_pass, recorded, register_run
+from netslim.tracking.api import close_run, log_pass, recorded_results, register_run
 from netslim.tracking.destination import default_uri, run_key
 from netslim.tracking.live_curves import live_curves
-from netslim.tracking.preflight import preflight
-from netslim.tracking.read import Found, download, read_run
+from netslim.tracking.preflight import check_tracking_server
+from netslim.tracking.read import RecordedRun, download, read_run
 
 __all__ = [
-    "Found",
+    "RecordedRun",
+    "check_tracking_server",
     "close_run",
     "default_uri",
     "download",
     "live_curves",
     "log_pass",
-    "preflight",
     "read_run",
-    "recorded",
+    "recorded_results",
     "register_run",
     "run_key",
 ]

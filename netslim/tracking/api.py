@@ -1,4 +1,7 @@
-"""What steps call: record a pass, read the run, close it. They find server and run in the environment."""
+"""The functions that pipeline steps call: record a pass, read the passes, close and register the run.
+
+They take the server and the run from the environment variables (see `netslim.tracking`).
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from netslim.errors import TrackingError
 from netslim.results.run_results import RunResults
-from netslim.tracking.client import mlflow_at
+from netslim.tracking.client import connect
 from netslim.tracking.destination import KEY, URI, Destination
-from netslim.tracking.read import ledger_of
+from netslim.tracking.read import read_results
 from netslim.tracking.registry import register
 from netslim.tracking.runs import RunGroup, find_run_group
 from netslim.tracking.write import close, record
@@ -20,92 +23,111 @@ from netslim.tracking.write import close, record
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["close_run", "log_pass", "recorded", "register_run"]
+__all__ = ["close_run", "log_pass", "recorded_results", "register_run"]
 
-UNTRACKED = f"netslim: not recorded in MLflow; set {URI} and {KEY} for that"
-PATIENCE = 30.0  # seconds in which a server may come back
+NOT_RECORDED = f"netslim: not recorded in MLflow; set {URI} and {KEY} to record runs"
+RETRY_SECONDS = 30.0
 
 T = TypeVar("T")
 
 
 def log_pass(
-    ledger: RunResults, *, experiment: str, bundle: Path | None = None, patience: float = PATIENCE
+    results: RunResults,
+    *,
+    experiment: str,
+    bundle: Path | None = None,
+    retry_seconds: float = RETRY_SECONDS,
 ) -> bool:
-    """Bring the ledger's rows that MLflow does not have yet, and the last row's bundle, to MLflow.
+    """Write the passes that MLflow lacks, and the bundle of the last pass, to MLflow.
 
-    A server that is away does not stop the pipeline: after `patience` seconds a warning is printed, and the
-    next pass brings this one too, because its ledger holds both.
+    Without a server or a run key in the environment nothing is written, and one line on stderr says so. A
+    server that cannot be reached does not stop the pipeline either: after `retry_seconds` a warning is
+    printed. The next pass writes this pass, too, because `results` then has both.
 
     Returns:
-        Whether everything is there. Without a server or a key in the environment nothing is, which it says.
+        Whether everything is in MLflow.
     """
-    place = Destination.from_environment(experiment)
-    if place is None:
-        print(UNTRACKED, file=sys.stderr)
+    destination = Destination.from_environment(experiment)
+    if destination is None:
+        print(NOT_RECORDED, file=sys.stderr)
         return False
     try:
-        _patiently(place, lambda client: record(RunGroup.at(client, place), ledger, bundle), patience)
+        _retry(
+            destination,
+            lambda client: record(RunGroup.open(client, destination), results, bundle),
+            retry_seconds,
+        )
     except TrackingError as error:
         print(f"netslim: this pass is not in MLflow yet: {error}", file=sys.stderr)
         return False
     return True
 
 
-def recorded(*, experiment: str, patience: float = PATIENCE) -> RunResults:
-    """The passes of this run that MLflow has; none without a server or a key in the environment.
+def recorded_results(*, experiment: str, retry_seconds: float = RETRY_SECONDS) -> RunResults:
+    """The passes of this run in MLflow; none without a server or a run key in the environment.
 
     Raises:
-        TrackingError: the server cannot be used, also not after `patience` seconds.
+        TrackingError: the server cannot be used for `retry_seconds`.
     """
-    place = Destination.from_environment(experiment)
-    if place is None:
+    destination = Destination.from_environment(experiment)
+    if destination is None:
         return RunResults()
 
     def read(client: MlflowClient) -> RunResults:
-        family = find_run_group(client, place)
-        return ledger_of(family) if family else RunResults()
+        run_group = find_run_group(client, destination)
+        return read_results(run_group) if run_group else RunResults()
 
-    return _patiently(place, read, patience)
+    return _retry(destination, read, retry_seconds)
 
 
 def close_run(
-    *, experiment: str, failed: bool, files: Mapping[str, bytes], patience: float = PATIENCE
+    *, experiment: str, failed: bool, files: Mapping[str, bytes], retry_seconds: float = RETRY_SECONDS
 ) -> None:
-    """End the run as FINISHED or FAILED, with `files` (a report, plots) among its artifacts.
+    """End the run as FINISHED or FAILED, and write `files` (a report, plots) to its artifacts.
 
     Raises:
-        TrackingError: the server cannot be used, also not after `patience` seconds.
+        TrackingError: the server cannot be used for `retry_seconds`.
     """
-    place = Destination.from_environment(experiment)
-    if place is None:
-        print(UNTRACKED, file=sys.stderr)
+    destination = Destination.from_environment(experiment)
+    if destination is None:
+        print(NOT_RECORDED, file=sys.stderr)
         return
-    _patiently(place, lambda client: close(RunGroup.at(client, place), failed=failed, files=files), patience)
-
-
-def register_run(ledger: RunResults, *, experiment: str, patience: float = PATIENCE) -> str | None:
-    """Put the run's best model into MLflow's registry (see `netslim.tracking.registry`), once.
-
-    Returns:
-        How to load it; None when there is nothing to register, or no server or key in the environment.
-
-    Raises:
-        TrackingError: the server cannot be used, also not after `patience` seconds.
-    """
-    place = Destination.from_environment(experiment)
-    if place is None or not ledger.rows:
-        return None
-    return _patiently(
-        place, lambda client: register(RunGroup.at(client, place), ledger, experiment), patience
+    _retry(
+        destination,
+        lambda client: close(RunGroup.open(client, destination), failed=failed, files=files),
+        retry_seconds,
     )
 
 
-def _patiently(place: Destination, act: Callable[[MlflowClient], T], patience: float) -> T:
-    """Act, and try again with growing pauses while the server refuses. Whatever acts here may act twice."""
-    deadline, pause = time.monotonic() + patience, 1.0
+def register_run(results: RunResults, *, experiment: str, retry_seconds: float = RETRY_SECONDS) -> str | None:
+    """Make the run's best model a version in MLflow's registry (see `netslim.tracking.registry`), once.
+
+    Returns:
+        The address of the version for `mlflow.pyfunc.load_model`; None when there is nothing to register,
+        or no server or run key in the environment.
+
+    Raises:
+        TrackingError: the server cannot be used for `retry_seconds`.
+    """
+    destination = Destination.from_environment(experiment)
+    if destination is None or not results.rows:
+        return None
+    return _retry(
+        destination,
+        lambda client: register(RunGroup.open(client, destination), results, experiment),
+        retry_seconds,
+    )
+
+
+def _retry(destination: Destination, act: Callable[[MlflowClient], T], seconds: float) -> T:
+    """Call `act`, and call it again with growing pauses while it raises TrackingError.
+
+    `act` may fail after it has written something, so it must be safe to repeat.
+    """
+    deadline, pause = time.monotonic() + seconds, 1.0
     while True:
         try:
-            with mlflow_at(place.uri, retries=1) as client:
+            with connect(destination.uri, retries=1) as client:
                 return act(client)
         except TrackingError:
             if time.monotonic() + pause > deadline:

@@ -1,76 +1,81 @@
-"""A connection to MLflow that starts safely, gives up soon, and says what is wrong in one sentence."""
+"""A connection to an MLflow server or database: short time limits, safe start of a new database."""
 
 from __future__ import annotations
 
 import importlib.util
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-from netslim.errors import NetslimError, TrackingError, first_line
+from netslim.errors import TrackingError
 from netslim.storage.atomic import storage_errors
-from netslim.tracking.destination import URI, artifact_location, shown, sqlite_file
+from netslim.tracking.destination import URI, artifact_location, sqlite_file, without_password
+from netslim.tracking.mlflow_errors import tracking_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["alone", "ensure_experiment", "mlflow_at"]
+__all__ = ["connect", "database_lock", "ensure_experiment"]
 
-DEFAULTS = {
+QUIET = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",  # it would ask a package index
+    "MLFLOW_SKIP_PIP_REQUIREMENTS_CHECK": "true",  # the check asks a package index
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    # A server with an S3 store offers presigned addresses of it, which often only pods can reach. The client
-    # decides: the server has no setting for it. Without them the server sends the files itself.
-    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
 }
-FOREIGN = {"azure", "boto3", "botocore", "google", "mlflow", "requests", "sqlalchemy", "urllib3"}
+THROUGH_THE_SERVER = {
+    # A server with an S3 store offers presigned addresses of the store, for every download and for uploads
+    # of 500 MB or more. Often only pods can reach that store. Only the client has a setting for this.
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
+    "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD": "false",
+}
 
 
 @contextmanager
-def mlflow_at(
-    uri: str, *, create: bool = True, retries: int = 2, timeout: int = 15
-) -> Iterator[MlflowClient]:
+def connect(uri: str, *, create: bool = True, retries: int = 2, timeout: int = 15) -> Iterator[MlflowClient]:
     """A client of the server or database at `uri`, for the length of a `with` block.
 
+    Every exception of MLflow in the block becomes a TrackingError. Environment variables that MLflow reads
+    are set for the length of the block, unless the user has set them.
+
     Args:
-        create: make the SQLite database when it is not there yet.
-        retries, timeout: how patient to be with each request, in seconds. MLflow's own defaults would block
-            for four minutes; what the user has set in MLFLOW_HTTP_REQUEST_* wins.
+        create: make the SQLite database when it does not exist.
+        retries: how often MLflow repeats a failed request.
+        timeout: seconds without an answer after which a request fails. With MLflow's own defaults a server
+            that is down blocks for four minutes.
 
     Raises:
-        TrackingError: it is not there, or something that was asked of it failed.
+        TrackingError: the server or database cannot be used, or a request failed.
     """
-    for name, value in DEFAULTS.items():
-        os.environ.setdefault(name, value)
     file = sqlite_file(uri)
     if file and not file.exists():
         if not create:
             remedy = "Run `netslim run` first, or name another --tracking-uri or --output"
-            raise TrackingError("nothing has been recorded here", field=URI, value=shown(uri), remedy=remedy)
+            raise TrackingError(
+                "nothing has been recorded here", field=URI, value=without_password(uri), remedy=remedy
+            )
         with storage_errors(file):
             file.parent.mkdir(parents=True, exist_ok=True)
-    with _refusals(uri), _limits(retries, timeout):
+    limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries), "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout)}
+    with tracking_errors(uri), _environment(QUIET | THROUGH_THE_SERVER | limits):
         yield _client(uri)
 
 
 def _client(uri: str) -> MlflowClient:
     if importlib.util.find_spec("mlflow") is None:
-        raise TrackingError("MLflow is not installed", remedy="pip install 'netslim[tracking]'")
-    with alone(uri), _quiet_migration():
+        raise TrackingError("MLflow is not installed", remedy="Run: pip install 'netslim[tracking]'")
+    with database_lock(uri), _without_migration_log():
         from mlflow import MlflowClient
 
         return MlflowClient(uri)
 
 
 @contextmanager
-def _limits(retries: int, timeout: int) -> Iterator[None]:
-    wanted = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": retries, "MLFLOW_HTTP_REQUEST_TIMEOUT": timeout}
-    added = {name: str(value) for name, value in wanted.items() if name not in os.environ}
+def _environment(defaults: Mapping[str, str]) -> Iterator[None]:
+    """Set those of `defaults` that the environment lacks, and remove them again after the block."""
+    added = {name: value for name, value in defaults.items() if name not in os.environ}
     os.environ.update(added)
     try:
         yield
@@ -80,8 +85,11 @@ def _limits(retries: int, timeout: int) -> Iterator[None]:
 
 
 @contextmanager
-def alone(uri: str) -> Iterator[None]:
-    """One process at a time for a SQLite database: two that create its tables at once leave it unusable."""
+def database_lock(uri: str) -> Iterator[None]:
+    """Let one process at a time into a SQLite database; for a server this does nothing.
+
+    Two processes that create the tables of a new database at once leave it unusable.
+    """
     import fcntl
 
     file = sqlite_file(uri)
@@ -94,8 +102,8 @@ def alone(uri: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet_migration() -> Iterator[None]:
-    """MLflow tells each of the fifty migrations of a new database."""
+def _without_migration_log() -> Iterator[None]:
+    """Keep the fifty log lines of MLflow away that report the migrations of a new database."""
     loggers = [logging.getLogger(name) for name in ("alembic", "mlflow.store.db.utils")]
     levels = [logger.level for logger in loggers]
     import mlflow  # noqa: F401 - importing it sets levels of its own
@@ -110,64 +118,25 @@ def _quiet_migration() -> Iterator[None]:
 
 
 def ensure_experiment(client: MlflowClient, uri: str, name: str) -> str:
-    """Find or make the experiment and return its id; safe when several processes do so at once.
+    """Find or make the experiment `name` and return its id; several processes may do so at once.
 
     Raises:
         TrackingError: the experiment was deleted.
     """
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         try:
             return str(client.create_experiment(name, artifact_location=artifact_location(uri, name)))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-            found = client.get_experiment_by_name(name)  # another process was faster
-    if found.lifecycle_stage == "deleted":
+            experiment = client.get_experiment_by_name(name)  # another process was faster
+    if experiment.lifecycle_stage == "deleted":
         remedy = (
-            f"Restore it with `mlflow experiments restore -x {found.experiment_id}`, or choose another name"
+            f"Restore it with `mlflow experiments restore -x {experiment.experiment_id}`, "
+            "or choose another name"
         )
         raise TrackingError("was deleted in MLflow", field="experiment", value=name, remedy=remedy)
-    return str(found.experiment_id)
-
-
-@contextmanager
-def _refusals(uri: str) -> Iterator[None]:
-    """Turn what MLflow, its HTTP client, its database and its artifact stores raise into a TrackingError."""
-    try:
-        yield
-    except NetslimError:
-        raise
-    except Exception as error:
-        # There is no common base: artifacts alone may raise the exceptions of three clouds.
-        if type(error).__module__.partition(".")[0] not in FOREIGN and not isinstance(error, OSError):
-            raise
-        problem, remedy = _diagnosis(uri, str(error))
-        raise TrackingError(problem, field=URI, value=shown(uri), remedy=remedy) from error
-
-
-def _diagnosis(uri: str, told: str) -> tuple[str, str]:
-    host = urlsplit(uri).netloc.rpartition("@")[2]
-    if "DNS rebinding" in told or "Invalid Host" in told:
-        name = host.partition(":")[0]
-        return (
-            f"the server does not answer to the host name {host} (403)",
-            f"Start it with `mlflow server --allowed-hosts {name},{host},localhost:*`",
-        )
-    if "error code 401" in told or "error code 403" in told:
-        remedy = "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-        return "the server refuses these credentials", remedy
-    if host and ("Max retries exceeded" in told or "Connection" in told):
-        reason = next((r for r in ("refused", "timed out", "resolve") if r in told), "no connection")
-        told_as = {"resolve": "its host name is unknown", "refused": "connection refused"}.get(reason, reason)
-        remedy = "Start the server or correct the address; without one netslim records in SQLite"
-        return f"the server cannot be reached ({told_as})", remedy
-    if "database is locked" in told:
-        return (
-            "the database is locked by another process",
-            "Use `mlflow server` when several steps write at once",
-        )
-    remedy = "The server's log says more" if host else "Check the database file"
-    return f"MLflow failed ({first_line(told)})", remedy
+    return str(experiment.experiment_id)

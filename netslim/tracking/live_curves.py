@@ -1,8 +1,8 @@
-"""Training curves in MLflow while the training runs, without the training ever waiting for MLflow.
+"""Training curves in MLflow during the training, without the training ever waiting for MLflow.
 
-A process beside the training reads its history.jsonl and tells MLflow. It has its own interpreter, so neither
-importing mlflow nor a server that hangs can hold the training up; and it has no memory of its own, so nothing
-is lost with it: what it could not tell, the next `evaluate` tells from the same history.
+A background process reads the training's history.jsonl and uploads its points. It has its own interpreter, so
+neither the import of mlflow nor a server that hangs delays the training. If it fails, `evaluate` uploads the
+curves later from the same history.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from netslim.tracking.destination import Destination
 
 __all__ = ["live_curves"]
 
-DELAY = 10.0  # seconds; a shorter training is told by `evaluate`, and never pays for importing mlflow
-EVERY = 5.0
-LONGEST_PAUSE = 60.0
-GRACE = 1.0  # what a training waits, at most and once, for the last points to be told
+DELAY = 10.0  # seconds before the import of mlflow; the curves of a shorter training come with `evaluate`
+EVERY = 5.0  # seconds between two uploads
+LONGEST_PAUSE = 60.0  # seconds between two uploads while they fail
+GRACE = 1.0  # seconds that the end of a training may wait for the upload of its last points
 
 
 @contextmanager
@@ -38,114 +39,138 @@ def live_curves(
     delay: float = DELAY,
     every: float = EVERY,
 ) -> Iterator[None]:
-    """Tell MLflow the points of `history` (a history.jsonl that is being written) for the length of a block.
+    """Upload the points of `history`, a history.jsonl that grows, for the length of a `with` block.
 
-    The environment names server and run (MLFLOW_TRACKING_URI and NETSLIM_RUN_KEY or KFP_RUN_ID); without them
-    nothing is told. Leaving the block takes `GRACE` seconds at most. No failure of MLflow is ever raised.
+    The server and the run are those of the environment variables (see `netslim.tracking`); without them
+    nothing is uploaded. The end of the block takes `GRACE` seconds at most. No failure of MLflow is raised.
 
     Args:
-        stage: the curves' prefix: "base", "sparse" or "fine_tune".
-        experiment: where a run is made that is not there yet; MLFLOW_EXPERIMENT_NAME by default.
+        stage: the prefix of the metrics: "base", "sparse" or "fine_tune".
+        experiment: the experiment in which the run is made if it does not exist; by default that of
+            MLFLOW_EXPERIMENT_NAME.
+        delay: seconds before the first upload.
+        every: seconds between two uploads.
     """
-    place = Destination.from_environment(experiment)
-    if place is None:
+    destination = Destination.from_environment(experiment)
+    if destination is None:
         yield
         return
-    order = {
-        "history": str(history),
-        "place": [place.uri, place.experiment, place.key],
-        "child": f"pass-{pass_index:02d}",
-        "stage": stage,
-        "delay": delay,
-        "every": every,
-    }
-    teller = _start(order)
+    order = UploadOrder(
+        history=str(history),
+        uri=destination.uri,
+        experiment=destination.experiment,
+        key=destination.key,
+        child=f"pass-{pass_index:02d}",
+        stage=stage,
+        delay=delay,
+        every=every,
+    )
+    process = _start(order)
     try:
         yield
     finally:
-        if teller:
-            _end(teller)
+        if process:
+            _end(process)
 
 
-def _start(order: dict[str, object]) -> subprocess.Popen[bytes] | None:
-    """The process beside the training; None where the machine allows no other."""
+@dataclass(frozen=True, kw_only=True)
+class UploadOrder:
+    """What the background process uploads: one line of JSON on its standard input."""
+
+    history: str
+    uri: str
+    experiment: str
+    key: str
+    child: str
+    stage: str
+    delay: float
+    every: float
+
+
+def _start(order: UploadOrder) -> subprocess.Popen[bytes] | None:
+    """Start the background process; None where the operating system allows no further process."""
     try:
-        teller = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "netslim.tracking.live_curves"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for the training
+            start_new_session=True,  # Ctrl-C ends the training, which then ends this process
         )
     except OSError:
         return None
-    assert teller.stdin is not None
-    with contextlib.suppress(OSError):
-        teller.stdin.write(json.dumps(order).encode() + b"\n")
-        teller.stdin.flush()
-    return teller
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):  # it may have ended already
+        process.stdin.write(json.dumps(asdict(order)).encode() + b"\n")
+        process.stdin.flush()
+    return process
 
 
-def _end(teller: subprocess.Popen[bytes]) -> None:
-    """Closing its input tells it to finish; that also happens when the training is killed."""
-    assert teller.stdin is not None
-    with contextlib.suppress(OSError):
-        teller.stdin.close()
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Close the process's input, after which it ends; a training that is killed closes it, too."""
+    assert process.stdin is not None
+    with contextlib.suppress(OSError):  # it may have ended already
+        process.stdin.close()
     try:
-        teller.wait(GRACE)
+        process.wait(GRACE)
     except subprocess.TimeoutExpired:
-        teller.kill()
-        teller.wait()
+        process.kill()
+        process.wait()
 
 
 def main() -> None:
-    """The process beside the training: one line of orders, then tell every few seconds until input ends."""
-    order = json.loads(sys.stdin.buffer.raw.readline())  # type: ignore[union-attr]
-    if _input_ends_within(order["delay"]):
+    """The background process: read the order, then upload every few seconds until the input ends."""
+    order = UploadOrder(**json.loads(sys.stdin.buffer.raw.readline()))  # type: ignore[union-attr]
+    if _input_ends_within(order.delay):
         return
-    told = _Told(Path(order["history"]), Destination(*order["place"]), order["child"], order["stage"])
+    uploader = Uploader(order)
     pause, ended = 0.0, False
     while not ended:
         try:
-            told.tell()
-            pause = order["every"]
-        except Exception:  # whatever MLflow, its server or the network does, try again, ever less often
-            told.forget()
-            pause = min(max(2 * pause, order["every"]), LONGEST_PAUSE)
+            uploader.upload()
+            pause = order.every
+        except Exception:  # any failure of MLflow, its server or the network: try again later
+            uploader.forget()
+            pause = min(max(2 * pause, order.every), LONGEST_PAUSE)
         ended = _input_ends_within(pause)
-    with contextlib.suppress(Exception):
-        told.tell()
+    with contextlib.suppress(Exception):  # nobody reads the output of this process; `evaluate` tries again
+        uploader.upload()
 
 
-class _Told:
-    """What has been told so far of one history."""
+class Uploader:
+    """Uploads the epochs of one history, each once."""
 
-    def __init__(self, history: Path, place: Destination, child: str, stage: str) -> None:
-        self.history, self.place, self.child, self.stage = history, place, child, stage
-        self.steps: set[int] = set()
+    def __init__(self, order: UploadOrder) -> None:
+        self.order = order
+        self.uploaded_steps: set[int] = set()
 
     def forget(self) -> None:
-        """Ask MLflow again what it has, after a request of which nobody knows what became."""
-        self.steps.clear()
+        """Ask MLflow again for the points that it has. After a failed request that is uncertain."""
+        self.uploaded_steps.clear()
 
-    def tell(self) -> None:
-        """Tell MLflow the epochs that it does not know yet."""
-        epochs = [epoch for epoch in _epochs(self.history) if epoch["step"] not in self.steps]
+    def upload(self) -> None:
+        """Upload the epochs that are not in MLflow.
+
+        Raises:
+            TrackingError: the server or database cannot be used.
+        """
+        epochs = [e for e in _epochs(Path(self.order.history)) if e["step"] not in self.uploaded_steps]
         if not epochs:
             return
-        from netslim.tracking.client import mlflow_at
+        from netslim.tracking.client import connect
         from netslim.tracking.metrics import curve_points
         from netslim.tracking.runs import RunGroup
         from netslim.tracking.write import add_points
 
-        with mlflow_at(self.place.uri, create=False, retries=1, timeout=5) as client:
-            child = RunGroup.at(client, self.place).child(self.child)
-            add_points(client, child, curve_points(self.stage, tuple(epochs)))
-        self.steps.update(int(epoch["step"]) for epoch in epochs)
+        destination = Destination(self.order.uri, self.order.experiment, self.order.key)
+        with connect(destination.uri, create=False, retries=1, timeout=5) as client:
+            child = RunGroup.open(client, destination).child(self.order.child)
+            add_points(client, child, curve_points(self.order.stage, tuple(epochs)))
+        self.uploaded_steps.update(int(epoch["step"]) for epoch in epochs)
 
 
 def _epochs(history: Path) -> list[dict[str, float]]:
-    """The whole lines of a history that may be being written, or not be there yet."""
+    """The complete lines of a history; the training may be writing the last one, or not have begun."""
     if not history.exists():
         return []
     lines = history.read_text(encoding="utf-8").split("\n")[:-1]
@@ -153,6 +178,7 @@ def _epochs(history: Path) -> list[dict[str, float]]:
 
 
 def _input_ends_within(seconds: float) -> bool:
+    """Wait for the end of standard input, `seconds` at most; whether it has ended."""
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         if select.select([sys.stdin], [], [], left)[0]:

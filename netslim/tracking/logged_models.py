@@ -1,4 +1,4 @@
-"""A bundle as an MLflow model: seen in the Models tab, loaded by mlflow.pyfunc, or fetched as a folder."""
+"""A bundle as an MLflow model: shown in the Models tab, loaded by mlflow.pyfunc, downloaded as a folder."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ from typing import TYPE_CHECKING
 
 from netslim.bundle.layout import MLFLOW_FILES, MODEL, SIZE_LIMITS
 from netslim.results.pass_result import PassResult
-from netslim.tracking.runs import PARENT
+from netslim.tracking.names import KEY_TAG, MODEL_TAG, PARENT_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
     from mlflow.models import ModelSignature
 
-__all__ = ["fetch_model", "has_model", "log_model", "model_id_of"]
-
-TAG = "netslim.model"  # on a child: the SHA-256 of its ONNX file and the id of the MLflow model made of it
+__all__ = ["fetch_bundle", "has_model", "log_model", "model_id_of"]
 
 
-def log_model(client: MlflowClient, child: Run, bundle: Path, row: PassResult) -> str:
-    """Make `bundle` the child's MLflow model, once, and return its id. The files stay byte for byte."""
+def log_model(client: MlflowClient, child: Run, bundle: Path, result: PassResult) -> str:
+    """Make `bundle` the child's MLflow model, unless it is, and return the model's id.
+
+    The files of the bundle are uploaded byte for byte.
+    """
     import mlflow.onnx
     import onnx
     from mlflow.entities import LoggedModelOutput
 
-    known, _, model_id = child.data.tags.get(TAG, "").partition(" ")
-    if known == row.onnx_sha256 and model_id:
+    logged_sha256, _, model_id = child.data.tags.get(MODEL_TAG, "").partition(" ")
+    if logged_sha256 == result.onnx_sha256 and model_id:
         return str(model_id)
     proto = onnx.load(bundle / MODEL, load_external_data=False)
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent, "model")
-        # By default it would move the weights out of the file, and out of `proto` as well.
+        # By default MLflow moves the weights into a file beside, and removes them from `proto`, too.
         mlflow.onnx.save_model(
             proto,
             folder,
@@ -45,44 +46,44 @@ def log_model(client: MlflowClient, child: Run, bundle: Path, row: PassResult) -
         for name in SIZE_LIMITS:
             if (bundle / name).is_file():
                 shutil.copyfile(bundle / name, folder / name)
-        made = client.create_logged_model(
+        model = client.create_logged_model(
             child.info.experiment_id,
             name=child.info.run_name.replace(".", "_"),
             source_run_id=child.info.run_id,
             model_type="onnx",
-            tags={"netslim.key": child.data.tags["netslim.key"], "sha256": row.onnx_sha256},
+            tags={KEY_TAG: child.data.tags[KEY_TAG], "sha256": result.onnx_sha256},
         )
-        client.log_model_artifacts(made.model_id, str(folder))
-    client.finalize_logged_model(made.model_id, "READY")
-    output = LoggedModelOutput(made.model_id, step=row.index)
-    for run_id in (child.info.run_id, child.data.tags[PARENT]):  # both pages link to it
+        client.log_model_artifacts(model.model_id, str(folder))
+    client.finalize_logged_model(model.model_id, "READY")
+    output = LoggedModelOutput(model.model_id, step=result.index)
+    for run_id in (child.info.run_id, child.data.tags[PARENT_TAG]):  # both pages link to the model
         client.log_outputs(run_id, [output])
-    client.set_tag(child.info.run_id, TAG, f"{row.onnx_sha256} {made.model_id}")
-    return str(made.model_id)
+    client.set_tag(child.info.run_id, MODEL_TAG, f"{result.onnx_sha256} {model.model_id}")
+    return str(model.model_id)
 
 
 def has_model(child: Run) -> bool:
-    return TAG in child.data.tags
+    return MODEL_TAG in child.data.tags
 
 
 def model_id_of(child: Run) -> str:
     """The id of the child's MLflow model; empty when it has none."""
-    return str(child.data.tags.get(TAG, "").partition(" ")[2])
+    return str(child.data.tags.get(MODEL_TAG, "").partition(" ")[2])
 
 
-def fetch_model(client: MlflowClient, uri: str, child: Run, folder: Path) -> Path:
-    """Bring the bundle of the child's model into `folder`, without the files that MLflow laid beside it."""
+def fetch_bundle(client: MlflowClient, uri: str, child: Run, folder: Path) -> Path:
+    """Download the bundle in the child's model into `folder`, without the files that MLflow added to it."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    place = client.get_logged_model(model_id_of(child)).artifact_location
-    get_artifact_repository(place, tracking_uri=uri).download_artifacts("", str(folder))
+    location = client.get_logged_model(model_id_of(child)).artifact_location
+    get_artifact_repository(location, tracking_uri=uri).download_artifacts("", str(folder))
     for name in MLFLOW_FILES:
         (folder / name).unlink(missing_ok=True)
     return folder
 
 
 def _signature(proto: object) -> ModelSignature:
-    """What the model takes and gives: float32 tensors with a free batch axis."""
+    """The inputs and outputs of the ONNX model: float32 tensors with a batch axis of any size."""
     import numpy as np
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec

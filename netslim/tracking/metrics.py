@@ -1,4 +1,7 @@
-"""What of a ledger becomes a point in MLflow: names, values, steps and timestamps. Plain data, no MLflow."""
+"""The metrics of a run in MLflow: names, values, steps and timestamps. Plain data, without MLflow.
+
+The names are those of netslim 0.1.0: MLflow draws runs together only where their metrics have one name.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,15 @@ from typing import NamedTuple
 from netslim.results.pass_result import PassResult
 from netslim.results.run_results import RunResults
 
-__all__ = ["Point", "curve_points", "row_points"]
+__all__ = ["MetricPoint", "curve_points", "pass_points"]
 
 
-class Point(NamedTuple):
-    """`step` is the pass for a row's points, the epoch for a curve's; `ts` is in milliseconds since 1970."""
+class MetricPoint(NamedTuple):
+    """One value of one metric.
+
+    `step` is the pass for the metrics of a pass, and the epoch for those of a training curve. `ts` is the
+    time in milliseconds since 1970.
+    """
 
     key: str
     value: float
@@ -21,44 +28,48 @@ class Point(NamedTuple):
     ts: int
 
 
-def row_points(ledger: RunResults, row: PassResult) -> list[Point]:
-    """A row's numbers, and how they compare with the wide network: `ratio/` says how many times fewer,
-    `eval/error_added` how many percentage points worse."""
+def pass_points(results: RunResults, result: PassResult) -> list[MetricPoint]:
+    """The metrics of one pass, with its index as their step.
+
+    `ratio/params`, `ratio/flops` and `ratio/channels` are the reference size divided by the size after this
+    pass. `eval/error_added` is the increase of the test error over the reference error, in percentage points.
+    """
     values: dict[str, float | None] = {
-        "model/channels": row.size.channels,
-        "model/params": row.size.params,
-        "model/macs": row.size.macs,
-        "model/flops": row.size.flops,
-        "model/onnx_bytes": row.onnx_bytes,
-        "eval/error": row.errors.test,
-        "eval/error_val": row.errors.validation,
-        "eval/error_trained": row.errors.trained,
-        "eval/error_pruned": row.errors.pruned,
-        "prune/threshold": row.threshold,
-        "prune/zero_share": row.near_zero_share,
-        "prune/pruned_share": row.pruned_share,
-        **{f"latency/b{batch}_ms": one.median_ms for batch, one in row.latency.items()},
-        **{f"latency/b{batch}_p95_ms": one.p95_ms for batch, one in row.latency.items()},
+        "model/channels": result.size.channels,
+        "model/params": result.size.params,
+        "model/macs": result.size.macs,
+        "model/flops": result.size.flops,
+        "model/onnx_bytes": result.onnx_bytes,
+        "eval/error": result.errors.test,
+        "eval/error_val": result.errors.validation,
+        "eval/error_trained": result.errors.trained,
+        "eval/error_pruned": result.errors.pruned,
+        "prune/threshold": result.threshold,
+        "prune/zero_share": result.near_zero_share,
+        "prune/pruned_share": result.pruned_share,
+        **{f"latency/b{batch}_ms": one.median_ms for batch, one in result.latency.items()},
+        **{f"latency/b{batch}_p95_ms": one.p95_ms for batch, one in result.latency.items()},
     }
-    if wide := ledger.reference_size:
+    if size := results.reference_size:
         for name in ("channels", "params", "flops"):
-            values[f"ratio/{name}"] = getattr(wide, name) / max(1, getattr(row.size, name))
-    if reference := ledger.reference_error:
-        values["eval/error_added"] = row.errors.test - reference.error
+            values[f"ratio/{name}"] = getattr(size, name) / max(1, getattr(result.size, name))
+    if reference := results.reference_error:
+        values["eval/error_added"] = result.errors.test - reference.error
     return [
-        Point(key, float(value), row.index, row.measured_at)
+        MetricPoint(key, float(value), result.index, result.measured_at)
         for key, value in values.items()
         if value is not None
     ]
 
 
-def curve_points(stage: str, curve: tuple[Mapping[str, float], ...]) -> Iterator[Point]:
-    """A training curve's points, all of a stage under one prefix: MLflow draws one section for each.
+def curve_points(stage: str, curve: tuple[Mapping[str, float], ...]) -> Iterator[MetricPoint]:
+    """The metrics of a training curve, all of one stage below one prefix: MLflow makes one section of them.
 
-    `train/loss` of the sparse stage is `sparse/loss`, its `val/error` is `sparse/val_error`.
+    `train/loss` of the stage "sparse" becomes `sparse/loss`, its `val/error` becomes `sparse/val_error`.
+    Values that are not finite are left out: MLflow would store infinity as 1.8e308.
     """
     for epoch in curve:
         for key, value in epoch.items():
-            if key not in ("step", "ts") and math.isfinite(value):  # infinity would become 1.8e308 there
+            if key not in ("step", "ts") and math.isfinite(value):
                 short = key.removeprefix("train/").removeprefix("sparsity/").replace("/", "_")
-                yield Point(f"{stage}/{short}", float(value), int(epoch["step"]), int(epoch["ts"]))
+                yield MetricPoint(f"{stage}/{short}", float(value), int(epoch["step"]), int(epoch["ts"]))

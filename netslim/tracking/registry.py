@@ -1,94 +1,121 @@
-"""The best model of a run as a version in MLflow's registry, and the alias `champion` on the best of all.
+"""The best model of a run as a version in MLflow's model registry, and the alias `champion`.
 
-A run's best is the one with the fewest FLOPs among those whose error is within the allowed loss (--max-loss)
-of what the run started from; the validation error decides where there is one. It becomes the champion when
-there is none yet, or when it has fewer FLOPs than the champion and its error is also within the allowed loss
-of what the champion started from: otherwise each run could be a little worse than the one before.
+The best model of a run has the fewest FLOPs among those whose error increase over the run's reference error
+is at most the allowed one (--max-error-increase). The validation error decides where there is one.
+
+The best model of a new run becomes the champion when there is none yet. It replaces a champion when it has
+fewer FLOPs, and an error increase over the *champion's* reference error that is also allowed. Otherwise each
+run could be a little worse than the one before.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from netslim.results.pass_result import PassResult
 from netslim.results.run_results import RunResults
-from netslim.tracking.client import alone
+from netslim.tracking.client import database_lock
 from netslim.tracking.logged_models import model_id_of
-from netslim.tracking.runs import IDENTITY, RunGroup
+from netslim.tracking.names import KEY_TAG
+from netslim.tracking.runs import RunGroup
 from netslim.tracking.write import child_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["ALIAS", "best_of", "register", "registered_name"]
+__all__ = ["ALIAS", "BestModel", "best_model", "register", "registered_name"]
 
 ALIAS = "champion"
-REFERENCE, ERROR, FLOPS, KIND = "netslim.allowed_from", "netslim.error", "netslim.flops", "netslim.error_kind"
-TOLERANCE = 1e-9
+TOLERANCE = 1e-9  # 2.3 - 1.3 is more than 1.0 in binary
+
+# Tags of a model version.
+ERROR_TAG, FLOPS_TAG, KIND_TAG = "netslim.error", "netslim.flops", "netslim.error_kind"
+REFERENCE_TAG = "netslim.reference_error"
+REFERENCE_TAG_0_1_0 = "netslim.allowed_from"
 
 
-def registered_name(ledger: RunResults, experiment: str) -> str:
-    """`netslim-<architecture>-<dataset>`, with nothing in it that MLflow refuses."""
-    parts = ("netslim", ledger.constants.get("architecture", "network"), experiment.rpartition("/")[2])
+@dataclass(frozen=True, kw_only=True)
+class BestModel:
+    """A pass's model with the errors that it was chosen by, in percent.
+
+    `kind` is "validation" or "test": the images on which `error` and `reference_error` were measured.
+    """
+
+    result: PassResult
+    error: float
+    reference_error: float
+    kind: str
+
+    def tags(self) -> dict[str, str]:
+        return {
+            "netslim.pass": str(self.result.index),
+            "sha256": self.result.onnx_sha256,
+            ERROR_TAG: repr(self.error),
+            FLOPS_TAG: str(self.result.size.flops),
+            REFERENCE_TAG: repr(self.reference_error),
+            KIND_TAG: self.kind,
+        }
+
+
+def registered_name(results: RunResults, experiment: str) -> str:
+    """`netslim-<architecture>-<dataset>`, without characters that MLflow refuses."""
+    parts = ("netslim", results.constants.get("architecture", "network"), experiment.rpartition("/")[2])
     return re.sub(r"[^\w.-]+", "-", "-".join(parts))
 
 
-def best_of(ledger: RunResults) -> tuple[PassResult, float, float, str] | None:
-    """The run's best row, its error, the error it is compared with, and which error that is.
+def best_model(results: RunResults) -> BestModel | None:
+    """The best model of a run.
 
-    None when there is none: a sweep, or a run without `max_error_increase` or a reference error.
+    None for a sweep, for a run that sets no allowed error increase or has no reference error, and when no
+    error is low enough.
     """
-    allowed, reference = ledger.max_error_increase, ledger.reference_error
-    if allowed is None or reference is None or any(row.label for row in ledger.rows):
+    allowed, reference = results.max_error_increase, results.reference_error
+    if allowed is None or reference is None or any(result.label for result in results.rows):
         return None
-    start, kind = reference.error, "test"
-    errors = {row.index: row.errors.test for row in ledger.rows}
-    validated = {row.index: row.errors.validation for row in ledger.rows if row.errors.validation is not None}
-    if ledger.baseline and validated.keys() == errors.keys():
-        errors, start, kind = validated, validated[0], "validation"
-    good = [row for row in ledger.rows if errors[row.index] <= start + allowed + TOLERANCE]
+    reference_error, kind = reference.error, "test"
+    errors = {result.index: result.errors.test for result in results.rows}
+    validation = {
+        result.index: error for result in results.rows if (error := result.errors.validation) is not None
+    }
+    if results.baseline and validation.keys() == errors.keys():
+        errors, reference_error, kind = validation, validation[0], "validation"
+    good = [row for row in results.rows if errors[row.index] <= reference_error + allowed + TOLERANCE]
     if not good:
         return None
-    best = min(good, key=lambda row: (row.size.flops, errors[row.index]))
-    return best, errors[best.index], start, kind
+    best = min(good, key=lambda result: (result.size.flops, errors[result.index]))
+    return BestModel(result=best, error=errors[best.index], reference_error=reference_error, kind=kind)
 
 
-def register(family: RunGroup, ledger: RunResults, experiment: str) -> str | None:
+def register(run_group: RunGroup, results: RunResults, experiment: str) -> str | None:
     """Make the run's best model a version of its registered model, once, and the champion if it is better.
 
     Returns:
-        How to load the version, `models:/<name>/<version>`; None when the run has no model to register.
+        The address of the version, `models:/<name>/<version>`; None when the run has no model to register.
     """
-    found = best_of(ledger)
-    if found is None:
+    best = best_model(results)
+    if best is None:
         return None
-    row, error, start, kind = found
-    allowed = ledger.max_error_increase
-    assert allowed is not None  # else best_of has found nothing
-    child = family.children().get(child_name(row))
+    child = run_group.children().get(child_name(best.result))
     if child is None or not (model_id := model_id_of(child)):
         return None
-    client, name = family.client, registered_name(ledger, experiment)
-    tags = {
-        IDENTITY: family.place.key,
-        "netslim.pass": str(row.index),
-        "sha256": row.onnx_sha256,
-        ERROR: repr(error),
-        FLOPS: str(row.size.flops),
-        REFERENCE: repr(start),
-        KIND: kind,
-    }
-    with alone(family.place.uri):
-        version = _version(client, name, tags, model_id, child.info.run_id)
+    client, name = run_group.client, registered_name(results, experiment)
+    tags = {KEY_TAG: run_group.destination.key, **best.tags()}
+    with database_lock(run_group.destination.uri):
+        version = _find_or_create_version(client, name, tags, model_id, child.info.run_id)
         champion = _champion(client, name)
-        if champion is None or _better(version.tags, champion.tags, allowed):
+        assert results.max_error_increase is not None  # else there is no best model
+        if champion is None or replaces(version.tags, champion.tags, results.max_error_increase):
             client.set_registered_model_alias(name, ALIAS, version.version)
     return f"models:/{name}/{version.version}"
 
 
-def _version(client: MlflowClient, name: str, tags: dict[str, str], model_id: str, run_id: str) -> Any:
-    """The version of this run, made if it is not there: a step that is retried makes no second one."""
+def _find_or_create_version(
+    client: MlflowClient, name: str, tags: dict[str, str], model_id: str, run_id: str
+) -> Any:
+    """The version of this run; a retried step makes no second one."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -96,9 +123,9 @@ def _version(client: MlflowClient, name: str, tags: dict[str, str], model_id: st
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    wanted = f"name = '{name}' and tags.`{IDENTITY}` = '{tags[IDENTITY]}'"
-    if there := client.search_model_versions(wanted):
-        return min(there, key=lambda version: int(version.version))
+    of_this_run = f"name = '{name}' and tags.`{KEY_TAG}` = '{tags[KEY_TAG]}'"
+    if existing := client.search_model_versions(of_this_run):
+        return min(existing, key=lambda version: int(version.version))
     return client.create_model_version(name, f"models:/{model_id}", run_id, tags=tags, model_id=model_id)
 
 
@@ -107,10 +134,20 @@ def _champion(client: MlflowClient, name: str) -> Any:
     return client.get_model_version(name, aliases[ALIAS]) if ALIAS in aliases else None
 
 
-def _better(new: dict[str, str], old: dict[str, str], max_error_increase: float) -> bool:
-    """Whether the version with the tags `new` takes the alias from the one with the tags `old`."""
-    if not {ERROR, FLOPS, REFERENCE, KIND} <= old.keys() or new[KIND] != old[KIND]:
-        return False  # set by hand, or measured on other images: nothing to compare, so it stays
-    allowed = float(new[ERROR]) <= float(old[REFERENCE]) + max_error_increase + TOLERANCE
-    smaller = (int(new[FLOPS]), float(new[ERROR])) < (int(old[FLOPS]), float(old[ERROR]))
-    return allowed and smaller
+def replaces(new: Mapping[str, str], champion: Mapping[str, str], allowed: float) -> bool:
+    """Whether the version with the tags `new` becomes the champion in place of the one with `champion`.
+
+    Args:
+        allowed: the largest increase of the error, in percentage points.
+    """
+    reference = champion.get(REFERENCE_TAG) or champion.get(REFERENCE_TAG_0_1_0)
+    if reference is None or not {ERROR_TAG, FLOPS_TAG, KIND_TAG} <= champion.keys():
+        return False  # it was chosen by hand
+    if new[KIND_TAG] != champion[KIND_TAG]:
+        return False  # its error was measured on other images
+    good = float(new[ERROR_TAG]) <= float(reference) + allowed + TOLERANCE
+    smaller = (int(new[FLOPS_TAG]), float(new[ERROR_TAG])) < (
+        int(champion[FLOPS_TAG]),
+        float(champion[ERROR_TAG]),
+    )
+    return good and smaller

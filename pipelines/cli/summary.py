@@ -18,7 +18,7 @@ def summary(outcome: Outcome, config: RunConfig, tracking_uri: str, console: Con
     """Print the table, move the bundles and the report into the run's folder, and print their paths."""
     found = tracking.read_run(tracking_uri, config.experiment, outcome.key)
     console.print()
-    console.print(report.table(found.ledger, width=console.width))
+    console.print(report.table(found.results, width=console.width))
     for warning in config.warnings:
         console.print(warning, style="yellow", highlight=False)
     results = collect(tracking_uri, config.experiment, outcome, console)

@@ -69,7 +69,7 @@ def run(output: Path, runner: str) -> Ran:
     )
     logs = "\n".join(log.read_text() for log in output.glob("*/log.txt"))
     assert done.returncode == 0, f"{done.stdout}{done.stderr}{logs}"
-    rows = tracking.read_run(tracking.default_uri(output), "netslim/digits").ledger.rows
+    rows = tracking.read_run(tracking.default_uri(output), "netslim/digits").results.rows
     return Ran(output, rows, list(started_since(started)))
 
 

@@ -42,4 +42,4 @@ def test_the_clusters_file_runs_here(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     found = tracking.read_run(uri, config.experiment, "of-the-cluster")
     assert found.status == "FINISHED"
-    assert [row.index for row in found.ledger.rows] == [0, 1]
+    assert [row.index for row in found.results.rows] == [0, 1]

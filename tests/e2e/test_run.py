@@ -49,7 +49,7 @@ class Ran:
         return {match[1].strip() for match in re.finditer(rf"^  {mark} +(.+?)(?:  |$)", self.shown, re.M)}
 
     @property
-    def found(self) -> tracking.Found:
+    def found(self) -> tracking.RecordedRun:
         return tracking.read_run(tracking.default_uri(self.output), "netslim/digits")
 
 
@@ -83,7 +83,7 @@ def test_every_step_of_both_passes_ran_once(first: Ran) -> None:
 
 
 def test_the_ledger_in_mlflow_tells_the_run(first: Ran) -> None:
-    rows = first.found.ledger.rows
+    rows = first.found.results.rows
     assert first.found.status == "FINISHED"
     assert [row.index for row in rows] == [0, 1, 2]
     for wide, slim in pairwise(rows):
@@ -129,7 +129,7 @@ def test_a_changed_fine_tuning_trains_nothing_that_came_before_it(first: Ran) ->
     assert (
         again.steps("done") == ({"baseline: evaluate", "finish"} | set(steps_of(1)) | set(steps_of(2))) - kept
     )
-    assert [row.index for row in again.found.ledger.rows] == [0, 1, 2], (
+    assert [row.index for row in again.found.results.rows] == [0, 1, 2], (
         "cached steps are in MLflow all the same"
     )
 
@@ -140,7 +140,7 @@ def test_too_much_loss_stops_early_and_says_why(first: Ran) -> None:
     assert "pass 1: evaluate" in stopped.steps("done")
     assert "pass 2: train sparse" not in stopped.steps("done")
     assert stopped.found.status == "FINISHED"
-    assert stopped.found.ledger.rows[-1].reason.startswith("stopped: error")
+    assert stopped.found.results.rows[-1].reason.startswith("stopped: error")
     assert "more than the 0 allowed" in " ".join(stopped.shown.split())
 
 
@@ -150,7 +150,7 @@ def test_a_failing_step_fails_the_run_and_the_next_try_goes_on_from_the_cache(fi
     assert "pass 1: fine-tune" in failed.steps("failed")
     assert "finish" in failed.steps("done")
     assert failed.found.status == "FAILED"
-    assert [row.index for row in failed.found.ledger.rows] == [0]
+    assert [row.index for row in failed.found.results.rows] == [0]
     message = failed.shown.splitlines()[-1]
     assert message.startswith("netslim: ")
     assert "Traceback" not in failed.shown

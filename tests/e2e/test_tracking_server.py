@@ -236,7 +236,7 @@ def test_the_probe_of_life_answers_whoever_asks(server: Server) -> None:
 
 
 @pytest.fixture(scope="module")
-def slimmed(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tracking.Found:
+def slimmed(server: Server, tmp_path_factory: pytest.TempPathFactory) -> tracking.RecordedRun:
     """What the server holds after a whole run of a client that has no keys of the object store."""
     folder = tmp_path_factory.mktemp("client")
     (folder / "run.yaml").write_text(CONFIG)
@@ -250,9 +250,9 @@ def slimmed(server: Server, tmp_path_factory: pytest.TempPathFactory) -> trackin
     return tracking.read_run(server.uri, "netslim/digits")
 
 
-def test_a_whole_run_is_in_postgres(server: Server, slimmed: tracking.Found) -> None:
+def test_a_whole_run_is_in_postgres(server: Server, slimmed: tracking.RecordedRun) -> None:
     assert slimmed.status == "FINISHED"
-    assert [row.index for row in slimmed.ledger.rows] == [0, 1]
+    assert [row.index for row in slimmed.results.rows] == [0, 1]
     with closing(connect(server.postgres, "mlflow")) as session:
         cursor = session.cursor()
         cursor.execute("select count(*) from runs where status = 'FINISHED'")
@@ -261,7 +261,9 @@ def test_a_whole_run_is_in_postgres(server: Server, slimmed: tracking.Found) -> 
         assert cursor.fetchone()[0] >= 2
 
 
-def test_its_artifacts_are_in_s3_where_the_manifest_says(server: Server, slimmed: tracking.Found) -> None:
+def test_its_artifacts_are_in_s3_where_the_manifest_says(
+    server: Server, slimmed: tracking.RecordedRun
+) -> None:
     listed = server.store.list_objects_v2(Bucket=server.bucket)["Contents"]
     settings = of_kind(render(OVERLAY), "ConfigMap")["netslim"]["data"]
     prefix = urlsplit(settings["ARTIFACTS"]).path.strip("/")

@@ -77,6 +77,16 @@ def test_no_permission_is_one_sentence(tmp_path: Path) -> None:
         raise PermissionError(errno.EACCES, "refused")
 
 
+@pytest.mark.parametrize("kind", [atomic_file, atomic_directory])
+def test_a_file_in_place_of_the_folder_is_one_sentence(tmp_path: Path, kind: type) -> None:
+    (tmp_path / "file").write_text("x")
+    with (
+        pytest.raises(StorageError, match=r"file/a: a file is in place of a folder\. Choose another"),
+        kind(tmp_path / "file" / "a"),
+    ):
+        pass
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [(None, "no such file"), (b'{"a": 1', "not valid JSON"), (b"\xff\xfe", "not valid JSON")],

@@ -1,18 +1,11 @@
-"""A real MLflow server in a process of its own, and its REST API as a user's script would ask it."""
+"""A real MLflow server for all tests of this folder, databases, and results to record."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import signal
-import socket
 import sqlite3
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -25,107 +18,18 @@ from netslim.pruning.layer_report import LayerRow
 from netslim.results.measures import Histogram, Size
 from netslim.results.run_results import RunResults
 from netslim.storage.atomic import sha256
-from netslim.tracking.client import mlflow_at
+from netslim.tracking import runs
+from netslim.tracking.client import connect
 from netslim.tracking.destination import default_uri
+from tests.helpers.mlflow_server import MlflowServer
 from tests.helpers.results import pass_result
 
 
-class Server:
-    """`mlflow server` with SQLite and proxied artifacts; it can be killed and started again.
-
-    Args:
-        artifacts: where the server keeps them; a folder of its own by default.
-        environment: variables that the server's process gets and its clients do not.
-    """
-
-    def __init__(
-        self, folder: Path, *, artifacts: str = "", environment: Mapping[str, str] | None = None
-    ) -> None:
-        self.folder = folder
-        self.artifacts = artifacts or str(folder / "artifacts")
-        self.environment = dict(environment or {})
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.uri = f"http://127.0.0.1:{self.port}"
-        self.start()
-
-    def start(self) -> None:
-        command = [
-            *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)),
-            *("--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db", "--workers", "1"),
-            *("--artifacts-destination", self.artifacts),
-        ]
-        self.log = (self.folder / "server.log").open("a")
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
-        self.process = subprocess.Popen(
-            command,
-            stdout=self.log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env=environment | self.environment,
-            cwd=self.folder,
-        )
-        _wait_until(self._healthy, 90, f"the server answers; its log is {self.log.name}")
-
-    def _healthy(self) -> bool:
-        assert self.process.poll() is None, (self.folder / "server.log").read_text()
-        try:
-            return urllib.request.urlopen(f"{self.uri}/health", timeout=1).status == 200
-        except OSError:
-            return False
-
-    def kill(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        self.log.close()
-
-    def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """GET, or POST with a body, of one REST method: `ask("runs/get?run_id=...")`."""
-        request = urllib.request.Request(
-            f"{self.uri}/api/2.0/mlflow/{path}",
-            data=json.dumps(body).encode() if body is not None else None,
-            headers={"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
-
-    def experiment(self, name: str) -> str:
-        return self.ask(f"experiments/get-by-name?experiment_name={name}")["experiment"]["experiment_id"]
-
-    def runs(self, experiment: str, key: str) -> dict[str, Any]:
-        """The runs of one pipeline run by their names; two of one name would be a fault."""
-        body = {"experiment_ids": [self.experiment(experiment)], "filter": f"tags.`netslim.run` = '{key}'"}
-        found = self.ask("runs/search", body).get("runs", [])
-        names = [run["info"]["run_name"] for run in found]
-        assert len(set(names)) == len(names), names
-        return dict(zip(names, found, strict=True))
-
-    def models(self, experiment: str, key: str) -> Any:
-        """The MLflow models of one pipeline run."""
-        wanted = f"tags.`netslim.key` LIKE '{key}/%'"
-        body = {"experiment_ids": [self.experiment(experiment)], "filter": wanted}
-        return self.ask("logged-models/search", body)["models"]
-
-    def history(self, run: Any, metric: str) -> list[tuple[int, float, int]]:
-        """(step, value, timestamp) of a metric's points, in the order of steps."""
-        path = f"metrics/get-history?run_id={run['info']['run_id']}&metric_key={metric}"
-        points = self.ask(path).get("metrics", [])
-        return sorted((int(p.get("step", 0)), p["value"], int(p["timestamp"])) for p in points)
-
-
-def _wait_until(true: Callable[[], bool], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain until {what}"
-        time.sleep(0.1)
-
-
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, _empty_database: Path) -> Iterator[Server]:
+def server(tmp_path_factory: pytest.TempPathFactory, _empty_database: Path) -> Iterator[MlflowServer]:
     folder = tmp_path_factory.mktemp("mlflow")
     shutil.copy(_empty_database, folder / "mlflow.db")
-    started = Server(folder)
+    started = MlflowServer(folder)
     yield started
     started.kill()
 
@@ -133,26 +37,26 @@ def server(tmp_path_factory: pytest.TempPathFactory, _empty_database: Path) -> I
 @pytest.fixture(scope="session")
 def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("empty")
-    with mlflow_at(default_uri(folder)), sqlite3.connect(folder / "mlflow.db") as tables:
-        # What a server that was started with --artifacts-destination would have put there.
+    with connect(default_uri(folder)), sqlite3.connect(folder / "mlflow.db") as tables:
+        # As in a database that a server with --artifacts-destination has made.
         tables.execute("update experiments set artifact_location = 'mlflow-artifacts:/0'")
         return folder / "mlflow.db"
 
 
 @pytest.fixture
 def database(tmp_path: Path, _empty_database: Path) -> str:
-    """The URI of a new database; its fifty migrations, which take seconds, were made once for all tests."""
+    """The URI of a new database. Its fifty migrations take seconds, so it is a copy of one for all tests."""
     shutil.copy(_empty_database, tmp_path / "mlflow.db")
     return default_uri(tmp_path)
 
 
 @pytest.fixture
-def make_server(tmp_path: Path, database: str) -> Iterator[Callable[..., Server]]:
+def make_server(tmp_path: Path, database: str) -> Iterator[Callable[..., MlflowServer]]:
     """Start a server with options of its own, which ends with the test."""
     with ExitStack() as ends:
 
-        def make(**options: Any) -> Server:
-            started = Server(tmp_path, **options)
+        def make(**options: Any) -> MlflowServer:
+            started = MlflowServer(tmp_path, **options)
             ends.callback(started.kill)
             return started
 
@@ -160,15 +64,9 @@ def make_server(tmp_path: Path, database: str) -> Iterator[Callable[..., Server]
 
 
 @pytest.fixture
-def own_server(make_server: Callable[..., Server]) -> Server:
+def own_server(make_server: Callable[..., MlflowServer]) -> MlflowServer:
     """A server to kill."""
     return make_server()
-
-
-@pytest.fixture
-def wait_until() -> Callable[[Callable[[], bool], float, str], None]:
-    """Wait for something to become true, for so many seconds; else fail and say what did not happen."""
-    return _wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -178,15 +76,25 @@ def _no_other_mlflow(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(autouse=True)
+def _no_wait_for_other_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only tests with several processes need the pause in which two clients see each other's runs.
+
+    Their processes have the pause: this changes the process of the test only.
+    """
+    monkeypatch.setattr(runs, "SETTLE", 0.0)
+    monkeypatch.setattr(runs, "SLOWNESS", 0.0)
+
+
 @pytest.fixture
-def place(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+def record_to(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
     """Set server and run key in the environment, as the pipeline does for its steps."""
 
-    def put(uri: str, key: str) -> None:
+    def set_destination(uri: str, key: str) -> None:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
         monkeypatch.setenv("NETSLIM_RUN_KEY", key)
 
-    return put
+    return set_destination
 
 
 @pytest.fixture(scope="session")
@@ -204,7 +112,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def curve(epochs: int, start: int) -> tuple[dict[str, float], ...]:
-    """A training curve whose values tell their epoch; times are milliseconds since 1970."""
+    """A training curve whose values follow from the epoch; times are milliseconds since 1970."""
     return tuple(
         {"step": e, "ts": start + 100 * e, "train/loss": 1 / e, "lr": 0.1, "sparsity/zero_share": e / 100}
         for e in range(1, epochs + 1)
@@ -212,14 +120,14 @@ def curve(epochs: int, start: int) -> tuple[dict[str, float], ...]:
 
 
 @pytest.fixture
-def ledger(model: Path) -> RunResults:
-    """A baseline and two passes, each a third of what was before."""
+def results(model: Path) -> RunResults:
+    """A baseline and two passes, each a third of the size before."""
     rows = []
     for index in range(3):
         scale = 3**index
         before = Size(channels=270 // scale, params=2700 // scale, macs=27000 // scale) if index else None
         curves = {"sparse": curve(3, 10_000 * index), "fine_tune": curve(4, 10_000 * index + 5000)}
-        row = pass_result(
+        result = pass_result(
             index,
             channels=90 // scale,
             params=900 // scale,
@@ -237,5 +145,5 @@ def ledger(model: Path) -> RunResults:
             curves=curves if index else {"base": curve(5, 0)},
             reason="continues" if index < 2 else "done: 2 of 2 passes",
         )
-        rows.append(row)
+        rows.append(result)
     return RunResults(tuple(rows), {"architecture": "vgg", "dataset": "pixels"})

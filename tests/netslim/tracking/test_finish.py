@@ -1,4 +1,4 @@
-"""How a run ends in MLflow, by what `finish` is given by KFP and by what the evaluations decided."""
+"""How a run ends in MLflow: by the status from KFP and by the decisions of the evaluations."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import urllib.parse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from kfp import dsl
@@ -17,25 +16,26 @@ from netslim.results.pass_result import PassResult
 from netslim.results.run_results import RunResults
 from netslim.results.stopping_rule import should_continue
 from netslim_kfp.components.finish.component import finish
+from tests.helpers.mlflow_server import MlflowServer
 
-Place = Callable[[str, str], None]
+RecordTo = Callable[[str, str], None]
 
 
 def evaluate_each(
     rows: Sequence[PassResult], model: Path, *, passes: int, max_error_increase: float, experiment: str
 ) -> None:
-    """Record the passes as the step `evaluate` does: the row, the decision after it, and the model.
+    """Record the passes as the step `evaluate` does: the result, the decision after it, and the model.
 
-    The rows are without what only the report draws: drawing is slow, and decides nothing.
+    The results lack the data of the report's plots: drawing them is slow.
     """
-    ledger = RunResults(constants={"architecture": "vgg", "max_error_increase": f"{max_error_increase:g}"})
+    results = RunResults(constants={"architecture": "vgg", "max_error_increase": f"{max_error_increase:g}"})
     for row in rows:
         plain = dataclasses.replace(row, reason="", continue_=None, curves={}, layers=(), gammas=None)
-        undecided = ledger.with_row(plain)
-        ledger = undecided.with_decision(
+        undecided = results.with_row(plain)
+        results = undecided.with_decision(
             should_continue(undecided, passes=passes, max_error_increase=max_error_increase)
         )
-        assert tracking.log_pass(ledger, experiment=experiment, bundle=model.parent)
+        assert tracking.log_pass(results, experiment=experiment, bundle=model.parent)
 
 
 def end(state: str, report: Path, experiment: str) -> None:
@@ -51,11 +51,11 @@ def end(state: str, report: Path, experiment: str) -> None:
     assert report.read_text(encoding="utf-8").endswith("</html>")
 
 
-def registered(server: Any, experiment: str) -> list[str]:
-    """The versions in the registry that the experiment's runs have made."""
+def registered(server: MlflowServer, experiment: str) -> list[str]:
+    """The versions of the experiment's model in the registry."""
     name = f"netslim-vgg-{experiment.rpartition('/')[2]}"
     wanted = urllib.parse.quote(f"name='{name}'")
-    found = server.ask(f"model-versions/search?filter={wanted}").get("model_versions", [])
+    found = server.call(f"model-versions/search?filter={wanted}").get("model_versions", [])
     return [version["version"] for version in found]
 
 
@@ -73,10 +73,10 @@ def registered(server: Any, experiment: str) -> list[str]:
         ("killed-before-any-evaluation", "RUNNING", 0, 2, 1.0, False),
     ],
 )
-def test_only_a_run_that_ended_by_itself_is_finished_and_registered(
-    server: Any,
-    place: Place,
-    ledger: RunResults,
+def test_only_a_run_that_decided_to_stop_is_finished_and_registered(
+    server: MlflowServer,
+    record_to: RecordTo,
+    results: RunResults,
     model: Path,
     tmp_path: Path,
     case: str,
@@ -87,8 +87,8 @@ def test_only_a_run_that_ended_by_itself_is_finished_and_registered(
     finished: bool,
 ) -> None:
     experiment = f"netslim/{case}"
-    place(server.uri, case)
-    rows = ledger.rows[:evaluated]
+    record_to(server.uri, case)
+    rows = results.rows[:evaluated]
     evaluate_each(rows, model, passes=passes, max_error_increase=max_error_increase, experiment=experiment)
     end(state, tmp_path / "report.html", experiment)
     parent = server.runs(experiment, case)[case]
@@ -98,12 +98,18 @@ def test_only_a_run_that_ended_by_itself_is_finished_and_registered(
 
 @pytest.mark.parametrize(("state", "status"), [("COMPLETE", "FINISHED"), ("FAILED", "FAILED")])
 def test_a_sweep_is_finished_unless_a_step_failed_and_registers_nothing(
-    server: Any, place: Place, ledger: RunResults, model: Path, tmp_path: Path, state: str, status: str
+    server: MlflowServer,
+    record_to: RecordTo,
+    results: RunResults,
+    model: Path,
+    tmp_path: Path,
+    state: str,
+    status: str,
 ) -> None:
     experiment, key = f"netslim/sweep-{state}", f"sweep-{state}"
-    place(server.uri, key)
+    record_to(server.uri, key)
     for at, value in enumerate(("0.5", "0.7")):
-        point = dataclasses.replace(ledger.rows[1], label=f"percent {value}", measured_at=at)
+        point = dataclasses.replace(results.rows[1], label=f"percent {value}", measured_at=at)
         evaluate_each([point], model, passes=1, max_error_increase=1.0, experiment=experiment)
     end(state, tmp_path / "report.html", experiment)
     runs = server.runs(experiment, key)

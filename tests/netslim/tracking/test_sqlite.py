@@ -1,4 +1,4 @@
-"""The default without a server: one SQLite database in one absolute place."""
+"""The default without a server: one SQLite database with an absolute path."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ import pytest
 from netslim import tracking
 from netslim.errors import NetslimError, TrackingError
 from netslim.results.run_results import RunResults
-from netslim.tracking.client import ensure_experiment, mlflow_at
+from netslim.tracking.client import connect, ensure_experiment
 
 EXPERIMENT = "netslim/pixels"
-Place = Callable[[str, str], None]
+RecordTo = Callable[[str, str], None]
 
 FIRST = """
 import sys
-from netslim.tracking.client import mlflow_at
-from netslim.tracking.destination import Place
-from netslim.tracking.runs import Family
+from netslim.tracking.client import connect
+from netslim.tracking.destination import Destination
+from netslim.tracking.runs import RunGroup
 import mlflow
 sys.stdin.readline()
-with mlflow_at(sys.argv[1]) as client:
-    print(Family.at(client, Place(sys.argv[1], "netslim/race", "race")).child("pass-01").info.run_id)
+with connect(sys.argv[1]) as client:
+    destination = Destination(sys.argv[1], "netslim/race", "race")
+    print(RunGroup.open(client, destination).child("pass-01").info.run_id)
 """
 
 
-def test_processes_that_touch_a_new_database_together_share_it(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_processes_that_open_a_new_database_together_share_it(tmp_path: Path) -> None:
     """Without a lock five of six die, and some of the databases can never be used again."""
     uri = tracking.default_uri(tmp_path)
     racers = [
@@ -49,38 +51,43 @@ def test_processes_that_touch_a_new_database_together_share_it(tmp_path: Path) -
 
 
 def test_a_run_is_recorded_beside_the_database_and_read_back(
-    tmp_path: Path, place: Place, ledger: RunResults, model: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, record_to: RecordTo, results: RunResults, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path)
     uri = tracking.default_uri("runs")
     assert uri == f"sqlite:///{tmp_path}/runs/mlflow.db"
     monkeypatch.chdir(tmp_path / "elsewhere")
-    place(uri, "local")
-    assert tracking.log_pass(ledger, experiment=EXPERIMENT, bundle=model.parent)
+    record_to(uri, "local")
+    assert tracking.log_pass(results, experiment=EXPERIMENT, bundle=model.parent)
     tracking.close_run(experiment=EXPERIMENT, failed=False, files={"report.html": b"<p>"})
     assert not list((tmp_path / "elsewhere").iterdir())  # MLflow's own default would have put artifacts here
     artifacts = list((tmp_path / "runs" / "mlartifacts" / "netslim-pixels").rglob("*"))
-    assert {"report.html", "row.json", "model.onnx", "MLmodel"} <= {file.name for file in artifacts}
-    found = tracking.read_run(uri, EXPERIMENT)
-    assert (found.key, found.status, found.ledger) == ("local", "FINISHED", ledger)
-    command, address = found.view.splitlines()
+    assert {"report.html", "pass.json", "model.onnx", "MLmodel"} <= {file.name for file in artifacts}
+    run = tracking.read_run(uri, EXPERIMENT)
+    assert (run.key, run.status, run.results) == ("local", "FINISHED", results)
+    command, address = run.view.splitlines()
     program, _, rest = command.partition(" ")
     assert rest == f"ui --backend-store-uri {uri}"
-    assert shutil.which(program), "it can be called as it stands there"
-    assert address.startswith(f"http://127.0.0.1:5000/#/experiments/1/runs/{found.run_id}/")
+    assert shutil.which(program), "the command can be called as it is printed"
+    assert address.startswith(f"http://127.0.0.1:5000/#/experiments/1/runs/{run.run_id}/")
 
 
-def test_recording_says_nothing_of_its_own(tmp_path: Path, ledger: RunResults, model: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path\n"
-        "from netslim import tracking; from netslim.ledger import Ledger\n"
-        "tracking.log_pass(Ledger.load(sys.argv[1]), experiment='netslim/pixels', bundle=Path(sys.argv[2]))\n"
-        "tracking.close_run(experiment='netslim/pixels', failed=False, files={'a': b'b'})"
-    )
-    ledger.save(tmp_path / "ledger.json")
+RECORD = """
+import sys
+from pathlib import Path
+from netslim import tracking
+from netslim.results.run_results import RunResults
+tracking.log_pass(RunResults.load(sys.argv[1]), experiment="netslim/pixels", bundle=Path(sys.argv[2]))
+tracking.close_run(experiment="netslim/pixels", failed=False, files={"a": b"b"})
+"""
+
+
+@pytest.mark.slow
+def test_recording_prints_nothing(tmp_path: Path, results: RunResults, model: Path) -> None:
+    results.save(tmp_path / "results.json")
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "ledger.json"), str(model.parent)],
+        [sys.executable, "-c", RECORD, str(tmp_path / "results.json"), str(model.parent)],
         env={
             "MLFLOW_TRACKING_URI": tracking.default_uri(tmp_path),
             "NETSLIM_RUN_KEY": "quiet",
@@ -100,44 +107,47 @@ def test_reading_makes_no_database(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_what_is_not_there_is_named(tmp_path: Path, place: Place, ledger: RunResults, database: str) -> None:
-    place(database, "there")
-    assert tracking.log_pass(ledger, experiment=EXPERIMENT)
+def test_a_run_or_experiment_that_does_not_exist_is_named(
+    tmp_path: Path, record_to: RecordTo, results: RunResults, database: str
+) -> None:
+    record_to(database, "there")
+    assert tracking.log_pass(results, experiment=EXPERIMENT)
     with pytest.raises(TrackingError, match="run = absent: no run has this key"):
         tracking.read_run(database, EXPERIMENT, "absent")
-    with pytest.raises(TrackingError, match="experiment = netslim/other: no run has been recorded in it"):
+    with pytest.raises(TrackingError, match="experiment = netslim/other: no run has been recorded"):
         tracking.read_run(database, "netslim/other")
     with pytest.raises(TrackingError, match="no run has this key"):
         tracking.download(database, EXPERIMENT, "absent", tmp_path / "out")
 
 
 def test_a_deleted_experiment_is_explained(database: str) -> None:
-    with mlflow_at(database) as client:
+    with connect(database) as client:
         client.delete_experiment(ensure_experiment(client, database, EXPERIMENT))
         with pytest.raises(TrackingError, match=r"netslim/pixels: was deleted in MLflow\. Restore it"):
             ensure_experiment(client, database, EXPERIMENT)
 
 
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "mlflow.db").write_text("this is no database, whatever its name says" * 100)
-    with pytest.raises(TrackingError, match="file is not a database"):
-        tracking.preflight(tracking.default_uri(tmp_path))
+def test_a_file_that_is_not_a_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_text("this is not a database, in spite of its name" * 100)
+    with pytest.raises(TrackingError, match=r"the file is not a database\. Move it away"):
+        tracking.check_tracking_server(tracking.default_uri(tmp_path))
 
 
-def test_preflight_makes_the_database_and_leaves_no_trace_of_its_probe(tmp_path: Path) -> None:
-    tracking.preflight(tracking.default_uri(tmp_path / "new"))
+@pytest.mark.slow
+def test_the_check_makes_the_database_and_removes_its_probe(tmp_path: Path) -> None:
+    tracking.check_tracking_server(tracking.default_uri(tmp_path / "new"))
     with sqlite3.connect(tmp_path / "new" / "mlflow.db") as database:
         assert database.execute("select count(*) from runs").fetchone() == (0,)
     assert not [file for file in (tmp_path / "new" / "mlartifacts").rglob("*") if file.is_file()]
 
 
-def test_preflight_tries_the_artifacts_too(tmp_path: Path) -> None:
+def test_the_check_writes_an_artifact(tmp_path: Path, database: str) -> None:
     (tmp_path / "mlartifacts").write_text("in the way")
     with pytest.raises(TrackingError, match=r"no artifacts in file://.*/mlartifacts.*Make that a folder"):
-        tracking.preflight(tracking.default_uri(tmp_path))
+        tracking.check_tracking_server(database)
 
 
-def test_preflight_says_when_the_folder_cannot_be_made(tmp_path: Path) -> None:
+def test_the_check_names_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises((NetslimError, OSError), match="file"):
-        tracking.preflight(tracking.default_uri(tmp_path / "file"))
+    with pytest.raises(NetslimError, match=r"/file/mlflow\.db"):
+        tracking.check_tracking_server(tracking.default_uri(tmp_path / "file"))

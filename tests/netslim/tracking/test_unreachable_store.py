@@ -67,13 +67,13 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture
 def uri(
-    store: str, make_server: Callable[..., Any], place: Callable[[str, str], None], ledger: RunResults
+    store: str, make_server: Callable[..., Any], record_to: Callable[[str, str], None], results: RunResults
 ) -> str:
     """A tracking server that holds a run."""
     proxy = {"http_proxy": store, "no_proxy": ""}
     server = make_server(artifacts=SETTINGS["ARTIFACTS"], environment=variables() | proxy)
-    place(server.uri, KEY)
-    assert tracking.log_pass(ledger, experiment=EXPERIMENT)
+    record_to(server.uri, KEY)
+    assert tracking.log_pass(results, experiment=EXPERIMENT)
     return str(server.uri)
 
 
@@ -111,14 +111,17 @@ def show(uri: str, outside: Refusing, **settings: str) -> subprocess.CompletedPr
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_show_gets_files_from_the_server_and_not_from_its_store(
-    uri: str, outside: Refusing, ledger: RunResults
+    uri: str, outside: Refusing, results: RunResults
 ) -> None:
     done = show(uri, outside)
     assert done.returncode == 0, done.stderr
     expected = Console(file=io.StringIO(), width=WIDTH, record=True)
-    expected.print(report.table(ledger, width=WIDTH))
-    assert done.stdout.startswith(expected.export_text())
+    expected.print(report.table(results, width=WIDTH))
+    heading, _, rest = done.stdout.partition("\n")
+    assert heading.startswith(f"Run {KEY} in {EXPERIMENT}, started ")
+    assert rest.startswith(expected.export_text())
     assert outside.asked == []
 
     direct = show(uri, outside, MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD="true")

@@ -1,4 +1,4 @@
-"""What a run leaves on a real MLflow server, asked through its REST API."""
+"""What is recorded of a run on a real MLflow server, read through its REST API."""
 
 from __future__ import annotations
 
@@ -15,27 +15,30 @@ import pytest
 from netslim import tracking
 from netslim.results.measures import Latency
 from netslim.results.run_results import RunResults
+from tests.helpers.mlflow_server import MlflowServer
 from tests.helpers.results import changed
 
 EXPERIMENT = "netslim/pixels"
-Place = Callable[[str, str], None]
+RecordTo = Callable[[str, str], None]
 
 
-def record_each_pass(ledger: RunResults, model: Path) -> None:
-    """As the pipeline does: after each pass, with what is known by then."""
-    for count in range(1, len(ledger.rows) + 1):
+def record_each_pass(results: RunResults, model: Path) -> None:
+    """As the pipeline does: after each pass, with the results so far."""
+    for count in range(1, len(results.rows) + 1):
         assert tracking.log_pass(
-            RunResults(ledger.rows[:count], ledger.constants), experiment=EXPERIMENT, bundle=model.parent
+            RunResults(results.rows[:count], results.constants), experiment=EXPERIMENT, bundle=model.parent
         )
 
 
-def test_what_a_user_compares(server: Any, place: Place, ledger: RunResults, model: Path) -> None:
-    place(server.uri, "compare")
-    record_each_pass(ledger, model)
+def test_params_metrics_and_curves(
+    server: MlflowServer, record_to: RecordTo, results: RunResults, model: Path
+) -> None:
+    record_to(server.uri, "compare")
+    record_each_pass(results, model)
     runs = server.runs(EXPERIMENT, "compare")
     assert set(runs) == {"compare", "pass-00", "pass-01", "pass-02"}
     parent = runs.pop("compare")
-    assert {p["key"]: p["value"] for p in parent["data"]["params"]} == ledger.constants
+    assert {p["key"]: p["value"] for p in parent["data"]["params"]} == results.constants
     over_passes = {
         "model/params": [900, 300, 100],
         "model/flops": [18000, 6000, 2000],
@@ -64,16 +67,16 @@ def test_what_a_user_compares(server: Any, place: Place, ledger: RunResults, mod
     assert parent["info"]["status"] == "RUNNING"
 
 
-def test_the_models_are_found_loaded_and_are_the_files(
-    server: Any, place: Place, ledger: RunResults, model: Path, tmp_path: Path
+def test_the_models_are_the_bundles(
+    server: MlflowServer, record_to: RecordTo, results: RunResults, model: Path, tmp_path: Path
 ) -> None:
-    place(server.uri, "models")
-    record_each_pass(ledger, model)
+    record_to(server.uri, "models")
+    record_each_pass(results, model)
     wanted = {
         "experiment_ids": [server.experiment(EXPERIMENT)],
         "filter": "tags.`netslim.key` LIKE 'models/%'",
     }
-    found = server.ask("logged-models/search", wanted)["models"]
+    found = server.call("logged-models/search", wanted)["models"]
     assert sorted(one["info"]["name"] for one in found) == ["pass-00", "pass-01", "pass-02"]
     assert {one["info"]["status"] for one in found} == {"LOGGED_MODEL_READY"}
     errors = {
@@ -98,9 +101,11 @@ def test_the_models_are_found_loaded_and_are_the_files(
     np.testing.assert_array_equal(loaded.predict(images)["logits"], images.reshape(3, 4))
 
 
-def test_a_retry_adds_no_run_and_no_point(server: Any, place: Place, ledger: RunResults, model: Path) -> None:
-    place(server.uri, "retry")
-    record_each_pass(ledger, model)
+def test_a_retry_adds_no_run_and_no_point(
+    server: MlflowServer, record_to: RecordTo, results: RunResults, model: Path
+) -> None:
+    record_to(server.uri, "retry")
+    record_each_pass(results, model)
 
     def all_there_is() -> Any:
         runs = server.runs(EXPERIMENT, "retry")
@@ -108,63 +113,67 @@ def test_a_retry_adds_no_run_and_no_point(server: Any, place: Place, ledger: Run
         return {(name, key): server.history(runs[name], key) for name, key in metrics}
 
     before = all_there_is()
-    record_each_pass(ledger, model)
+    record_each_pass(results, model)
     assert all_there_is() == before
     # Retried for real: measured again at another time, after a training that was resumed at its second epoch.
     again = dataclasses.replace(
-        ledger.rows[-1],
+        results.rows[-1],
         measured_at=99_000,
         latency={1: Latency(median_ms=0.625)},
         curves={
             stage: tuple({**point, "ts": point["ts"] + (point["step"] > 1) * 777} for point in points)
-            for stage, points in ledger.rows[-1].curves.items()
+            for stage, points in results.rows[-1].curves.items()
         },
     )
-    record_each_pass(RunResults((*ledger.rows[:-1], again), ledger.constants), model)
+    record_each_pass(RunResults((*results.rows[:-1], again), results.constants), model)
     assert all_there_is() == before
     models = {
         "experiment_ids": [server.experiment(EXPERIMENT)],
         "filter": "tags.`netslim.key` LIKE 'retry/%'",
     }
-    assert len(server.ask("logged-models/search", models)["models"]) == 3
+    assert len(server.call("logged-models/search", models)["models"]) == 3
 
 
-def test_a_pass_that_was_missed_comes_with_the_next(
-    server: Any, place: Place, ledger: RunResults, model: Path, capsys: pytest.CaptureFixture[str]
+def test_a_pass_that_was_missed_is_recorded_with_the_next(
+    server: MlflowServer,
+    record_to: RecordTo,
+    results: RunResults,
+    model: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    place("http://127.0.0.1:9", "missed")
+    record_to("http://127.0.0.1:9", "missed")
     assert not tracking.log_pass(
-        RunResults(ledger.rows[:2], ledger.constants), experiment=EXPERIMENT, patience=0
+        RunResults(results.rows[:2], results.constants), experiment=EXPERIMENT, retry_seconds=0
     )
     told = capsys.readouterr().err
     assert told.startswith(
         "netslim: this pass is not in MLflow yet: MLFLOW_TRACKING_URI = http://127.0.0.1:9: "
     )
     assert "cannot be reached (connection refused)" in told
-    place(server.uri, "missed")
-    assert tracking.log_pass(ledger, experiment=EXPERIMENT, bundle=model.parent)
+    record_to(server.uri, "missed")
+    assert tracking.log_pass(results, experiment=EXPERIMENT, bundle=model.parent)
     found = tracking.read_run(server.uri, EXPERIMENT, "missed")
-    assert found.ledger == ledger
+    assert found.results == results
 
 
-def test_without_a_server_or_a_key_one_line_says_so(
-    ledger: RunResults, capsys: pytest.CaptureFixture[str]
+def test_without_a_server_or_a_key_a_line_is_printed(
+    results: RunResults, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert not tracking.log_pass(ledger, experiment=EXPERIMENT)
+    assert not tracking.log_pass(results, experiment=EXPERIMENT)
     tracking.close_run(experiment=EXPERIMENT, failed=False, files={})
-    assert tracking.recorded(experiment=EXPERIMENT) == RunResults()
+    assert tracking.recorded_results(experiment=EXPERIMENT) == RunResults()
     assert capsys.readouterr().err.count("not recorded in MLflow; set MLFLOW_TRACKING_URI") == 2
 
 
 @pytest.mark.parametrize(("failed", "status"), [(False, "FINISHED"), (True, "FAILED")])
 def test_closing(
-    server: Any, place: Place, ledger: RunResults, failed: bool, status: str, tmp_path: Path
+    server: MlflowServer, record_to: RecordTo, results: RunResults, failed: bool, status: str, tmp_path: Path
 ) -> None:
     key = f"closing-{status}"
-    place(server.uri, key)
-    assert tracking.recorded(experiment=EXPERIMENT) == RunResults()
-    assert tracking.log_pass(ledger, experiment=EXPERIMENT)
-    assert tracking.recorded(experiment=EXPERIMENT) == ledger
+    record_to(server.uri, key)
+    assert tracking.recorded_results(experiment=EXPERIMENT) == RunResults()
+    assert tracking.log_pass(results, experiment=EXPERIMENT)
+    assert tracking.recorded_results(experiment=EXPERIMENT) == results
     tracking.close_run(
         experiment=EXPERIMENT, failed=failed, files={"report.html": b"<p>", "plots/error.png": b"\x89PNG"}
     )
@@ -172,28 +181,30 @@ def test_closing(
     assert runs.pop(key)["info"]["status"] == status
     assert {run["info"]["status"] for run in runs.values()} == {"FINISHED"}
     parent = server.runs(EXPERIMENT, key)[key]["info"]["run_id"]
-    assert [f["path"] for f in server.ask(f"artifacts/list?run_id={parent}")["files"]] == [
+    assert [f["path"] for f in server.call(f"artifacts/list?run_id={parent}")["files"]] == [
         "plots",
         "report.html",
     ]
     assert tracking.download(server.uri, EXPERIMENT, key, tmp_path)["report"].read_bytes() == b"<p>"
-    assert tracking.log_pass(ledger, experiment=EXPERIMENT)  # run again: what was closed is open
+    assert tracking.log_pass(results, experiment=EXPERIMENT)  # run again: what was closed is open
     assert server.runs(EXPERIMENT, key)[key]["info"]["status"] == "RUNNING"
 
 
-def test_a_run_that_failed_before_its_first_pass_is_closed_too(server: Any, place: Place) -> None:
-    place(server.uri, "stillborn")
+def test_a_run_that_failed_before_its_first_pass_is_closed_too(
+    server: MlflowServer, record_to: RecordTo
+) -> None:
+    record_to(server.uri, "stillborn")
     tracking.close_run(experiment=EXPERIMENT, failed=True, files={})
     assert server.runs(EXPERIMENT, "stillborn")["stillborn"]["info"]["status"] == "FAILED"
-    assert tracking.read_run(server.uri, EXPERIMENT, "stillborn").ledger == RunResults()
+    assert tracking.read_run(server.uri, EXPERIMENT, "stillborn").results == RunResults()
 
 
 def test_the_points_of_a_sweep_are_children_of_their_own(
-    server: Any, place: Place, ledger: RunResults
+    server: MlflowServer, record_to: RecordTo, results: RunResults
 ) -> None:
-    place(server.uri, "sweep")
+    record_to(server.uri, "sweep")
     points = [
-        changed(ledger.rows[1], label=f"lambda {value}", test=error, measured_at=at)
+        changed(results.rows[1], label=f"lambda {value}", test=error, measured_at=at)
         for value, error, at in (("0.001", 3.0, 20), ("1e-05", 2.0, 10))
     ]
     for point in points:
@@ -203,60 +214,66 @@ def test_the_points_of_a_sweep_are_children_of_their_own(
     assert "metrics" not in runs["sweep"]["data"]  # it has no passes to draw
     assert server.history(runs["lambda-0.001"], "eval/error") == [(1, 3.0, 20)]
     read = tracking.read_run(server.uri, EXPERIMENT, "sweep")
-    assert [row.label for row in read.ledger.rows] == ["lambda 1e-05", "lambda 0.001"]
+    assert [row.label for row in read.results.rows] == ["lambda 1e-05", "lambda 0.001"]
 
 
-def test_the_last_run_and_one_by_its_key_are_read_back(
-    server: Any, place: Place, ledger: RunResults, model: Path
+def test_the_newest_run_and_one_by_its_key_are_read(
+    server: MlflowServer, record_to: RecordTo, results: RunResults, model: Path
 ) -> None:
     for key in ("earlier", "later"):
-        place(server.uri, key)
-        assert tracking.log_pass(ledger, experiment="netslim/read", bundle=model.parent)
+        record_to(server.uri, key)
+        assert tracking.log_pass(results, experiment="netslim/read", bundle=model.parent)
     last = tracking.read_run(server.uri, "netslim/read")
-    assert (last.key, last.status, last.ledger) == ("later", "RUNNING", ledger)
+    assert (last.key, last.status, last.results) == ("later", "RUNNING", results)
     assert tracking.read_run(server.uri, "netslim/elsewhere", "earlier").key == "earlier"
     assert last.view.startswith(f"{server.uri}/#/experiments/{last.experiment_id}/runs/{last.run_id}")
 
 
 def test_runs_below_kfps_own_leave_those_alone(
-    server: Any, place: Place, ledger: RunResults, model: Path, monkeypatch: pytest.MonkeyPatch
+    server: MlflowServer,
+    record_to: RecordTo,
+    results: RunResults,
+    model: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """KFP 2.17's plugin injects the run of the task; above it are a loop's and the pipeline's."""
-    experiment = server.ask("experiments/create", {"name": "kfp"})["experiment_id"]
+    experiment = server.call("experiments/create", {"name": "kfp"})["experiment_id"]
     above: str | None = None
     kfp = []
     for name in ("pipeline", "loop", "task"):
         tags = [{"key": "mlflow.parentRunId", "value": above}] if above else []
-        made = server.ask("runs/create", {"experiment_id": experiment, "run_name": name, "tags": tags})
+        made = server.call("runs/create", {"experiment_id": experiment, "run_name": name, "tags": tags})
         above = made["run"]["info"]["run_id"]
         kfp.append(above)
-    before = [server.ask(f"runs/get?run_id={run}") for run in kfp]
-    place(server.uri, "below-kfp")
+    before = [server.call(f"runs/get?run_id={run}") for run in kfp]
+    record_to(server.uri, "below-kfp")
     monkeypatch.setenv("MLFLOW_RUN_ID", kfp[-1])
-    record_each_pass(ledger, model)
+    record_each_pass(results, model)
     tracking.close_run(experiment=EXPERIMENT, failed=False, files={})
-    assert [server.ask(f"runs/get?run_id={run}") for run in kfp] == before
+    assert [server.call(f"runs/get?run_id={run}") for run in kfp] == before
     runs = server.runs("kfp", "below-kfp")
     tags = {tag["key"]: tag["value"] for tag in runs["below-kfp"]["data"]["tags"]}
     assert tags["mlflow.parentRunId"] == kfp[0]
     assert runs["below-kfp"]["info"]["status"] == "FINISHED"
     monkeypatch.delenv("MLFLOW_RUN_ID")
-    assert tracking.read_run(server.uri, EXPERIMENT, "below-kfp").ledger == ledger
+    assert tracking.read_run(server.uri, EXPERIMENT, "below-kfp").results == results
 
 
 MAKE = """
 import sys
-from netslim.tracking.client import mlflow_at
-from netslim.tracking.destination import Place
-from netslim.tracking.runs import Family
-place = Place(sys.argv[1], "netslim/race", "race")
-with mlflow_at(place.uri) as client:
-    sys.stdin.readline()  # all imports are done: go together
-    print(Family.at(client, place).child("pass-01").info.run_id)
+from netslim.tracking.client import connect
+from netslim.tracking.destination import Destination
+from netslim.tracking.runs import RunGroup
+from tests.helpers.mlflow_server import MlflowServer
+destination = Destination(sys.argv[1], "netslim/race", "race")
+with connect(destination.uri) as client:
+    sys.stdin.readline()  # all imports are done: start together
+    print(RunGroup.open(client, destination).child("pass-01").info.run_id)
 """
 
 
-def test_steps_that_start_together_share_one_run(server: Any) -> None:
+@pytest.mark.slow
+def test_steps_that_start_together_share_one_run(server: MlflowServer) -> None:
     racers = [
         subprocess.Popen([sys.executable, "-c", MAKE, server.uri], stdin=-1, stdout=-1, text=True)
         for _ in range(4)

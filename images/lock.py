@@ -1,11 +1,11 @@
-"""Lock what the images install: each version, with the hashes of its files, one file per layer.
+"""Lock the packages of the images: each version, with the hashes of its files, one file per layer.
 
     python images/lock.py                    all layers, with PyTorch's CUDA build
     python images/lock.py --variant cpu      only the torch layer, from the index of PyTorch's CPU builds
 
-The whole is resolved once, from pyproject.toml; then each package goes to the first layer that needs it. So
-the layers add up to exactly what was resolved, no file repeats another, and images that share a layer share
-its bytes. Needs uv, which resolves for Linux whatever it runs on.
+All requirements of pyproject.toml are resolved once. Then each package goes to the first layer that needs it.
+So the layers together contain exactly the resolved packages, no two layers contain the same package, and
+images share the layers that they have in common. Needs uv, which resolves for Linux on every platform.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ ROOT = Path(__file__).parents[1]
 LOCKS = ROOT / "images" / "requirements"
 
 LAYERS: dict[str, tuple[str, ...]] = {
-    "torch-cuda": (),  # what is large and changes least comes first
-    "data": ("pipeline", "s3"),
+    "torch-cuda": (),  # PyTorch alone: the largest layer, which changes least, comes first
+    "data": ("torch", "pipeline", "s3"),
     "train": ("tracking",),
     "export": ("export", "report"),
 }
-"""The extras of pyproject.toml that each layer adds. Every image of a step holds the layers up to its own."""
+"""The extras of pyproject.toml that each layer adds. The image of a step has all layers up to its own."""
 
-CONSUMER = ("onnxruntime", "numpy", "pillow", "click", "rich")
-"""What the consumer image holds; torch is not among it, though netslim as a whole depends on it."""
+CONSUMER = ("verify",)
+"""The extras in the consumer image, which also has pillow to read image files. It has no torch."""
 
-TRACKING = ("click", "rich")
-"""What the tracking server's image holds besides the extra `server`: what examines it."""
+TRACKING = ("server",)
+"""The extras in the image of the tracking server."""
 
 HEADER = "# Written by images/lock.py from pyproject.toml; do not edit.\n"
 
 
 def compile_lock(requirements: Iterable[str], *, within: Path | None, options: Sequence[str] = ()) -> str:
-    """What uv resolves `requirements` to, each with its hashes, from within the pins of the file `within`."""
+    """The lock that uv makes of `requirements`, with hashes, within the pins of the file `within`."""
     command = ["uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--generate-hashes"]
     command += ["--python-version", "3.11", "--python-platform", "linux", *options]
     command += ["--constraints", str(within)] if within else []
@@ -70,7 +70,7 @@ def write(name: str, packages: dict[str, str]) -> None:
 
 
 def torch_requirements() -> list[str]:
-    return [one for one in asked_for(()) if one.startswith("torch")]
+    return [one for one in asked_for(("torch",)) if one.startswith("torch")]
 
 
 def lock_all(whole: Path) -> None:
@@ -86,14 +86,13 @@ def lock_all(whole: Path) -> None:
         write(layer, {name: pinned[name] for name in sorted(names)})
         placed |= names
     assert placed == pinned.keys()
-    write("consume", entries(compile_lock(CONSUMER, within=whole)))
-    server = [*TRACKING, *asked_for(("server",))[len(asked_for(())) :]]
-    write("tracking", entries(compile_lock(server, within=whole)))
+    write("consume", entries(compile_lock([*asked_for(CONSUMER), "pillow"], within=whole)))
+    write("tracking", entries(compile_lock(asked_for(TRACKING), within=whole)))
     write("build", entries(compile_lock(["setuptools>=77"], within=None)))
 
 
 def lock_cpu() -> None:
-    """The CPU build of the same PyTorch, with the same versions of what it shares with the other layers."""
+    """Lock the CPU build of the same PyTorch; packages that other layers also need keep their versions."""
     pins = [
         entry.split()[0]
         for layer in LAYERS

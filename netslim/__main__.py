@@ -59,7 +59,7 @@ class Commands(click.Group):
 
 def missing(command: str, package: str) -> click.Command:
     """Stands in for a command whose packages are not installed: it says which extra brings them."""
-    extra = {"kfp": "pipeline", "mlflow": "tracking", "onnxruntime": "export"}.get(
+    extra = {"kfp": "pipeline", "mlflow": "tracking", "onnxruntime": "verify", "torch": "torch"}.get(
         package.split(".")[0], "all"
     )
     advice = f"needs {package}: pip install 'netslim[{extra}]'"

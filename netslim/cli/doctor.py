@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import shutil
@@ -19,10 +20,10 @@ __all__ = ["doctor"]
 
 PACKAGES = {
     "numpy": "core",
-    "torch": "core",
-    "torchvision": "core",
     "safetensors": "core",
-    "scikit-learn": "core",
+    "torch": "torch",
+    "torchvision": "torch",
+    "scikit-learn": "torch",
     "kfp": "pipeline",
     "kfp-kubernetes": "pipeline",
     "mlflow": "tracking",
@@ -36,17 +37,17 @@ PACKAGES = {
 }
 
 IMAGES: dict[str, set[str]] = {
-    "data": {"core", "pipeline", "s3"},
-    "train": {"core", "pipeline", "s3", "tracking"},
-    "export": {"core", "pipeline", "s3", "tracking", "export", "report"},
+    "data": {"core", "torch", "pipeline", "s3"},
+    "train": {"core", "torch", "pipeline", "s3", "tracking"},
+    "export": {"core", "torch", "pipeline", "s3", "tracking", "export", "report"},
 }
-"""The extras that the image of each kind of step must hold; an image says which it is in NETSLIM_IMAGE."""
+"""The extras in the image of each kind of step. NETSLIM_IMAGE is the kind of the image that runs."""
 
-CONSUMER = ("numpy", "onnxruntime", "pillow")
-"""What the image for users of an exported model must hold instead of the core: no torch."""
+CONSUMER = ("numpy", "safetensors", "onnx", "onnxruntime", "pillow")
+"""The packages in the image for users of an exported model; torch is not among them."""
 
 SERVER = ("mlflow", "psycopg2-binary", "boto3")
-"""What the image of the tracking server must hold instead of the core."""
+"""The packages in the image of the tracking server."""
 
 Finding = tuple[bool | None, str, str]  # (good, optional-and-absent is None; what; detail)
 
@@ -111,8 +112,10 @@ def packages() -> Iterator[Finding]:
 
 
 def accelerator() -> Finding:
-    import torch
-
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return None, "GPU", "unknown without torch"
     if torch.cuda.is_available():
         count = torch.cuda.device_count()
         return True, "GPU", f"{count} x {torch.cuda.get_device_name(0)}"
@@ -124,6 +127,8 @@ def kfp_runner() -> Finding:
         version = importlib.metadata.version("kfp")
     except importlib.metadata.PackageNotFoundError:
         return None, "runner process", "pip install 'netslim[pipeline]'"
+    if importlib.util.find_spec("torch") is None:
+        return None, "runner process", "pip install 'netslim[torch]'"
     good = version.startswith("2.17.")
     return good, "runner process", "ready" if good else f"kfp {version} is not the tested 2.17"
 

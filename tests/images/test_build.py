@@ -1,4 +1,4 @@
-"""What the build scripts decide without an engine: what to download, and what to say if it cannot work."""
+"""The parts of the build scripts that need no engine: what is downloaded, and the errors."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def test_the_default_base_is_named_by_its_digest(build: ModuleType) -> None:
         ),
     ],
 )
-def test_only_what_the_images_are_made_of_is_downloaded(
+def test_only_the_packages_of_the_chosen_images_are_downloaded(
     build: ModuleType, kinds: tuple[str, ...], layers: list[str]
 ) -> None:
     assert build.locks(kinds, "cpu") == [f"{layer}.txt" for layer in layers]
 
 
-def test_a_docker_command_that_cannot_build_is_passed_over(
+def test_a_docker_command_that_cannot_build_is_skipped(
     build: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stub(tmp_path, "old", "echo 'Build an image from a Dockerfile'")
@@ -65,7 +65,7 @@ def test_a_docker_command_that_cannot_build_is_passed_over(
     assert build.engine_client() == str(tmp_path / "new")
 
 
-def test_a_variant_without_a_lock_says_how_to_get_one(
+def test_a_variant_without_a_lock_gives_the_command_that_makes_one(
     build: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(build, "IMAGES", tmp_path)
@@ -75,7 +75,7 @@ def test_a_variant_without_a_lock_says_how_to_get_one(
     assert "images/lock.py --variant cpu" in done.output
 
 
-def test_where_no_engine_can_run_it_is_said_loudly(tmp_path: Path) -> None:
+def test_a_machine_without_an_engine_gets_a_prominent_error(tmp_path: Path) -> None:
     stub(tmp_path, "docker", "exit 1")
     stub(tmp_path, "id", "echo 1000")
     done = subprocess.run(
@@ -90,8 +90,8 @@ def test_where_no_engine_can_run_it_is_said_loudly(tmp_path: Path) -> None:
     assert "Nothing was built or tested in containers." in done.stderr
 
 
-def test_an_engine_that_answers_is_not_ours_to_stop(tmp_path: Path) -> None:
+def test_a_running_engine_is_not_stopped_by_us(tmp_path: Path) -> None:
     stub(tmp_path, "docker", "exit 0")
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "DOCKER": "docker"}
     done = subprocess.run([IMAGES / "engine.sh", "start"], env=environment, capture_output=True, check=True)
-    assert done.stdout == b"", "what e2e.sh goes by"
+    assert done.stdout == b"", "e2e.sh stops the engine only after the output `started`"

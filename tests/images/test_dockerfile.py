@@ -1,4 +1,4 @@
-"""The Dockerfile keeps the rules that an operator would otherwise have to check by hand."""
+"""The Dockerfile follows the rules of images/README.md."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ def ancestors(stage: str) -> list[str]:
     return found
 
 
-def test_the_one_foreign_image_is_given_by_whoever_builds() -> None:
-    foreign = {parent for parent in PARENTS.values() if parent.replace("${VARIANT}", "cuda") not in PARENTS}
-    assert foreign == {"${BASE}"}
-    assert ("", "ARG", "BASE") in FOUND, "without a default: images/build.py gives one by digest"
+def test_the_base_image_is_a_build_argument() -> None:
+    external = {parent for parent in PARENTS.values() if parent.replace("${VARIANT}", "cuda") not in PARENTS}
+    assert external == {"${BASE}"}
+    assert ("", "ARG", "BASE") in FOUND, "without a default: images/build.py passes one with its digest"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_ends_as_a_number_that_is_not_root_and_knows_what_it_is_for(kind: str) -> None:
+def test_each_image_runs_as_a_numeric_user_and_names_its_kind(kind: str) -> None:
     last = [(word, rest) for stage, word, rest in FOUND if stage == kind]
     assert last[-1] == ("USER", f"{IMAGE_USER}:{IMAGE_USER}")
     assert ("ENV", f"NETSLIM_IMAGE={kind}") in last
     assert ("COPY", "--from=code /code /opt/netslim") in last
 
 
-def test_steps_share_their_layers() -> None:
+def test_the_images_of_steps_share_their_layers() -> None:
     chain = ["export-layer", "train-layer", "data-layer", "torch-cuda", "python"]
     for kind in IMAGES:
         assert ancestors(kind)[1:] == chain[chain.index(f"{kind}-layer") :]
@@ -75,7 +75,7 @@ def test_packages_come_before_code_and_depend_on_their_own_lock_alone(layer: str
     assert run.endswith(f"/run/install /run/{name}.txt")
 
 
-def test_nothing_is_fetched_but_what_is_locked() -> None:
+def test_only_locked_packages_are_downloaded() -> None:
     for file in ("Dockerfile", "install"):
         text = (FOLDER / file).read_text(encoding="utf-8")
         assert not re.search(

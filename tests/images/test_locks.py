@@ -1,4 +1,4 @@
-"""The locks hold what pyproject.toml asks for, once and with hashes, in the versions that all others use."""
+"""The locks contain the requirements of pyproject.toml, once, with hashes, as constraints.txt pins them."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from netslim.cli.doctor import CONSUMER, IMAGES, SERVER
 ROOT = Path(__file__).parents[2]
 LOCKS = ROOT / "images" / "requirements"
 CHAIN = ("torch-cuda", "data", "train", "export")
+CONSUMER_EXTRAS, SERVER_EXTRAS = {"verify"}, {"server"}
 EXTRAS_OF_NO_IMAGE = {"all", "bench", "dev", "docker", "sign"}
 
 
 def pins(name: str) -> dict[str, Version]:
-    """Each package of a lock and its one version; every line of the file is understood, or this fails."""
+    """Each package of a lock and its one version; a line in another format fails."""
     found: dict[str, Version] = {}
     text = (LOCKS / f"{name}.txt").read_text(encoding="utf-8").replace("\\\n", " ")
     for line in text.splitlines():
@@ -34,14 +35,15 @@ def pins(name: str) -> dict[str, Version]:
 
 
 def requirements(*extras: str) -> list[Requirement]:
-    """What the project asks for on Linux, with extras that name the project itself spelt out."""
+    """The requirements of the project and of some of its extras, none of which names another extra."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    asked = [*project["dependencies"], *(r for e in extras for r in project["optional-dependencies"][e])]
-    return [Requirement(text) for text in asked]
+    texts = [*project["dependencies"], *(r for e in extras for r in project["optional-dependencies"][e])]
+    assert not [text for text in texts if text.startswith("netslim")]
+    return [Requirement(text) for text in texts]
 
 
 @pytest.mark.parametrize("kind", IMAGES)
-def test_each_image_of_a_step_holds_what_its_extras_ask_for(kind: str) -> None:
+def test_each_image_of_a_step_has_the_requirements_of_its_extras(kind: str) -> None:
     held: dict[str, Version] = {}
     for layer in CHAIN[: CHAIN.index(kind) + 1]:
         held |= pins(layer)
@@ -51,9 +53,9 @@ def test_each_image_of_a_step_holds_what_its_extras_ask_for(kind: str) -> None:
         assert wanted.specifier.contains(held[name]), f"{kind}: {name} {held[name]} is not {wanted.specifier}"
 
 
-def test_every_extra_is_in_an_image_or_needed_by_none() -> None:
+def test_every_extra_is_in_an_image_or_excluded_here() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    held = set().union(*IMAGES.values()) - {"core"} | {"server"}
+    held = set().union(*IMAGES.values()) - {"core"} | CONSUMER_EXTRAS | SERVER_EXTRAS
     assert held | EXTRAS_OF_NO_IMAGE == set(project["optional-dependencies"])
 
 
@@ -62,31 +64,25 @@ def test_no_layer_repeats_another() -> None:
     assert len(packages) == len(set(packages))
 
 
-def test_the_consumer_gets_the_versions_that_the_steps_ran_with_and_no_torch() -> None:
+@pytest.mark.parametrize(
+    ("lock", "extras", "examined"),
+    [("consume", CONSUMER_EXTRAS, CONSUMER), ("tracking", SERVER_EXTRAS, SERVER)],
+)
+def test_images_without_torch_have_the_versions_of_the_steps(
+    lock: str, extras: set[str], examined: tuple[str, ...]
+) -> None:
     steps: dict[str, Version] = {}
     for layer in CHAIN:
         steps |= pins(layer)
-    consumer = pins("consume")
-    assert set(CONSUMER) <= consumer.keys()
-    assert "torch" not in consumer
-    assert {name: steps[name] for name in consumer} == consumer
+    held = pins(lock)
+    assert "torch" not in held
+    assert set(examined) <= held.keys()
+    assert {canonicalize_name(wanted.name) for wanted in requirements(*extras)} <= held.keys()
+    assert {name: version for name, version in held.items() if steps.get(name, version) != version} == {}
 
 
-def test_the_tracking_server_is_the_mlflow_that_the_steps_talk_to() -> None:
-    steps: dict[str, Version] = {}
-    for layer in CHAIN:
-        steps |= pins(layer)
-    server = pins("tracking")
-    assert {
-        canonicalize_name(wanted.name) for wanted in requirements("server")[len(requirements()) :]
-    } == set(SERVER)
-    assert set(SERVER) <= server.keys()
-    assert "torch" not in server
-    assert {name: version for name, version in server.items() if steps.get(name, version) != version} == {}
-
-
-def test_containers_hold_the_versions_that_a_local_environment_gets() -> None:
-    """Else the same run could give other numbers in a container than beside it."""
+def test_containers_have_the_versions_of_a_local_environment() -> None:
+    """Otherwise the same run could give other numbers in a container."""
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     constrained = {}
     for line in lines:

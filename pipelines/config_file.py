@@ -6,17 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from netslim.errors import ConfigError
 from netslim_kfp.pipelines.config_errors import shown
-from netslim_kfp.pipelines.run_config import RunConfig
+from netslim_kfp.pipelines.run_config import OLD_NAMES, RunConfig
 from netslim_kfp.pipelines.yaml_numbers import DuplicateKeyError, read_yaml
 
-__all__ = ["OLD_NAMES", "load"]
-
-OLD_NAMES = {"lam": "lambda", "pull": "total_shrinkage", "max_loss": "max_error_increase"}
-"""Names of options in 0.1.0. They keep working, in files and on the command line."""
+__all__ = ["load"]
 
 
 def load(path: str | Path | None, options: Mapping[str, Any]) -> RunConfig:
@@ -41,7 +36,7 @@ def _read(path: str | Path) -> dict[Any, Any]:
     except DuplicateKeyError as error:
         problem = f"is given twice in {path}, the second time in line {error.line}"
         raise ConfigError(problem, field=shown(error.key), remedy="Leave out one of the two") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or a 13th month
+    except ValueError as error:  # also where the text is not UTF-8
         raise ConfigError(f"not valid YAML ({error})", field="config", value=str(path)) from error
     if values is None:
         return {}

@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from netslim_kfp.pipelines.config_file import OLD_NAMES
-from netslim_kfp.pipelines.run_config import RunConfig
+from netslim_kfp.pipelines.run_config import OLD_NAMES, RunConfig
 
 __all__ = ["config_schema"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -18,16 +19,21 @@ from pydantic import (
 )
 
 from netslim.errors import ConfigError
-from netslim.pruning.budget import Target
+from netslim.pruning.options import Policy, PruningOptions, Scope, option_table, parse_ratio
 from netslim.steps.gpu_check import EXPECTED
 from netslim_kfp.pipelines.config_errors import config_error, shown
 
-__all__ = ["MAX_PASSES", "NO_CAP", "RunConfig", "parse_percent"]
+__all__ = ["MAX_PASSES", "OLD_NAMES", "RunConfig", "parse_percent"]
 
 MAX_PASSES = 6  # the paper's Table 4; more would outgrow the cluster's limit on one Workflow object
 MAX_SEED = 2**53  # KFP passes numbers as 64-bit floats, which hold whole numbers up to this
-NO_CAP = 1.0
-"""`max_layer_percent` as a pipeline input where there is no cap: a KFP input cannot be null."""
+OLD_NAMES = {"lam": "lambda", "pull": "total_shrinkage", "max_loss": "max_error_increase"}
+"""Names of options in 0.1.0. They keep working, in files and on the command line."""
+
+STRENGTHS = ("lambda", "total_shrinkage", "lam", "pull")
+"""The strength of the L1 term in a recipe, by every name; a recipe has one of them."""
+
+PRUNING = option_table()
 
 PRESET_OF_DATASET = {
     "digits": "digits",
@@ -52,28 +58,9 @@ def parse_percent(value: object) -> float | Literal["dead"]:
     Raises:
         ConfigError: it is neither.
     """
-    if value == "dead":
-        return "dead"
-    try:
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise TypeError
-        share = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise ConfigError(
-            "neither a number nor the word dead",
-            field="percent",
-            value=shown(value),
-            remedy="Write 0.5 to prune half of all channels",
-        ) from None
-    if not 0 <= share < 1:
-        remedy = f"Write {share / 100:g} for {share:g} %" if 1 < share < 100 else "Write 0.5 to prune half"
-        raise ConfigError(
-            "must be at least 0 and below 1, because no network is left at 1",
-            field="percent",
-            value=share,
-            remedy=remedy,
-        )
-    return share
+    plain = value if isinstance(value, str | int | float) else shown(value)
+    ratio = parse_ratio(shown(value) if isinstance(value, bool) else plain)
+    return float(ratio) if isinstance(ratio, Fraction) else "dead"
 
 
 Share = Annotated[float, Field(ge=0, lt=1)] | Literal["dead"]
@@ -97,7 +84,7 @@ class RunConfig(BaseModel):
     )
 
     model: str = Field(
-        "",
+        default="",
         description="vgg19, resnet164, densenet40, mlp, ..., any torchvision classifier, or "
         "package.module:factory. The default depends on the dataset.",
         examples=["resnet18"],
@@ -106,28 +93,31 @@ class RunConfig(BaseModel):
         default_factory=dict, description="Arguments of the model.", examples=[{"depth": 56}]
     )
     dataset: str = Field(
-        "digits",
+        default="digits",
         description="digits, mnist, fashion-mnist, cifar10, cifar100, svhn, imagenet or folder.",
         examples=["cifar10"],
     )
     data_root: str = Field(
-        "", description="Folder or s3:// prefix with the dataset's files.", examples=["photos/"]
+        default="", description="Folder or s3:// prefix with the dataset's files.", examples=["photos/"]
     )
-    download: bool = Field(False, description="Download missing files into the data root.")
+    download: bool = Field(default=False, description="Download missing files into the data root.")
     validation: int = Field(
-        0,
+        default=0,
         ge=0,
         description="Images held out of training for choosing; the paper holds out 5000 of CIFAR-10.",
         examples=[5000],
     )
     image_size: int = Field(
-        0, ge=0, description="Scale and crop images to this many pixels; 0 keeps their size.", examples=[64]
+        default=0,
+        ge=0,
+        description="Scale and crop images to this many pixels; 0 keeps their size.",
+        examples=[64],
     )
     dataset_title: str = Field(
-        "", description="The dataset's name in tables, where it differs.", examples=["our photos"]
+        default="", description="The dataset's name in tables, where it differs.", examples=["our photos"]
     )
     preset: str = Field(
-        "",
+        default="",
         description="Training recipe: digits, cifar, svhn, imagenet or mnist. The default depends on "
         "the dataset.",
         examples=["cifar"],
@@ -144,7 +134,7 @@ class RunConfig(BaseModel):
         default_factory=dict, description="Changes of the recipe for fine-tuning.", examples=[{"epochs": 20}]
     )
     lambda_: float | None = Field(
-        None,
+        default=None,
         alias="lambda",
         ge=0,
         description="Weight of the L1 term on the scaling factors; the paper takes 1e-4 for VGG and 1e-5 for "
@@ -152,73 +142,70 @@ class RunConfig(BaseModel):
         examples=[0.0001],
     )
     total_shrinkage: float | None = Field(
-        None,
+        default=None,
         ge=0,
         description="The same weight as lambda x sum(learning rates) / (1 - momentum), which means the "
         "same in a short and in a long training.",
         examples=[2.0],
     )
     percent: Percent = Field(
-        0.5,
-        description="Share of all channels that a pass prunes, or `dead` for those whose scaling factor "
-        "is at zero.",
-        examples=[0.5],
+        default=PRUNING["percent"].default, description=PRUNING["percent"].help, examples=[0.5]
     )
     target: Mapping[str, float] = Field(
-        default_factory=dict,
-        description="A budget instead of a percent, as a share of flops, params or macs.",
-        examples=[{"flops": 0.5}],
+        default_factory=dict, description=PRUNING["target"].help, examples=[{"flops": 0.5}]
     )
-    scope: Literal["global", "layer"] = Field(
-        "global", description="Rank all channels together, or prune the same percent of each layer."
-    )
-    policy: Literal["auto", "group", "select"] = Field(
-        "auto", description="How channels that are tied together are pruned."
-    )
+    scope: Scope = Field(default=PRUNING["scope"].default, description=PRUNING["scope"].help)
+    policy: Policy = Field(default=PRUNING["policy"].default, description=PRUNING["policy"].help)
     max_layer_percent: float | None = Field(
-        None,
+        default=PRUNING["max_layer_percent"].default,
         gt=0,
         le=1,
-        description="Cap: the largest share of one layer that a pass prunes; the paper's multi-pass scheme "
-        "takes 0.5. By default there is no cap.",
+        description=PRUNING["max_layer_percent"].help,
         examples=[0.5],
     )
-    min_channels: int = Field(1, ge=1, description="Fewest channels that a layer keeps.", examples=[4])
+    min_channels: int = Field(
+        default=PRUNING["min_channels"].default, ge=1, description=PRUNING["min_channels"].help, examples=[4]
+    )
     channel_multiple: int = Field(
-        1, ge=1, description="Round the width of each layer up to a multiple of this.", examples=[8]
+        default=PRUNING["channel_multiple"].default,
+        ge=1,
+        description=PRUNING["channel_multiple"].help,
+        examples=[8],
     )
     passes: int = Field(
-        3, ge=1, le=MAX_PASSES, description=f"Slimming passes, 1 to {MAX_PASSES}.", examples=[3]
+        default=3, ge=1, le=MAX_PASSES, description=f"Slimming passes, 1 to {MAX_PASSES}.", examples=[3]
     )
     max_error_increase: float = Field(
-        1.0,
+        default=1.0,
         ge=0,
         description="Stop when the error is this many percentage points above the baseline's.",
         examples=[1.0],
     )
-    baseline: bool = Field(True, description="Also train and measure the network without slimming.")
+    baseline: bool = Field(default=True, description="Also train and measure the network without slimming.")
     seed: int = Field(
-        0, ge=0, le=MAX_SEED, description="Of weights, order, augmentation and splits.", examples=[1]
+        default=0, ge=0, le=MAX_SEED, description="Of weights, order, augmentation and splits.", examples=[1]
     )
     gpus: int | None = Field(
-        None,
+        default=None,
         ge=0,
         description="GPUs to train on, one process on each; 0 for the CPU. The default is 1 where there "
         "is one.",
         examples=[0],
     )
     runner: Literal["subprocess", "docker"] = Field(
-        "subprocess", description="Run steps as processes or in containers."
+        default="subprocess", description="Run steps as processes or in containers."
     )
     output: Annotated[Path, Field(strict=False)] = Field(
-        Path("netslim-runs"), description="Folder for results, cache and logs.", examples=["netslim-runs"]
+        default=Path("netslim-runs"),
+        description="Folder for results, cache and logs.",
+        examples=["netslim-runs"],
     )
     tracking_uri: str = Field(
-        "",
+        default="",
         description="MLflow server. By default an SQLite file in the output folder.",
         examples=["http://127.0.0.1:5000"],
     )
-    cache: bool = Field(True, description="Reuse the results of unchanged steps.")
+    cache: bool = Field(default=True, description="Reuse the results of unchanged steps.")
 
     @model_validator(mode="wrap")
     @classmethod
@@ -230,8 +217,7 @@ class RunConfig(BaseModel):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.target:
-            Target.parse(self.target)
+        self.pruning()  # refuses a budget that is no budget
         if self.lambda_ is not None and self.total_shrinkage is not None:
             raise ConfigError(
                 "lambda and total_shrinkage both set the strength of the L1 term",
@@ -264,6 +250,18 @@ class RunConfig(BaseModel):
             f"{cap:g} of a layer, so a pass prunes less than {self.percent:g} of all channels."
         ]
 
+    def pruning(self) -> PruningOptions:
+        """The options of the pruning step."""
+        return PruningOptions(
+            percent=self.percent,
+            target=dict(self.target),
+            scope=self.scope,
+            policy=self.policy,
+            max_layer_percent=self.max_layer_percent,
+            min_channels=self.min_channels,
+            channel_multiple=self.channel_multiple,
+        )
+
     @property
     def experiment(self) -> str:
         """The MLflow experiment: runs on one dataset are compared with each other."""
@@ -282,10 +280,10 @@ class RunConfig(BaseModel):
     def pipeline_arguments(self) -> dict[str, Any]:
         """The values of the compiled pipeline's inputs, by the inputs' names, each of a type that KFP has.
 
-        `max_loss` and `percent` as text are the inputs of 0.1.0; KFP knows no aliases for inputs.
+        `max_loss` is the name that the input had in 0.1.0: KFP has no aliases for inputs.
         """
-        strength = {"lam": self.lambda_, "pull": self.total_shrinkage}
-        given = {name: value for name, value in strength.items() if value is not None}
+        pruning = self.pruning().to_inputs()
+        del pruning["compensate"]  # always done; only studies of the method leave it out
         return {
             "model": self.model,
             "model_args": dict(self.model_args),
@@ -297,17 +295,19 @@ class RunConfig(BaseModel):
             "dataset_title": self.dataset_title,
             "preset": self.preset,
             "base": dict(self.base),
-            "sparse": {**self.sparse, **given},
+            "sparse": self._sparse(),
             "tune": dict(self.tune),
-            "percent": str(self.percent),
-            "target": dict(self.target),
-            "scope": self.scope,
-            "policy": self.policy,
-            "max_layer_percent": NO_CAP if self.max_layer_percent is None else self.max_layer_percent,
-            "min_channels": self.min_channels,
-            "channel_multiple": self.channel_multiple,
+            **pruning,
             "passes": self.passes,
             "max_loss": self.max_error_increase,
             "seed": self.seed,
             "experiment": self.experiment,
+        }
+
+    def _sparse(self) -> dict[str, Any]:
+        """The changes of the recipe for sparse training; a strength that is an option wins over theirs."""
+        strength = {"lambda": self.lambda_, "total_shrinkage": self.total_shrinkage}
+        given = {name: value for name, value in strength.items() if value is not None}
+        return given | {
+            name: value for name, value in self.sparse.items() if not (given and name in STRENGTHS)
         }

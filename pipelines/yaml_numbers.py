@@ -16,7 +16,7 @@ __all__ = ["DuplicateKeyError", "read_yaml", "write_yaml"]
 MERGE = "tag:yaml.org,2002:merge"  # `<<: *defaults`, whose keys may be overridden
 
 
-class DuplicateKeyError(yaml.YAMLError):
+class DuplicateKeyError(ValueError):
     """A mapping has the same key twice."""
 
     def __init__(self, key: object, line: int) -> None:
@@ -47,10 +47,15 @@ def read_yaml(text: str) -> Any:
     """The value that `text` holds.
 
     Raises:
-        yaml.YAMLError: it is not valid YAML.
+        ValueError: it is not valid YAML; the message is one line and has the position.
         DuplicateKeyError: a mapping in it has the same key twice.
     """
-    return yaml.load(text, Loader=_Loader)  # derived from the safe one
+    try:
+        return yaml.load(text, Loader=_Loader)  # derived from the safe one
+    except RecursionError:
+        raise ValueError("too deeply nested") from None
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
 
 
 def write_yaml(value: object) -> str:

@@ -11,8 +11,8 @@ import click
 from pydantic.fields import FieldInfo
 
 from netslim.errors import ConfigError
-from netslim_kfp.pipelines.config_file import OLD_NAMES, load
-from netslim_kfp.pipelines.run_config import RunConfig
+from netslim_kfp.pipelines.config_file import load
+from netslim_kfp.pipelines.run_config import OLD_NAMES, RunConfig
 from netslim_kfp.pipelines.yaml_numbers import read_yaml
 
 __all__ = ["LOCAL", "config_from", "gpus_option", "pairs", "platform_options", "run_options"]

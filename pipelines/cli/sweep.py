@@ -50,9 +50,9 @@ def lambda_(lambdas: str, shrinkages: str, **options: Any) -> None:
     if not config.validation:  # lambda is chosen on images that neither train nor test the network
         config = config.model_copy(update={"validation": HELD_OUT.get(config.dataset, HELD_OUT_ELSEWHERE)})
     if shrinkages:
-        strengths = [f"pull={value!r}" for value in numbers("total_shrinkages", shrinkages)]
+        strengths = [f"total_shrinkage={value!r}" for value in numbers("total_shrinkages", shrinkages)]
     else:
-        strengths = [f"lam={value!r}" for value in numbers("lambdas", lambdas)]
+        strengths = [f"lambda={value!r}" for value in numbers("lambdas", lambdas)]
     start(build_lambda(), arguments_for(lambda_inputs(), config, strengths=strengths), config)
 
 

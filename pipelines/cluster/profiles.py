@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from netslim.errors import ConfigError, did_you_mean
 from netslim_kfp.pipelines.yaml_numbers import read_yaml
 
@@ -187,7 +185,7 @@ def _read(path: str | Path) -> dict[str, dict[str, Any]]:
         content = read_yaml(Path(path).read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise ConfigError(f"cannot be read ({error.strerror})", field="profiles", value=str(path)) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ConfigError(f"not valid YAML ({error})", field="profiles", value=str(path)) from error
     if not isinstance(content, dict) or not all(isinstance(part, dict) for part in content.values()):
         remedy = "Write `train:` and below it, indented, `memory: 32Gi`"

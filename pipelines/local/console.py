@@ -15,6 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
+from netslim.errors import NetslimError
+
 __all__ = ["RunView", "step_titles"]
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -43,14 +45,14 @@ class RunView:
         events: the file that steps append their events to.
         console: where to draw; without a terminal there is no bar.
 
-    `executed` and `cached` list the titles of steps, `errors` the error events of failed steps.
+    `executed` and `cached` list the titles of steps, `errors` the errors of failed steps.
     """
 
     def __init__(self, titles: dict[str, str], events: Path, console: Console) -> None:
         self.titles, self.events, self.console = titles, events, console
         self.executed: list[str] = []
         self.cached: list[str] = []
-        self.errors: list[dict[str, Any]] = []
+        self.errors: list[NetslimError] = []
         self.read_to = 0
         self.started: dict[str, float] = {}
         self.metrics: dict[str, Any] = {}
@@ -108,9 +110,9 @@ class RunView:
 
     def _event(self, event: dict[str, Any]) -> None:
         if event["event"] == "error":
-            self.errors.append(event)
+            self.errors.append(NetslimError.from_json(event))
         elif event["event"] in ("start", "advance"):
-            self.metrics = event["facts"] or self.metrics
+            self.metrics = event["metrics"] or self.metrics
             self.progress.update(
                 self.task,
                 total=event["total"],

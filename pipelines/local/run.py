@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from netslim import errors, progress
+from netslim import progress
 from netslim.errors import NetslimError, PipelineError
 from netslim_kfp.pipelines.compiler.compile import compile_pipeline
 from netslim_kfp.pipelines.local.console import RunView, step_titles
@@ -128,12 +128,8 @@ def failure(view: RunView, log: Path) -> NetslimError:
     if not view.errors:
         problem, remedy = "a step failed and wrote no error message", "Read its last lines"
         return PipelineError(problem, field="log", value=str(log), remedy=remedy)
-    event = view.errors[0]
-    if "problem" not in event:
-        kind: type[NetslimError] = getattr(errors, event["kind"], PipelineError)
-        return kind(event["message"].rstrip("."), remedy=f"The log is {log}")
-    error = NetslimError.from_json(event)
+    error = view.errors[0]
     advice = error.remedy or ""
-    stop = "" if advice.endswith(("?", ".")) or not advice else "."
+    stop = "" if not advice or advice.endswith(("?", ".")) else "."
     remedy = f"{advice}{stop} The log is {log}".strip()
     return type(error)(error.problem, field=error.field, value=error.value, remedy=remedy)

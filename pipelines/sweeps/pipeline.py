@@ -35,8 +35,8 @@ def percent_inputs() -> dict[str, Any]:
 def build_lambda(*, place: PlaceTask = no_placement) -> Callable[..., Any]:
     """The search for lambda (paper, section 4.3): train, prune and fine-tune with each strength.
 
-    Each of the `strengths` is a text such as "lam=0.0001" or "pull=2", because a KFP backend passes each item
-    of a loop as text.
+    Each of the `strengths` is a text such as "lambda=0.0001" or "total_shrinkage=2", because a KFP backend
+    passes each item of a loop as text.
     """
 
     def lambda_search(inputs: Inputs) -> None:

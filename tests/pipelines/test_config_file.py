@@ -30,7 +30,7 @@ def test_flags_win_over_the_file(file: Path) -> None:
     file.write_text("dataset: mnist\npercent: 0.8\nlambda: 1e-3\nsparse: {epochs: 3}\n")
     config = load(file, {"percent": "0.7"})
     assert (config.dataset, config.percent, config.lambda_) == ("mnist", 0.7, 0.001)
-    assert config.pipeline_arguments()["sparse"] == {"epochs": 3, "lam": 0.001}
+    assert config.pipeline_arguments()["sparse"] == {"epochs": 3, "lambda": 0.001}
 
 
 def test_a_file_of_0_1_0_is_read(file: Path) -> None:
@@ -39,10 +39,10 @@ def test_a_file_of_0_1_0_is_read(file: Path) -> None:
         dataset="mnist",
         model="mlp",
         percent=0.8,
-        lambda_=0.001,
         max_layer_percent=0.9,
         max_error_increase=2,
         sparse={"epochs": 3},
+        **{"lambda": 0.001},
     )
     file.write_text("pull: 2\n")
     assert load(file, {}).total_shrinkage == 2

@@ -116,10 +116,10 @@ def test_the_example_of_a_remedy_is_a_right_value(option: str) -> None:
         ),
         ({"baseline": "no"}, r"baseline = 'no': must be true or false"),
         ({"max_layer_percent": True}, r"max_layer_percent = true: must be a number\. Write for example"),
-        ({"percent": 1.0}, r"percent = 1.0: must be at least 0 and below 1"),
-        ({"percent": 50}, r"percent = 50.0: .* Write 0.5 for 50 %"),
+        ({"percent": 1.0}, r"percent = 1.0: must be a share from 0 .*Nothing would be left at 1"),
+        ({"percent": 50}, r"percent = 50: .* Write 0.5 for 50 %"),
         ({"percent": -0.1}, r"percent = -0.1"),
-        ({"percent": "half"}, r"percent = half: neither a number nor the word dead"),
+        ({"percent": "half"}, r"percent = half: must be a share .* or the word dead"),
         ({"lambda": -1e-4}, r"lambda = -0.0001: must be at least 0\. Write for example lambda: 0.0001"),
         ({"lambda": math.inf}, r"lambda = \.inf: must be a finite number"),
         (
@@ -203,11 +203,18 @@ def test_a_percent_above_the_cap_has_a_warning(values: dict[str, Any], warned: b
 
 
 def test_the_strength_of_l1_joins_the_recipe_of_sparse_training() -> None:
-    assert RunConfig(sparse={"epochs": 3}, lambda_=0.001).pipeline_arguments()["sparse"] == {
+    assert RunConfig(sparse={"epochs": 3}, **{"lambda": 0.001}).pipeline_arguments()["sparse"] == {
         "epochs": 3,
-        "lam": 0.001,
+        "lambda": 0.001,
     }
-    assert RunConfig(total_shrinkage=0).pipeline_arguments()["sparse"] == {"pull": 0.0}
+    assert RunConfig(total_shrinkage=0).pipeline_arguments()["sparse"] == {"total_shrinkage": 0.0}
+
+
+@pytest.mark.parametrize("name", ["lambda", "lam", "total_shrinkage", "pull"])
+def test_a_strength_given_as_an_option_wins_over_that_of_the_recipe(name: str) -> None:
+    config = RunConfig(sparse={name: 0.5, "epochs": 3}, total_shrinkage=2)
+    assert config.pipeline_arguments()["sparse"] == {"epochs": 3, "total_shrinkage": 2.0}
+    assert RunConfig(sparse={name: 0.5}).pipeline_arguments()["sparse"] == {name: 0.5}
 
 
 def test_gpus_are_an_environment_variable_and_change_no_cache_key() -> None:

@@ -92,7 +92,7 @@ def test_a_percent_sweep_has_one_strength_and_a_point_for_each_percent(
     invoke("percent", "--percents", "0.1, 0.5,dead", "--total-shrinkage", "3")
     (arguments,) = started
     assert arguments["percents"] == ["0.1", "0.5", "dead"]
-    assert presets.stage("digits", "sparse", arguments["sparse"]).pull == 3
+    assert presets.stage("digits", "sparse", arguments["sparse"]).total_shrinkage == 3
 
 
 REFUSED = {

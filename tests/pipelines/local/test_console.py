@@ -1,16 +1,17 @@
-"""What the user sees is what KFP's log and the steps' events said."""
+"""The screen shows what KFP's log and the events of the steps contain."""
 
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from netslim import progress
-from netslim.errors import ConfigError
-from netslim.steps.entrypoint import as_step
+from netslim.errors import ConfigError, DataError
+from netslim.steps.entrypoint import step_process
 from netslim_kfp.pipelines.compiler.compile import compile_pipeline
 from netslim_kfp.pipelines.local.console import RunView, step_titles
 from netslim_kfp.pipelines.slimming.pipeline import build
@@ -34,41 +35,41 @@ def shown(console: Console) -> str:
     return console.file.getvalue()
 
 
-def test_steps_are_counted_and_told(tmp_path: Path, screen: Console) -> None:
-    with RunView(TITLES, tmp_path / "events", screen) as watch:
+def test_steps_are_counted_and_printed(tmp_path: Path, screen: Console) -> None:
+    with RunView(TITLES, tmp_path / "events", screen) as view:
         for line in LOG:
-            watch.line(line)
-    assert (watch.executed, watch.cached) == (["pass 1: train sparse"], ["pass 1: prune"])
+            view.line(line)
+    assert (view.executed, view.cached) == (["pass 1: train sparse"], ["pass 1: prune"])
     assert "done" in shown(screen)
     assert "cached pass 1: prune" in shown(screen)
 
 
-def test_facts_of_a_bar_end_up_beside_the_step(
+def test_the_values_of_a_bar_are_printed_beside_the_step(
     tmp_path: Path, screen: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(progress.ENVIRONMENT, str(tmp_path / "events"))
-    with RunView(TITLES, tmp_path / "events", screen) as watch:
-        watch.line(LOG[0])
+    with RunView(TITLES, tmp_path / "events", screen) as view:
+        view.line(LOG[0])
         with progress.bar("sparse training", 10) as bar:
             bar.advance(4, error=1.25)
-            watch.poll()
-            assert watch.progress.tasks[0].completed == 4
-            assert watch.progress.tasks[0].total == 10
-        watch.line(LOG[2])
+            view.poll()
+            assert view.progress.tasks[0].completed == 4
+            assert view.progress.tasks[0].total == 10
+        view.line(LOG[2])
     assert "error 1.25" in shown(screen)
 
 
-def test_half_a_line_is_left_for_later(tmp_path: Path, screen: Console) -> None:
+def test_an_incomplete_line_is_read_later(tmp_path: Path, screen: Console) -> None:
     events = tmp_path / "events"
-    whole = '{"event": "error", "kind": "DataError", "message": "no"}\n'
+    whole = json.dumps({"event": "error", **DataError("no").to_json()}) + "\n"
     events.write_text(whole[:20])
-    with RunView(TITLES, events, screen) as watch:
-        watch.poll()
-        assert watch.errors == []
+    with RunView(TITLES, events, screen) as view:
+        view.poll()
+        assert view.errors == []
         events.write_text(whole)
-        watch.poll()
-        watch.poll()
-    assert [error["kind"] for error in watch.errors] == ["DataError"]
+        view.poll()
+        view.poll()
+    assert [type(error) for error in view.errors] == [DataError]
 
 
 def test_a_steps_mistake_becomes_an_event_and_an_exit_code(
@@ -76,16 +77,13 @@ def test_a_steps_mistake_becomes_an_event_and_an_exit_code(
 ) -> None:
     monkeypatch.setenv(progress.ENVIRONMENT, str(tmp_path / "events"))
 
-    def step() -> None:
+    with pytest.raises(SystemExit) as caught, step_process():
         raise ConfigError("too large", field="percent", value=2)
-
-    with pytest.raises(SystemExit) as caught:
-        as_step(step)()
     assert caught.value.code == ConfigError.exit_code
     assert "netslim: percent = 2: too large." in capsys.readouterr().err
-    with RunView(TITLES, tmp_path / "events", screen) as watch:
-        watch.poll()
-    assert watch.errors[0]["message"] == "percent = 2: too large."
+    with RunView(TITLES, tmp_path / "events", screen) as view:
+        view.poll()
+    assert str(view.errors[0]) == "percent = 2: too large."
 
 
 def test_every_step_has_a_title_under_both_of_its_names(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadf
 USUAL := not zoo and not browser and not docker and not cluster
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo lint format readmes api test test-quick test-zoo test-browser coverage bench \
+.PHONY: help install demo lint format readmes schema api test test-quick test-zoo test-browser coverage bench \
 	images images-offline lock e2e-docker manifests e2e-cluster chromium postgresql release clean distclean
 
 help:  ## list the targets
@@ -47,6 +47,11 @@ format: $(VENV)/installed-dev  ## format the code; run it before you commit
 
 readmes: $(VENV)/installed-dev  ## write the components' READMEs from their signatures
 	$(BIN)/python -m netslim_kfp.components.readme
+
+schema: $(VENV)/installed-dev  ## write the JSON schema of config files, docs/run-config.schema.json
+	@mkdir -p build
+	$(BIN)/netslim run --config-schema > build/run-config.schema.json
+	mv build/run-config.schema.json docs/
 
 api: $(VENV)/installed-dev  ## write docs/api.md from the public names and their docstrings
 	$(BIN)/python -m docs.api

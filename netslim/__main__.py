@@ -1,7 +1,7 @@
 """`netslim` and `python -m netslim`: the command line.
 
-Commands come from the entry point group `netslim.commands`, so that this package need not import the
-pipelines that are built on it, and an image that carries only the method still has its own commands.
+Commands come from the entry point group `netslim.commands`. So this package does not import the pipelines
+that are built on it, and an image with the method alone has its own commands.
 """
 
 from __future__ import annotations
@@ -18,33 +18,35 @@ __all__ = ["main"]
 
 EPILOG = """
 \b
-A minute on a laptop:
+About two minutes on a laptop:
   netslim run                                   slim a small VGG on handwritten digits
 \b
-Your own:
+Your own network and images:
   netslim run --model resnet18 --dataset folder --data-root photos/ --passes 2
-  netslim run --config run.yaml --percent 0.7   a file of options; flags win over it
+  netslim run --config run.yaml --percent 0.7   a file of options; the command line wins over it
 \b
 Afterwards:
-  netslim show                                  the last run's table again, from MLflow
+  netslim show                                  print the table of the last run again, from MLflow
 
 Exit codes: 0 done, 1 failed, 2 wrong option, 3 dataset, 4 model, 5 training, 6 tracking server,
-7 ONNX export, 8 storage, 9 a pipeline step, 10 a bundle.
+7 ONNX export, 8 storage, 9 a pipeline step or a cluster operation, 10 a bundle.
 """
 
 
 class Commands(click.Group):
-    """Commands found by entry point, loaded only when they are called."""
+    """Commands of the entry point group, each loaded only when it is called."""
 
-    def _found(self) -> dict[str, EntryPoint]:
+    def _entry_points(self) -> dict[str, EntryPoint]:
         return {point.name: point for point in entry_points(group="netslim.commands")}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         order = ["run", "show", "verify", "bench", "sign", "publish", "sweep", "submit", "compile", "doctor"]
-        return sorted(self._found(), key=lambda name: (order.index(name) if name in order else 99, name))
+        return sorted(
+            self._entry_points(), key=lambda name: (order.index(name) if name in order else 99, name)
+        )
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        point = self._found().get(cmd_name)
+        point = self._entry_points().get(cmd_name)
         if point is None:
             return None
         try:
@@ -58,10 +60,14 @@ class Commands(click.Group):
 
 
 def missing(command: str, package: str) -> click.Command:
-    """Stands in for a command whose packages are not installed: it says which extra brings them."""
-    extra = {"kfp": "pipeline", "mlflow": "tracking", "onnxruntime": "verify", "torch": "torch"}.get(
-        package.split(".")[0], "all"
-    )
+    """A command in place of one whose packages are not installed. It ends with the extra to install."""
+    extra = {
+        "kfp": "pipeline",
+        "pydantic": "pipeline",
+        "mlflow": "tracking",
+        "onnxruntime": "verify",
+        "torch": "torch",
+    }.get(package.split(".")[0], "all")
     advice = f"needs {package}: pip install 'netslim[{extra}]'"
 
     @click.command(command, help=f"({advice})", context_settings={"ignore_unknown_options": True})
@@ -78,11 +84,12 @@ def cli() -> None:
     """A wide CNN goes in, a slim ONNX model comes out, with the evidence to trust it.
 
     Network slimming (Liu et al., ICCV 2017): train with L1 on the BatchNorm scaling factors, prune the
-    channels below a global threshold, fine-tune, repeat.
+    channels whose scaling factors rank lowest in the whole network, fine-tune, repeat.
     """
 
 
 def main() -> None:
+    """Run the command line and exit with its code."""
     try:
         cli.main(standalone_mode=False)
     except NetslimError as error:

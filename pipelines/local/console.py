@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
 from netslim.errors import NetslimError
+from netslim.progress import metrics_text
 
 __all__ = ["RunView", "step_titles"]
 
@@ -94,7 +95,7 @@ class RunView:
                 self.executed.append(title)
             seconds = time.monotonic() - self.started.get(title, time.monotonic())
             mark = "[green]done[/]  " if good else "[red]failed[/]"
-            self._print(mark, title, f"{seconds:5.1f} s  {self._shown_metrics()}")
+            self._print(mark, title, f"{seconds:5.1f} s  {metrics_text(self.metrics)}")
 
     def poll(self) -> None:
         """Read the events written since the last call."""
@@ -118,17 +119,11 @@ class RunView:
                 total=event["total"],
                 completed=event["done"],
                 description=f"{self.current}: {event['title']}",
-                metrics=self._shown_metrics(),
+                metrics=metrics_text(self.metrics),
             )
 
     def _title(self, name: str) -> str:
         return self.titles.get(name, name)
-
-    def _shown_metrics(self) -> str:
-        return "  ".join(
-            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in self.metrics.items()
-        )
 
     def _print(self, mark: str, title: str, rest: str) -> None:
         self.console.print(f"  {mark} {title:<24} {rest}".rstrip(), highlight=False)

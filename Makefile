@@ -65,7 +65,7 @@ test: lint  ## check style and types, then run all but the long tests; ARGS=test
 endif
 
 test-quick: $(VENV)/installed-dev  ## run the unit tests that are fast, in parallel
-	$(PARALLEL) -m "not slow and $(USUAL)" --ignore tests/e2e $(ARGS)
+	$(PARALLEL) -m "not slow and $(USUAL)" $(ARGS)
 
 coverage: $(VENV)/installed-dev  ## run what `make test` runs, and report the lines that no test reaches
 	$(PARALLEL) -m "$(USUAL)" --cov --cov-report=term:skip-covered --cov-report=html:build/coverage

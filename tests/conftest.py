@@ -2,6 +2,57 @@
 
 import sys
 
+import pytest
+
+SLOW = {
+    "runs trainings": (
+        "tests/benchmarks/test_paper.py",
+        "tests/netslim/training/test_adversarial.py",
+        "tests/netslim/training/test_distributed.py",
+        "tests/netslim/training/test_killed.py",
+        "tests/netslim/training/test_resuming.py",
+        "tests/netslim/training/test_train.py",
+    ),
+    "traces, exports or counts large networks": (
+        "tests/netslim/models/test_factory.py::test_torchvision_classifiers_take_any_classes_and_channels",
+        "tests/netslim/onnx_export/test_export.py",
+        "tests/netslim/pruning/test_budget.py",
+        "tests/netslim/pruning/test_random_graphs.py",
+        "tests/netslim/test_cost.py::test_fvcore_counts_the_same",
+        "tests/netslim/test_zoo.py",
+    ),
+    "makes bundles and checks them in processes": ("tests/netslim/bundle/",),
+    "starts servers or processes": (
+        "tests/netslim/steps/launch/test_torchrun.py",
+        "tests/netslim/steps/launch/test_trainjob.py",
+        "tests/netslim/storage/test_s3.py",
+        "tests/netslim/tracking/",
+    ),
+    "compiles pipelines, or runs steps by KFP": (
+        "tests/components/backend/",
+        "tests/e2e/",
+        "tests/pipelines/cli/",
+        "tests/pipelines/cluster/test_platform.py",
+        "tests/pipelines/cluster/test_submit.py",
+        "tests/pipelines/compiler/",
+        "tests/pipelines/slimming/",
+        "tests/pipelines/sweeps/",
+    ),
+    "builds and installs packages": ("tests/test_packaging.py",),
+}
+"""The tests with the mark `slow`: the beginnings of their names, by the reason.
+
+A single slow test in a fast file has the mark itself: `@pytest.mark.slow`.
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of SLOW. `make test-quick` leaves them out."""
+    beginnings = tuple(name for names in SLOW.values() for name in names)
+    for item in items:
+        if item.nodeid.startswith(beginnings):
+            item.add_marker(pytest.mark.slow)
+
 
 def pytest_runtest_setup() -> None:
     """PyTorch gives some warnings once per process. Each test gets them, not only the first that causes one.

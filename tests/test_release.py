@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from netslim import __version__
+from tests.conftest import SLOW
 
 ROOT = Path(__file__).parents[1]
 _spec = importlib.util.spec_from_file_location("release", ROOT / ".ci" / "release.py")
@@ -54,6 +55,13 @@ def test_manifests_and_citation_name_this_version() -> None:
     }
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert (tags, citation["version"]) == ({__version__}, __version__)
+
+
+def test_the_slow_tests_exist() -> None:
+    for name in (name for names in SLOW.values() for name in names):
+        file, _, function = name.partition("::")
+        assert (ROOT / file).exists(), name
+        assert not function or f"def {function}(" in (ROOT / file).read_text(encoding="utf-8"), name
 
 
 def test_make_clean_leaves_runs_and_the_environment_alone() -> None:

@@ -21,56 +21,60 @@ import click
 from benchmarks.provenance import bullets, facts, markdown
 from benchmarks.stored import output_option, save
 from netslim import data
+from netslim.pruning.options import PruningOptions
 from netslim.steps.prune import prune_step
+from netslim.steps.step_metrics import TrainMetrics
 from netslim.steps.train import train_step
+from netslim.steps.training_request import TrainingRequest
 
 PASSES = 3
 MIN_PARAMS, MIN_FLOPS, MAX_ERROR_INCREASE, MAX_PRUNING_CHANGE = 25.0, 15.0, 0.6, 0.2
-PRUNING: dict[str, Any] = {
-    "percent": "0.5",
-    "target": {},
-    "scope": "global",
-    "policy": "auto",
-    "max_layer_percent": 0.5,
-    "min_channels": 1,
-    "channel_multiple": 1,
-    "compensate": True,
-}
+PRUNING = PruningOptions()
 
 
 def demo(dataset: Path, seed: int) -> dict[str, Any]:
     """One run: errors in percent before and after pruning and after fine-tuning, and reductions, by pass."""
-    shared: dict[str, Any] = {"preset": "digits", "overrides": {}, "seed": seed}
     begun = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
 
         def path(name: str, index: int) -> Path:
             return Path(folder, str(index), name, "model")
 
+        def train(stage: str, model: Path, pass_index: int, **inputs: Any) -> TrainMetrics:
+            return train_step(
+                TrainingRequest(
+                    stage=stage,
+                    dataset=str(dataset),
+                    model=str(model),
+                    architecture="vgg-digits",
+                    preset="digits",
+                    seed=seed,
+                    pass_index=pass_index,
+                    **inputs,
+                )
+            )
+
         wide = path("train", 0)
-        base = train_step("base", dataset, wide, architecture="vgg-digits", pass_index=0, **shared)
+        base = train("base", wide, 0)
         start, passes = None, []
         for index in range(1, PASSES + 1):
             sparse, slim, tuned = (path(name, index) for name in ("train", "prune", "tune"))
-            network = {"start": start} if start else {"architecture": "vgg-digits"}
-            before = train_step("sparse", dataset, sparse, pass_index=index, **network, **shared)
-            pruned = prune_step(dataset, sparse, slim, pass_index=index, **PRUNING)
-            after = train_step(
-                "fine_tune", dataset, tuned, start=slim, teacher=wide, pass_index=index, **shared
-            )
+            before = train("sparse", sparse, index, start=start)
+            pruned = prune_step(dataset, sparse, slim, PRUNING)
+            after = train("fine_tune", tuned, index, start=str(slim), teacher=str(wide))
             if index == 1:
-                params, macs = pruned["params_before"], pruned["macs_before"]
+                params, macs = pruned.before.params, pruned.before.macs
             passes.append(
                 {
-                    "trained": before["error"],
-                    "pruned": pruned["error_pruned"],
-                    "error": after["error"],
-                    "params": params / pruned["params"],
-                    "flops": macs / pruned["macs"],
+                    "trained": before.error,
+                    "pruned": pruned.error,
+                    "error": after.error,
+                    "params": params / pruned.after.params,
+                    "flops": macs / pruned.after.macs,
                 }
             )
-            start = tuned
-    return {"seed": seed, "base": base["error"], "passes": passes, "seconds": time.process_time() - begun}
+            start = str(tuned)
+    return {"seed": seed, "base": base.error, "passes": passes, "seconds": time.process_time() - begun}
 
 
 def totals(runs: list[dict[str, Any]]) -> dict[str, float]:

@@ -1,7 +1,7 @@
-"""The container images of the steps: one name and tag per kind of step, from this one place.
+"""The names and tags of the container images.
 
-A tag names one content for ever, because KFP's cache key holds the image's name and not its digest
-(kubeflow/pipelines#13862): with a mutable tag a new image would silently reuse old results.
+A tag must never be moved to another image. KFP's cache key contains the image's name and not its digest
+(kubeflow/pipelines#13862), so with a moved tag a new image would reuse the results of the old one.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from typing import Literal
 from netslim import __version__
 from netslim.errors import ConfigError
 
-__all__ = ["Kind", "image"]
+__all__ = ["ImageName", "image"]
 
-Kind = Literal["data", "train", "export", "consume", "tracking"]
+ImageName = Literal["data", "train", "export", "consume", "tracking"]
 
 
-def image(kind: Kind, *, registry: str = "", tag: str = "") -> str:
-    """The image for one kind of step: `[registry/]netslim-<kind>:<tag>`.
+def image(name: ImageName, *, registry: str = "", tag: str = "") -> str:
+    """The full name of an image: `[registry/]netslim-<name>:<tag>`.
 
     `registry` and `tag` default to the environment's NETSLIM_REGISTRY and NETSLIM_IMAGE_TAG, then to local
     images of this version.
@@ -31,10 +31,10 @@ def image(kind: Kind, *, registry: str = "", tag: str = "") -> str:
     if tag == "latest":
         remedy = "Use the version or another tag that is never moved"
         raise ConfigError(
-            "the step cache cannot tell one `latest` from the next",
+            "the step cache cannot distinguish one `latest` from the next",
             field="image tag",
             value=tag,
             remedy=remedy,
         )
-    name = f"netslim-{kind}:{tag}"
-    return f"{registry.rstrip('/')}/{name}" if registry else name
+    tagged = f"netslim-{name}:{tag}"
+    return f"{registry.rstrip('/')}/{tagged}" if registry else tagged

@@ -1,4 +1,4 @@
-"""Writes each component's README from its signature and docstring, so that neither can drift from the other.
+"""Writes each component's README from its signature and docstring, so that all three agree.
 
 Usage: python -m netslim_kfp.components.readme           write them
        python -m netslim_kfp.components.readme --check   fail when one is stale
@@ -39,13 +39,13 @@ def render(name: str) -> str:
         "",
         "## Inputs",
         "",
-        "| name | type | default | what it is |",
+        "| name | type | default | description |",
         "| --- | --- | --- | --- |",
     ]
     lines += [
         f"| `{key}` | {type_of(i)} | {default_of(i)} | {i.description} |" for key, i in spec.inputs.items()
     ]
-    lines += ["", "## Outputs", "", "| name | type | what it is |", "| --- | --- | --- |"]
+    lines += ["", "## Outputs", "", "| name | type | description |", "| --- | --- | --- |"]
     described = outputs_described(component.python_func.__doc__ or "")
     lines += [
         f"| `{key}` | {type_of(output)} | {described.get(key, '')} |"
@@ -67,7 +67,7 @@ def default_of(spec: Any) -> str:
 
 
 def outputs_described(docstring: str) -> dict[str, str]:
-    """Output artifacts stand among the arguments, the returned value under Returns (Google style)."""
+    """Descriptions by output: artifacts are among the arguments, the returned value is under Returns."""
     from docstring_parser import parse
 
     parsed = parse(docstring)
@@ -78,7 +78,7 @@ def outputs_described(docstring: str) -> dict[str, str]:
 
 
 def stale() -> list[str]:
-    """Names of the components whose README is not what `render` gives."""
+    """Names of the components whose README differs from `render`."""
     return [name for name in NAMES if not current(name)]
 
 

@@ -28,12 +28,12 @@ import click
 
 from netslim import __version__
 from netslim.storage.atomic import sha256
-from netslim_kfp.components.images import Kind, image
+from netslim_kfp.components.images import ImageName, image
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "images"
 WHEELS = ROOT / "build" / "wheels"
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[ImageName, ...] = get_args(ImageName)
 
 # The index of all architectures, as a digest: it is this image for ever.
 BASE = "python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d"
@@ -90,7 +90,7 @@ class Quiet(SimpleHTTPRequestHandler):
         """Say nothing: pip says what it takes."""
 
 
-def build(kind: Kind, client: str, *, base: str, variant: str, tag: str, pip_conf: Path) -> str:
+def build(kind: ImageName, client: str, *, base: str, variant: str, tag: str, pip_conf: Path) -> str:
     name = image(kind, tag=tag)
     labels = {"title": f"netslim {kind}", "version": __version__, "base.name": base}
     revision = _output("git", "-C", str(ROOT), "rev-parse", "HEAD").strip()
@@ -120,7 +120,9 @@ def smoke(name: str, client: str) -> None:
 @click.option(
     "--host-wheels", "from_host", is_flag=True, help="Containers reach no index: this machine does."
 )
-def main(kinds: tuple[Kind, ...], base: str, variant: str, pip_conf: Path | None, from_host: bool) -> None:
+def main(
+    kinds: tuple[ImageName, ...], base: str, variant: str, pip_conf: Path | None, from_host: bool
+) -> None:
     client, kinds = engine_client(), kinds or KINDS
     tag = os.environ.get("NETSLIM_IMAGE_TAG", __version__) + ("-cpu" if variant == "cpu" else "")
     torch = IMAGES / "requirements" / f"torch-{variant}.txt"
@@ -143,7 +145,7 @@ def main(kinds: tuple[Kind, ...], base: str, variant: str, pip_conf: Path | None
             click.echo(f"{name}: {size / 1e6:,.0f} MB, {time.monotonic() - start:.0f} s")
 
 
-def locks(kinds: tuple[Kind, ...], variant: str) -> list[str]:
+def locks(kinds: tuple[ImageName, ...], variant: str) -> list[str]:
     """The lock files that images of these kinds are made of."""
     chain = ["data", "train", "export"]
     last = max((chain.index(kind) + 1 for kind in kinds if kind in chain), default=0)

@@ -1,4 +1,4 @@
-"""Step: train the pruned network without the L1 term, so that it recovers what pruning cost."""
+"""Step: train the pruned network without the L1 term, to recover the error that pruning added."""
 
 from kfp import dsl
 
@@ -12,37 +12,40 @@ def fine_tune(
     model: dsl.Output[dsl.Model],
     teacher: dsl.Input[dsl.Model] = None,
     preset: str = "digits",
-    recipe: dict = {},
+    recipe_overrides: dict = {},
     seed: int = 0,
     pass_index: int = 1,
     experiment: str = "",
 ) -> None:
-    """Fine-tune a pruned network (paper, section 3), optionally taught by the unpruned baseline.
+    """Fine-tune a pruned network (paper, section 3), optionally with the unpruned baseline as teacher.
 
     Args:
         dataset: a packed dataset.
         start: the pruned network.
-        model: the fine-tuned network; its error and training curve join its evidence.
+        model: the fine-tuned network, with its error and training curve in its step records.
         teacher: the network to distil from, when the recipe's `distill` is above 0.
         preset: the training recipe's name.
-        recipe: what to change in the recipe, such as {"epochs": 20}.
+        recipe_overrides: fields of the recipe to replace, such as {"epochs": 20}.
         seed: of order and augmentation.
-        pass_index: which slimming pass this is.
-        experiment: the MLflow experiment, for curves that are seen while training; empty for none.
+        pass_index: number of the pass.
+        experiment: the MLflow experiment for curves during training; empty for none.
     """
-    from netslim.steps.entrypoint import as_step
+    from netslim.steps.entrypoint import step_process
     from netslim.steps.train import train_step
+    from netslim.steps.training_request import TrainingRequest
 
-    found = as_step(train_step)(
-        "fine_tune",
-        dataset.path,
-        model.path,
-        start=start.path,
-        teacher=teacher.path if teacher else None,
-        preset=preset,
-        overrides=recipe,
-        seed=int(seed),
-        pass_index=int(pass_index),
-        experiment=experiment,
-    )
-    model.metadata.update(error=found["error"])
+    with step_process():
+        request = TrainingRequest(
+            stage="fine_tune",
+            dataset=dataset.path,
+            model=model.path,
+            start=start.path,
+            teacher=teacher.path if teacher else None,
+            preset=preset,
+            recipe_overrides=recipe_overrides,
+            seed=int(seed),
+            pass_index=int(pass_index),
+            experiment=experiment,
+        )
+        metrics = train_step(request)
+    model.metadata.update(error=metrics.error)

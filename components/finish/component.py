@@ -1,4 +1,4 @@
-"""Step: close the MLflow run, whatever happened, and write the report."""
+"""Step: close the MLflow run, also after a failure, and write the report."""
 
 from kfp import dsl
 
@@ -11,16 +11,17 @@ def finish(
     status: dsl.PipelineTaskFinalStatus,
     experiment: str = "netslim/digits",
 ) -> None:
-    """End the run in MLflow as finished or failed, and draw its table and plots.
+    """Close the run in MLflow as finished or failed, and write its table and plots.
 
     Args:
-        report: one HTML page that needs no network.
-        status: how the rest of the pipeline ended.
+        report: one HTML page that loads nothing from the network.
+        status: the final state of the steps before.
         experiment: the MLflow experiment.
     """
-    from netslim.steps.entrypoint import as_step
+    from netslim.steps.entrypoint import step_process
     from netslim.steps.finish import finish_step
 
-    # "FAILED" is the one state that means the same locally and on a backend. No other state shows that the
-    # run came to its end: a backend does not set FAILED after a time limit, a cancellation or a kill.
-    as_step(finish_step)(report.path, failed=status.state == "FAILED", experiment=experiment)
+    # FAILED is the only state with the same meaning locally and on a backend. No other state shows that the
+    # run was completed: a backend does not set FAILED after a time limit, a cancellation or a kill.
+    with step_process():
+        finish_step(report.path, failed=status.state == "FAILED", experiment=experiment)

@@ -19,20 +19,20 @@ def prepare_data(
     """Pack a dataset: uint8 tensors, labels, channel statistics of the training part, checksums.
 
     Args:
-        dataset: the packed dataset; a manifest of files when it does not fit in memory.
+        dataset: the packed dataset; for an image folder a list of the files, which stay where they are.
         name: digits, mnist, fashion-mnist, cifar10, cifar100, svhn, imagenet or folder.
-        root: folder or s3:// prefix that holds the original files; not needed for digits.
+        root: folder or s3:// prefix with the original files; not needed for digits.
         download: fetch the original files into `root` when they are missing.
-        validation: images split from the training set for choosing; the paper takes 5,000 of CIFAR-10.
+        validation: images taken from the training set to choose by; the paper takes 5,000 of CIFAR-10.
         size: pixels to which images are scaled and cropped; 0 leaves them as they are.
-        title: the dataset's honest name in tables, when it is not the usual one.
+        title: the dataset's name in tables, when it is not the usual one.
         seed: decides which images go to the validation split.
     """
-    from netslim.steps.entrypoint import as_step
+    from netslim.steps.entrypoint import step_process
     from netslim.steps.prepare import prepare
 
-    dataset.metadata.update(
-        as_step(prepare)(
+    with step_process():
+        metadata = prepare(
             dataset.path,
             name=name,
             root=root,
@@ -42,4 +42,4 @@ def prepare_data(
             title=title,
             seed=int(seed),
         )
-    )
+    dataset.metadata.update(metadata)

@@ -1,4 +1,4 @@
-"""Step: remove the channels whose scaling factors rank lowest, and write the narrower network."""
+"""Step: remove the channels whose scaling factors rank lowest, and write the slim network."""
 
 from kfp import dsl
 
@@ -14,7 +14,7 @@ def prune(
     target: dict = {},
     scope: str = "global",
     policy: str = "auto",
-    max_layer_percent: float = 0.5,
+    max_layer_percent: float = 1.0,
     min_channels: int = 1,
     channel_multiple: int = 1,
     compensate: bool = True,
@@ -23,34 +23,35 @@ def prune(
     """Prune by one global percentile over |gamma| (paper, section 3).
 
     Args:
-        dataset: a packed dataset, to measure the error right after pruning.
+        dataset: a packed dataset, to recalibrate BatchNorm and to measure the error after pruning.
         start: the sparsely trained network.
-        model: the pruned network and the plan that rebuilds it; its evidence says what went where, and why.
+        model: the slim network and its pruning plan; its step records list every layer, with the reason.
         percent: share of all channels to prune, such as 0.5, or `dead` for just those at zero.
         target: a budget instead of a percent, such as {"flops": 0.5}.
         scope: `global` ranks all channels together, `layer` prunes the same percent of each layer.
         policy: how coupled channels are treated: auto, group or select.
-        max_layer_percent: most of one layer that may go, as the paper's multi-pass scheme.
-        min_channels: fewest channels a layer keeps.
+        max_layer_percent: the largest share of one layer that is pruned; 1 is no cap, the paper uses 0.5.
+        min_channels: the fewest channels a layer keeps.
         channel_multiple: widths are rounded up to a multiple of this.
-        compensate: fold the constants that pruned channels still sent into the layers that received them.
-        pass_index: which slimming pass this is.
+        compensate: add the constants that pruned channels contributed to the biases of the next layers.
+        pass_index: number of the pass. It changes nothing but the cache key: each pass is a task of its own.
     """
-    from netslim.steps.entrypoint import as_step
+    from netslim.pruning.options import PruningOptions
+    from netslim.steps.entrypoint import step_process
     from netslim.steps.prune import prune_step
 
-    found = as_step(prune_step)(
-        dataset.path,
-        start.path,
-        model.path,
-        percent=percent,
-        target=target,
-        scope=scope,
-        policy=policy,
-        max_layer_percent=max_layer_percent,
-        min_channels=int(min_channels),
-        channel_multiple=int(channel_multiple),
-        compensate=compensate,
-        pass_index=int(pass_index),
+    with step_process():
+        options = PruningOptions(
+            percent=percent,
+            target=target,
+            scope=scope,
+            policy=policy,
+            max_layer_percent=max_layer_percent,
+            min_channels=min_channels,
+            channel_multiple=channel_multiple,
+            compensate=compensate,
+        )
+        metrics = prune_step(dataset.path, start.path, model.path, options)
+    model.metadata.update(
+        error=metrics.error, channels=float(metrics.after.channels), params=float(metrics.after.params)
     )
-    model.metadata.update(error=found["error_pruned"], channels=found["channels"], params=found["params"])

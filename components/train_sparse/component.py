@@ -14,43 +14,46 @@ def train_sparse(
     architecture_args: dict = {},
     stage: str = "sparse",
     preset: str = "digits",
-    recipe: dict = {},
+    recipe_overrides: dict = {},
     strength: str = "",
     seed: int = 0,
     pass_index: int = 0,
     experiment: str = "",
 ) -> None:
-    """Train a network while pushing its BatchNorm scaling factors towards zero (paper, section 3).
+    """Train a network while L1 moves its BatchNorm scaling factors towards zero (paper, section 3).
 
     Args:
         dataset: a packed dataset.
-        model: the trained network, with its error, sparsity and training curve as evidence.
-        start: the network to go on from; without it a fresh one is made.
+        model: the trained network, with its error, sparsity and training curve in its step records.
+        start: the network to continue from; without it a new one is made.
         architecture: a name, any torchvision classifier, or package.module:factory. Used without `start`.
         architecture_args: keyword arguments of the architecture.
         stage: `sparse`, or `base` for the baseline.
         preset: the training recipe's name.
-        recipe: what to change in the recipe, such as {"epochs": 20, "lam": 0.0001}.
+        recipe_overrides: fields of the recipe to replace, such as {"epochs": 20, "lam": 0.0001}.
         strength: of the L1 term, in place of the recipe's; text such as lam=0.0001 or pull=2, for loops.
         seed: of initial weights, order and augmentation.
-        pass_index: which slimming pass this is; 0 is the baseline.
-        experiment: the MLflow experiment, for curves that are seen while training; empty for none.
+        pass_index: number of the pass; 0 is the baseline.
+        experiment: the MLflow experiment for curves during training; empty for none.
     """
-    from netslim.steps.entrypoint import as_step
+    from netslim.steps.entrypoint import step_process
     from netslim.steps.train import train_step
+    from netslim.steps.training_request import TrainingRequest
 
-    found = as_step(train_step)(
-        stage,
-        dataset.path,
-        model.path,
-        start=start.path if start else None,
-        architecture=architecture,
-        architecture_args=architecture_args,
-        preset=preset,
-        overrides=recipe,
-        strength=str(strength),
-        seed=int(seed),
-        pass_index=int(pass_index),
-        experiment=experiment,
-    )
-    model.metadata.update(error=found["error"], zero_share=found["zero_share"])
+    with step_process():
+        request = TrainingRequest(
+            stage=stage,
+            dataset=dataset.path,
+            model=model.path,
+            start=start.path if start else None,
+            architecture=architecture,
+            architecture_args=architecture_args,
+            preset=preset,
+            recipe_overrides=recipe_overrides,
+            strength=str(strength),
+            seed=int(seed),
+            pass_index=int(pass_index),
+            experiment=experiment,
+        )
+        metrics = train_step(request)
+    model.metadata.update(error=metrics.error, zero_share=metrics.zero_share)

@@ -1,6 +1,6 @@
-"""What each step of the pipeline does, as plain functions on paths.
+"""The work of each pipeline step, as plain functions on paths.
 
-The components wrap these in containers, tests call them directly. Every function reads artifacts, calls the
-method, and writes artifacts that are whole or absent. What a step has to say about its work goes into its
-evidence (netslim.steps.step_record), from which `evaluate` makes the pass's row.
+The components run these in containers, tests call them directly. Every function reads artifacts, calls the
+method, and writes its artifact completely or not at all. A step writes its measurements as a step record
+(netslim.steps.step_record) into its artifact; `evaluate` makes the result of the pass from these records.
 """

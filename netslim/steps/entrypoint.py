@@ -1,36 +1,32 @@
-"""The border between a step and whatever runs it: a user's mistake becomes one line and an exit code."""
+"""The border of a step's process: a user error becomes one line, one progress event and an exit code."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from netslim import progress
-from netslim.errors import NetslimError
+from netslim.errors import NetslimError, PipelineError
 
-__all__ = ["as_step"]
-
-P = ParamSpec("P")
-R = TypeVar("R")
+__all__ = ["step_process"]
 
 
-def as_step(function: Callable[P, R]) -> Callable[P, R]:
-    """`function`, run as a container's whole work.
+@contextmanager
+def step_process() -> Iterator[None]:
+    """Run a block as the whole work of a container.
 
-    A NetslimError ends the process with its documented exit code and without a traceback: its message is
-    the whole story. It also goes to whoever draws the progress, who may see nothing else of this process.
+    A NetslimError ends the process with its exit code and without a traceback. It is also written as a
+    progress event, because the program that started the pipeline may read nothing else of this process. Any
+    other exception is a bug: it is written as an event too, and keeps its traceback.
     """
-
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return function(*args, **kwargs)
-        except NetslimError as error:
-            progress.tell("error", kind=type(error).__name__, message=str(error))
-            print(f"netslim: {error}", file=sys.stderr, flush=True)
-            raise SystemExit(error.exit_code) from None
-        except Exception as error:
-            progress.tell("error", kind="bug", message=f"{type(error).__name__}: {error}")
-            raise
-
-    return run
+    try:
+        yield
+    except NetslimError as error:
+        progress.emit_event("error", **error.to_json())
+        print(f"netslim: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(error.exit_code) from None
+    except Exception as error:
+        bug = PipelineError(f"{type(error).__name__}: {error}", remedy="This is a bug in netslim")
+        progress.emit_event("error", **bug.to_json())
+        raise

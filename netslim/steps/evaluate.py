@@ -1,171 +1,187 @@
-"""Step evaluate: measure the exported model, write its row and its bundle, log both, and decide."""
+"""Step evaluate: measure the exported model, write and upload results and bundle, decide on another pass."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from netslim import data, progress, tracking
 from netslim.bundle.assemble import assemble
 from netslim.bundle.layout import MODEL
 from netslim.errors import DataError
 from netslim.onnx_export import runtime
-from netslim.pruning.layer_report import LayerRow
-from netslim.results.measures import Errors, Histogram, Latency, Size
+from netslim.results.measures import Errors, Latency, Size
 from netslim.results.pass_result import PassResult
 from netslim.results.run_results import RunResults
 from netslim.results.stopping_rule import should_continue
-from netslim.steps.step_record import StepRecord, read_step_records
+from netslim.steps.step_metrics import ExportMetrics, TrainMetrics
+from netslim.steps.step_record import StepRecord, StepRecords, read_step_records
 
 if TYPE_CHECKING:
-    from netslim.data import DatasetInfo
+    from netslim.data import DatasetInfo, PackedDataset
 
-__all__ = ["evaluate_step"]
+__all__ = ["Evaluation", "evaluate_step"]
 
 BATCHES = (1, 32)
+RETRY_SECONDS, RETRY_SECONDS_AFTER_LAST_PASS = 30.0, 600.0
 
-Path_ = str | os.PathLike[str]
+StrPath = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The outcome of the step: whether another pass is worth running, and what KFP shows of this one."""
+
+    continue_: bool
+    error: float
+    size: Size
 
 
 def evaluate_step(
-    dataset: Path_,
-    onnx: Path_,
-    ledger: Path_,
-    bundle: Path_,
+    dataset: StrPath,
+    onnx: StrPath,
+    results: StrPath,
+    bundle: StrPath,
     *,
-    previous: Path_ | None = None,
+    previous: StrPath | None = None,
     pass_index: int,
     passes: int,
-    max_loss: float,
+    max_error_increase: float,
     experiment: str,
     point: str = "",
-) -> tuple[bool, dict[str, float]]:
-    """Measure `onnx`/model.onnx on the test split with onnxruntime, write the ledger and the pass's bundle.
+) -> Evaluation:
+    """Measure `onnx`/model.onnx with onnxruntime, and write the results of the run and the pass's bundle.
 
     Args:
-        onnx: what export_onnx wrote, with the evidence of the pass's steps.
-        previous: the ledger of the pass before.
-        point: `lambda` or `percent` when this is a point of that sweep and not a pass.
-
-    Returns:
-        Whether to go on, and the row's plain numbers.
+        dataset: a packed dataset. The test error is reported; the validation error decides, if there is one.
+        onnx: the artifact of export_onnx, with the records of the pass's steps.
+        results: file to write the results of all passes so far to.
+        bundle: folder to write the bundle to.
+        previous: the results file of the pass before.
+        passes: how many passes the user asked for.
+        max_error_increase: how many percentage points the error may be above the baseline's.
+        point: `lambda` or `percent` for a point of that sweep; empty for a pass.
 
     Raises:
-        DataError: `onnx` does not carry the evidence of its training.
+        DataError: `onnx` has no record of its training and export.
+        TrackingError: the tracking server refuses the results.
     """
     packed = data.open_dataset(dataset)
-    file = Path(onnx) / MODEL
-    steps = read_step_records(onnx)
-    if not {"train", "export"} <= steps.keys():
-        remedy = "Export a network that the training steps made"
-        told = ", ".join(steps) or "no step"
-        raise DataError(
-            f"carries evidence of {told}, not of train and export", field=str(onnx), remedy=remedy
-        )
+    steps = _required_records(onnx)
     with progress.bar("measuring", 3) as bar:
-        error = runtime.error(file, packed.split("test"), packed.info)
-        # What to go on with is not decided on test images where others are held out.
-        held_out = "val" in packed.info.sizes
-        error_val = runtime.error(file, packed.split("val"), packed.info) if held_out else None
-        bar.advance(**{"test error": error})
-        shape = (packed.info.channels, *packed.info.image_size)
-        latency = runtime.latency(file, shape, batch_sizes=BATCHES)
-        bar.advance()
-        row = _row(pass_index, error, error_val, latency, steps, point)
-        before = RunResults.load(previous) if previous else RunResults()
-        known = {**_constants(packed.info, steps, point), **before.constants}
+        measured = _measure(Path(onnx) / MODEL, packed, bar)
+        earlier = RunResults.load(previous) if previous else RunResults()
+        constants = {**_constants(packed.info, steps.records, point), **earlier.constants}
         if not point:
-            known["max_error_increase"] = f"{max_loss:g}"  # which model of the run may become the champion
-        before = replace(before, constants=known)
-        now = before.with_row(row)
-        decision = should_continue(now, passes=passes, max_error_increase=max_loss)
-        now = now.with_decision(decision)
-        now.save(ledger)
-        whole = assemble(
-            onnx,
-            bundle,
-            now,
-            packed.info,
-            onnx_weights=steps["export"].facts["weights"],
-            int8=steps["export"].facts["int8"],
+            constants["max_error_increase"] = f"{max_error_increase:g}"
+        row = _pass_result(pass_index, measured, steps, _label(point, steps.records))
+        run = replace(earlier, constants=constants).with_row(row)
+        decision = should_continue(run, passes=passes, max_error_increase=max_error_increase)
+        run = run.with_decision(decision)
+        run.save(results)
+        exported = steps.export.metrics
+        finished = assemble(
+            onnx, bundle, run, packed.info, onnx_weights=exported.onnx_weights, int8=exported.int8
         )
-        # After the last pass no later one brings what an outage kept back.
-        retry_seconds = 30.0 if decision.continue_ else 600.0
-        tracking.log_pass(now, experiment=experiment, bundle=whole, retry_seconds=retry_seconds)
+        # No later pass uploads what is missing after the last one, so that one waits longer for a server.
+        retry_seconds = RETRY_SECONDS if decision.continue_ else RETRY_SECONDS_AFTER_LAST_PASS
+        tracking.log_pass(run, experiment=experiment, bundle=finished, retry_seconds=retry_seconds)
         bar.advance()
     print(f"{row.title}: {decision.reason}", flush=True)
-    return decision.continue_, {
-        "error": error,
-        "params": float(row.size.params),
-        "flops": float(row.size.flops),
-    }
+    return Evaluation(decision.continue_, row.errors.test, row.size)
 
 
-def _row(
-    index: int,
-    error: float,
-    error_val: float | None,
-    latency: Mapping[int, runtime.Latency],
-    steps: Mapping[str, StepRecord],
-    point: str,
-) -> PassResult:
-    """The pass's row, from what was measured here and what its steps have testified."""
-    size, trained = steps["export"].facts, steps["train"].facts
-    pruned = steps["prune"].facts if "prune" in steps else {}
-    gammas = trained["gammas"]
-    curves = {trained["stage"]: tuple(steps["train"].history)}
-    if "tune" in steps:
-        curves["fine_tune"] = tuple(steps["tune"].history)
+@dataclass(frozen=True)
+class _RequiredRecords:
+    """The records of a pass, with the two that every pass has."""
+
+    train: StepRecord[TrainMetrics]
+    export: StepRecord[ExportMetrics]
+    records: StepRecords
+
+
+def _required_records(onnx: StrPath) -> _RequiredRecords:
+    records = read_step_records(onnx)
+    if records.train is None or records.export is None:
+        steps = ", ".join(records.names) or "no step"
+        problem = f"has records of {steps}, but needs those of train and export"
+        raise DataError(problem, field=str(onnx), remedy="Export a network that the training steps made")
+    return _RequiredRecords(records.train, records.export, records)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What this step measures on the exported model."""
+
+    error: float
+    error_validation: float | None
+    latency: Mapping[int, Latency]
+
+
+def _measure(file: Path, packed: PackedDataset, bar: progress.Bar) -> _Measured:
+    """Errors in percent on the test and the validation split, and latencies by batch size."""
+    info = packed.info
+    error = runtime.error(file, packed.split("test"), info)
+    validation = runtime.error(file, packed.split("val"), info) if "val" in info.sizes else None
+    bar.advance(1, **{"test error": error})
+    times = runtime.latency(file, (info.channels, *info.image_size), batch_sizes=BATCHES)
+    bar.advance()
+    latency = {batch: Latency(median_ms=one.median_ms, p95_ms=one.p95_ms) for batch, one in times.items()}
+    return _Measured(error, validation, latency)
+
+
+def _pass_result(index: int, measured: _Measured, steps: _RequiredRecords, label: str) -> PassResult:
+    """The result of the pass, from the measurements of this step and the records of the earlier steps."""
+    trained, exported = steps.train.metrics, steps.export.metrics
+    pruned = steps.records.prune.metrics if steps.records.prune else None
+    tuned = steps.records.fine_tune
     return PassResult(
         index=index,
+        size=exported.size,
         errors=Errors(
-            test=error, validation=error_val, trained=trained["error"], pruned=pruned.get("error_pruned")
+            test=measured.error,
+            validation=measured.error_validation,
+            trained=trained.error,
+            pruned=pruned.error if pruned else None,
         ),
-        size=Size(channels=size["channels"], params=size["params"], macs=size["macs"]),
-        onnx_bytes=size["bytes"],
-        onnx_sha256=size["sha256"],
+        onnx_bytes=exported.onnx_bytes,
+        onnx_sha256=exported.onnx_sha256,
         measured_at=time.time_ns() // 1_000_000,
-        label=_label(point, trained, pruned),
-        size_before=Size(
-            channels=pruned["channels_before"], params=pruned["params_before"], macs=pruned["macs_before"]
-        )
-        if pruned
-        else None,
-        threshold=pruned.get("threshold"),
-        near_zero_share=trained["near_zero_share"],
-        latency={
-            batch: Latency(median_ms=one.median_ms, p95_ms=one.p95_ms) for batch, one in latency.items()
-        },
-        layer_macs=size.get("layer_macs", {}),
-        layers=tuple(LayerRow.from_json(row) for row in pruned["report"]["rows"]) if pruned else (),
-        gammas=Histogram(edges=tuple(gammas["edges"]), counts=tuple(gammas["counts"])),
-        curves=curves,
+        label=label,
+        size_before=pruned.before if pruned else None,
+        threshold=pruned.threshold if pruned else None,
+        near_zero_share=trained.near_zero_share,
+        latency=measured.latency,
+        layer_macs=exported.layer_macs,
+        layers=pruned.report.rows if pruned else (),
+        gammas=trained.gammas,
+        curves={trained.stage: steps.train.history, **({"fine_tune": tuned.history} if tuned else {})},
     )
 
 
-def _label(point: str, trained: Mapping[str, Any], pruned: Mapping[str, Any]) -> str:
-    """How a point of a sweep is called; a pass needs no label."""
-    if point == "lambda":
-        return f"lambda {trained['lam']:.3g}"
-    return f"{point} {pruned['settings'][point]}" if point else ""
+def _label(point: str, records: StepRecords) -> str:
+    """The name of a point of a sweep, such as `percent 0.5`; empty for a pass."""
+    if point == "lambda" and records.train:
+        return f"lambda {records.train.metrics.lambda_:.3g}"
+    if point == "percent" and records.prune:
+        return f"percent {records.prune.metrics.settings['percent']}"
+    return ""
 
 
-def _constants(info: DatasetInfo, steps: Mapping[str, StepRecord], point: str) -> dict[str, str]:
-    """What identifies the run, as far as this pass knows it: MLflow's params."""
-    trained = steps["train"].facts
-    found = {
-        "architecture": trained["architecture"],
-        "dataset": info.title,
-        "seed": trained["seed"],
-        "sweep": point,
-        **{f"{trained['stage']}/{name}": value for name, value in trained["recipe"].items()},
-    }
-    if "prune" in steps:
-        found |= {f"prune/{name}": value for name, value in steps["prune"].facts["settings"].items()}
-    if "tune" in steps:
-        found |= {f"fine_tune/{name}": value for name, value in steps["tune"].facts["recipe"].items()}
-    return {name: str(value) for name, value in found.items() if value not in ("", {})}
+def _constants(info: DatasetInfo, records: StepRecords, point: str) -> dict[str, str]:
+    """The settings of the run as far as the records of this pass contain them: MLflow's params."""
+    constants: dict[str, object] = {"dataset": info.title, "sweep": point}
+    if records.train:
+        trained = records.train.metrics
+        constants |= {"architecture": trained.architecture, "seed": trained.seed}
+        constants |= {f"{trained.stage}/{name}": value for name, value in trained.recipe.items()}
+    if records.prune:
+        constants |= {f"prune/{name}": value for name, value in records.prune.metrics.settings.items()}
+    if records.fine_tune:
+        recipe = records.fine_tune.metrics.recipe
+        constants |= {f"fine_tune/{name}": value for name, value in recipe.items()}
+    return {name: str(value) for name, value in constants.items() if value not in ("", {})}

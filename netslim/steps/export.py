@@ -1,10 +1,10 @@
-"""Step export_onnx: the trained network as one ONNX file, and the part of a bundle that follows from it."""
+"""Step export_onnx: write the trained network as one ONNX file, and the bundle's static files."""
 
 from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from dataclasses import replace
 
 import torch
 
@@ -17,7 +17,9 @@ from netslim.bundle.quantization import quantize
 from netslim.data.normalisation import normalise
 from netslim.models import artifact
 from netslim.onnx_export.export import export_onnx
-from netslim.steps.step_record import StepRecord, read_step_records, to_json_files
+from netslim.results.measures import Size
+from netslim.steps.step_metrics import ExportMetrics
+from netslim.steps.step_record import StepRecord, read_step_records
 from netslim.storage.atomic import atomic_directory, write_json
 
 __all__ = ["export_step"]
@@ -29,11 +31,15 @@ def export_step(
     onnx: str | os.PathLike[str],
     *,
     pass_index: int,
-) -> dict[str, float]:
-    """Write `onnx`/model.onnx and what follows from it, from the model artifact `start`, with the evidence.
+) -> ExportMetrics:
+    """Export the model artifact `start` to `onnx`/model.onnx, with labels, samples, int8 and step records.
 
-    Returns:
-        The evidence's plain numbers.
+    Args:
+        dataset: a packed dataset: its classes and normalisation are written into the files.
+        pass_index: number of the pass, written into the metadata of the ONNX file.
+
+    Raises:
+        ExportError: the ONNX file does not compute what the PyTorch model computes.
     """
     packed = data.open_dataset(dataset)
     info = packed.info
@@ -63,18 +69,18 @@ def export_step(
         write_samples(folder, pixels, logits.numpy(), info)
         bar.advance()
         int8 = quantize(folder, packed)
-        facts: dict[str, Any] = {
-            "channels": cost.channels,
-            "params": cost.params,
-            "macs": cost.macs,
-            "flops": cost.flops,
-            "layer_macs": {layer.name: layer.macs for layer in cost.layers if layer.macs},
-            "int8": int8.to_json(),
-            **{name: value for name, value in report.to_json().items() if name not in ("path", "params")},
-        }
-        testimony = StepRecord(facts)
-        known = {**read_step_records(start), "export": testimony}
-        for name, document in to_json_files(known).items():
+        metrics = ExportMetrics(
+            size=Size(channels=cost.channels, params=cost.params, macs=cost.macs),
+            layer_macs={layer.name: layer.macs for layer in cost.layers if layer.macs},
+            onnx_bytes=report.bytes,
+            onnx_sha256=report.sha256,
+            onnx_weights=report.weights,
+            opset=report.opset,
+            difference=report.difference,
+            int8=int8.to_json(),
+        )
+        records = replace(read_step_records(start), export=StepRecord(metrics))
+        for name, document in records.to_json_files().items():
             write_json(folder / name, document)
         bar.advance()
-    return testimony.numbers()
+    return metrics

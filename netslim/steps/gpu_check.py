@@ -1,4 +1,4 @@
-"""Whether a step got the GPUs that it was promised, asked before anything else is done."""
+"""Checks that a step has the GPUs of its profile, before any other work."""
 
 from __future__ import annotations
 
@@ -8,26 +8,25 @@ from netslim.errors import PipelineError, first_line
 
 __all__ = ["EXPECTED", "check_gpus", "promised"]
 
-EXPECTED = (
-    "NETSLIM_EXPECTED_GPUS"  # set on a cluster only, by the step's profile (pipelines/cluster/profiles.yaml)
-)
+EXPECTED = "NETSLIM_EXPECTED_GPUS"
+"""Environment variable: how many GPUs the step's profile asks for. Only steps on a cluster have it."""
 
 
 def promised() -> int:
-    """How many GPUs this step was promised; 0 without a promise, as on a laptop."""
+    """The number of GPUs of the step's profile; 0 without a profile, as on a laptop."""
     return int(os.environ.get(EXPECTED) or 0)
 
 
 def check_gpus() -> None:
-    """Compute a little on every promised GPU; without a promise nothing is done, and torch is not loaded.
+    """Run a small computation on every promised GPU. Without a promise nothing is done, and torch not loaded.
 
-    A process that torchrun has started computes on its own only.
+    A process that torchrun started checks its own GPU only.
 
     A cluster may start a step without its GPUs (an old KFP ignores the request, kubeflow/pipelines#11374) or
-    with some that its image cannot use. It would then train for days on the CPU and look healthy.
+    with GPUs that its image cannot use. Without this check the step would train for days on the CPU.
 
     Raises:
-        PipelineError: a promised GPU is not there or does not work; the message says what to look at.
+        PipelineError: a promised GPU is missing or does not compute; the remedy names the likely cause.
     """
     wanted = promised()
     if not wanted:
@@ -36,11 +35,11 @@ def check_gpus() -> None:
 
     if not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
         remedy = "Take an image built with images/build.py --variant cuda"
-        raise _missing(wanted, f"this image's torch {torch.__version__} has no CUDA in it", remedy)
-    found = torch.cuda.device_count()
-    if found < wanted:
+        raise _missing(wanted, f"this image's torch {torch.__version__} was built without CUDA", remedy)
+    visible = torch.cuda.device_count()
+    if visible < wanted:
         remedy = "Look at the pod's limits, the node's device plugin and its driver (docs/operate.md)"
-        raise _missing(wanted, f"torch {torch.__version__} sees {found}", remedy)
+        raise _missing(wanted, f"torch {torch.__version__} sees {visible}", remedy)
     own = os.environ.get("LOCAL_RANK")
     for index in range(wanted) if own is None else [int(own)]:
         try:

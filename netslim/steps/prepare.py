@@ -1,4 +1,4 @@
-"""Step prepare_data: the original files become one packed, checksummed dataset."""
+"""Step prepare_data: pack the original files into one dataset with checksums."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def prepare(
     """Pack dataset `name` into the folder `output`; see `netslim.data.prepare` for the arguments.
 
     Returns:
-        What KFP shows beside the artifact: the honest title and the size of each split.
+        The metadata that KFP shows beside the artifact: the title and the number of images of each split.
     """
     with progress.bar("packing", 1) as bar:
         info = data.prepare(

@@ -1,29 +1,30 @@
-"""Step prune: rank, cut, compensate, and measure what is left before any fine-tuning."""
+"""Step prune: remove the lowest-ranked channels, and measure the error before any fine-tuning."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import netslim
 from netslim import data, progress
 from netslim.models import artifact
-from netslim.sparsity import NEAR_ZERO
-from netslim.steps.step_record import StepRecord, read_step_records, to_json_files
+from netslim.results.measures import Size
+from netslim.sparsity import ZERO_GAMMA
+from netslim.steps.step_metrics import PruneMetrics
+from netslim.steps.step_record import StepRecord, read_step_records
 from netslim.training.device import keep_freed_memory
 from netslim.training.evaluate import evaluate
-from netslim.training.loaders.in_memory import InMemory
-from netslim.training.loaders.streaming import Streamed
+from netslim.training.loaders import loader_for
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from netslim.cost import Cost
     from netslim.data import PackedDataset
-    from netslim.pruning.groups import Policy
-    from netslim.pruning.pruner import PruneResult
-    from netslim.pruning.ranking import Scope
+    from netslim.pruning.options import PruningOptions
 
 __all__ = ["prune_step"]
 
@@ -34,23 +35,17 @@ def prune_step(
     dataset: str | os.PathLike[str],
     start: str | os.PathLike[str],
     model: str | os.PathLike[str],
-    *,
-    percent: str,
-    target: Mapping[str, float],
-    scope: str,
-    policy: str,
-    max_layer_percent: float,
-    min_channels: int,
-    channel_multiple: int,
-    compensate: bool,
-    pass_index: int,
-) -> dict[str, float]:
-    """Prune the model artifact `start` and write the narrower model with its evidence.
+    options: PruningOptions,
+) -> PruneMetrics:
+    """Prune the model artifact `start`, and write the slim network with its step records to `model`.
 
-    `percent` is a number or `dead`; it is ignored when `target` names a budget.
+    Args:
+        dataset: a packed dataset, to recalibrate BatchNorm on and to measure the error.
+        options: how much is pruned, and within which limits.
 
-    Returns:
-        The evidence's plain numbers.
+    Raises:
+        ConfigError: the budget in `options` cannot be met.
+        ModelError: the network cannot be traced.
     """
     import torch
 
@@ -59,59 +54,44 @@ def prune_step(
     wide = artifact.load_model(start)
     example = torch.zeros(1, packed.info.channels, *packed.info.image_size)
     with progress.bar("pruning", 3) as bar:
-        result = netslim.prune(
-            wide.model,
-            example,
-            percent=None if target else "dead" if percent == "dead" else float(percent),
-            target=dict(target) or None,
-            policy=cast("Policy", policy),  # prune refuses other words
-            min_channels=min_channels,
-            max_layer_percent=max_layer_percent,
-            channel_multiple=channel_multiple,
-            scope=cast("Scope", scope),
-            compensate=compensate,
-        )
+        result = netslim.prune(wide.model, example, options)
         print(result.report, flush=True)
         bar.advance(channels=result.after.channels)
-        # Folding is exact for channels at zero, and new statistics would only add noise to them. Once a live
-        # channel went, the statistics of what follows it are stale.
-        recalibrate = compensate and result.threshold >= NEAR_ZERO
-        if recalibrate:
+        # Compensation is exact for channels at zero, where new statistics would only add noise. Once a live
+        # channel is removed, the statistics of the layers behind it are out of date.
+        recalibrated = options.compensate and result.threshold >= ZERO_GAMMA
+        if recalibrated:
             netslim.recalibrate(result.model, _training_images(packed))
         bar.advance()
         error = evaluate(result.model, packed.split("test"), packed.info)
-        bar.advance(error=error)
-    settings = {"percent": percent, "target": dict(target), "scope": scope, "policy": policy}
-    facts = {"settings": settings, "recalibrated": recalibrate, **_facts(result, error)}
-    testimony = StepRecord(facts)
-    beside = to_json_files({**read_step_records(start), "prune": testimony})
-    artifact.save_model(model, result.model, wide.architecture, wide.plan.then(result.plan), beside=beside)
-    return testimony.numbers()
+        bar.advance(1, **{"test error": error})
+    metrics = PruneMetrics(
+        settings=options.to_inputs(),
+        recalibrated=recalibrated,
+        error=error,
+        threshold=result.threshold,
+        before=_size(result.before),
+        after=_size(result.after),
+        plan_digest=result.plan.digest,
+        report=result.report,
+    )
+    records = replace(read_step_records(start), prune=StepRecord(metrics))
+    plan = wide.plan.then(result.plan)
+    artifact.save_model(model, result.model, wide.architecture, plan, beside=records.to_json_files())
+    return metrics
 
 
 def _training_images(packed: PackedDataset) -> Iterator[Tensor]:
-    """`RECALIBRATE_ON` training images as training sees them, or all there are.
+    """Batches of `RECALIBRATE_ON` training images, shuffled and augmented, or of all if there are fewer.
 
-    Shuffled, for an image folder comes class by class; augmented, for the statistics that they replace are
-    of augmented images (CIFAR-10 after pruning dead channels: 26.3 % error, 27.2 on plain images, 26.2 so).
+    Shuffled, because an image folder is ordered by class. Augmented, because the statistics that they replace
+    are those of augmented images (CIFAR-10 after pruning dead channels: 26.3 % error; 27.2 with statistics of
+    plain images, 26.2 with statistics of augmented images).
     """
-    source = Streamed if packed.info.mode == "folder" else InMemory
     size = packed.info.batch_of(2**21, least=8, most=250)
-    batches = source(packed.split("train"), packed.info, batch_size=size, seed=0).epoch(0)
+    batches = loader_for(packed, batch_size=size, seed=0).epoch(0)
     return (images for images, _ in islice(batches, RECALIBRATE_ON // size))
 
 
-def _facts(result: PruneResult, error: float) -> dict[str, Any]:
-    before, after = result.before, result.after
-    return {
-        "error_pruned": error,
-        "threshold": result.threshold,
-        "channels_before": before.channels,
-        "params_before": before.params,
-        "macs_before": before.macs,
-        "channels": after.channels,
-        "params": after.params,
-        "macs": after.macs,
-        "plan_digest": result.plan.digest,
-        "report": result.report.to_json(),
-    }
+def _size(cost: Cost) -> Size:
+    return Size(channels=cost.channels, params=cost.params, macs=cost.macs)

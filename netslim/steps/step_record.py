@@ -1,69 +1,100 @@
-"""Evidence: what each step has to say about its work, in one JSON file within what it made.
+"""Step records: the metrics and the training curve of each step of a pass, in one file inside the artifact.
 
-`facts` are a step's findings (numbers, tables), `history` is the training curve with its own timestamps.
-A network carries the evidence of every step of its pass, each step adding its own, so a cached step still
-testifies: `evaluate` reads all of it and completes in MLflow whatever a step itself could not log.
+Each artifact contains the records of the steps that made it: a step copies the records of its input and adds
+its own. A cached step logs nothing, so `evaluate` reads all records and uploads to MLflow what is missing.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from netslim.errors import DataError
+from netslim.steps.step_metrics import ExportMetrics, PruneMetrics, TrainMetrics
 from netslim.storage.atomic import read_json
 
-__all__ = ["StepRecord", "read_history", "read_step_records", "to_json_files"]
+__all__ = ["StepRecord", "StepRecords", "read_step_records"]
 
-FILE = "evidence.json"
+FILE = "step_records.json"
+FILE_OF_0_1 = "evidence.json"
+_NAMES_OF_0_1 = {"tune": "fine_tune"}
+
+Metrics = TypeVar("Metrics", TrainMetrics, PruneMetrics, ExportMetrics)
 
 
 @dataclass(frozen=True)
-class StepRecord:
-    """Findings of one step; `history` is empty for steps that do not train."""
+class StepRecord(Generic[Metrics]):
+    """What one step measured; `history` has one point per epoch and is empty for steps that do not train."""
 
-    facts: dict[str, Any]
-    history: list[dict[str, Any]] = field(default_factory=list)
+    metrics: Metrics
+    history: tuple[Mapping[str, float], ...] = ()
 
-    def numbers(self) -> dict[str, float]:
-        """The facts that are plain numbers: what KFP shows beside the step."""
+
+@dataclass(frozen=True, kw_only=True)
+class StepRecords:
+    """The records of the steps of one pass; None for a step that has not run.
+
+    `train` is the record of normal or sparse training, with which a pass begins.
+    """
+
+    train: StepRecord[TrainMetrics] | None = None
+    prune: StepRecord[PruneMetrics] | None = None
+    fine_tune: StepRecord[TrainMetrics] | None = None
+    export: StepRecord[ExportMetrics] | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The steps that have a record."""
+        return [step.name for step in fields(self) if getattr(self, step.name) is not None]
+
+    def to_json_files(self) -> dict[str, Any]:
+        """The records as JSON documents by file name, as `save_model` takes them."""
         return {
-            name: float(value)
-            for name, value in self.facts.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
+            FILE: {
+                name: {"metrics": record.metrics.to_json(), "history": [dict(one) for one in record.history]}
+                for name, record in ((name, getattr(self, name)) for name in self.names)
+            }
         }
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> StepRecords:
+        """Read the document of `to_json_files`, or of an evidence.json of version 0.1.0.
 
-def to_json_files(steps: Mapping[str, StepRecord]) -> dict[str, Any]:
-    """JSON documents by file name, from the evidence of each step by its name: train, prune, tune, export."""
-    return {FILE: {name: {"facts": found.facts, "history": found.history} for name, found in steps.items()}}
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError, DataError: it is not such a document.
+        """
+        return cls(**{_NAMES_OF_0_1.get(name, name): _record(name, value) for name, value in data.items()})
 
 
-def read_step_records(folder: str | os.PathLike[str]) -> dict[str, StepRecord]:
-    """The evidence that lies in an artifact, by step; none in a network that no step of ours made.
+_METRICS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+    "train": TrainMetrics.from_json,
+    "prune": PruneMetrics.from_json,
+    "fine_tune": TrainMetrics.from_json,
+    "tune": TrainMetrics.from_json,
+    "export": ExportMetrics.from_json,
+}
+
+
+def _record(name: str, data: Mapping[str, Any]) -> StepRecord[Any]:
+    metrics = data["metrics"] if "metrics" in data else data["facts"]
+    return StepRecord(_METRICS[name](metrics), tuple(data["history"]))
+
+
+def read_step_records(folder: str | os.PathLike[str]) -> StepRecords:
+    """The records in an artifact; no record in a network that did not come from the pipeline.
 
     Raises:
-        DataError: the file is truncated, or not evidence.
+        DataError: the file is truncated, or does not hold step records.
     """
-    path = Path(folder, FILE)
-    content = read_json(path) if path.exists() else {}
-    if not isinstance(content, dict) or any(
-        not isinstance(found, dict) or set(found) != {"facts", "history"} for found in content.values()
-    ):
-        raise DataError("this is not the evidence of steps", field=str(path), remedy="Run the step again")
-    return {name: StepRecord(found["facts"], found["history"]) for name, found in content.items()}
-
-
-def read_history(path: Path) -> list[dict[str, Any]]:
-    """The points of a history.jsonl, in order; a last line cut short by a kill is left out."""
-    points = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            points.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return points
+    path = next((p for p in (Path(folder, FILE), Path(folder, FILE_OF_0_1)) if p.exists()), None)
+    if path is None:
+        return StepRecords()
+    content = read_json(path)
+    try:
+        return StepRecords.from_json(content)
+    except (KeyError, TypeError, ValueError, AttributeError, DataError) as error:
+        problem = f"not valid step records ({type(error).__name__}: {error})"
+        raise DataError(problem, field=str(path), remedy="Run the step that wrote it again") from error

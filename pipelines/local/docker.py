@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from netslim.errors import PipelineError
 from netslim.tracking.destination import sqlite_file
-from netslim_kfp.components.images import Kind, image
+from netslim_kfp.components.images import ImageName, image
 
 if TYPE_CHECKING:
     from docker.types import Mount
@@ -20,7 +20,7 @@ __all__ = ["IMAGE_USER", "absolute", "check_engine", "docker_runner", "environme
 IMAGE_USER = 65532
 """The user id of our images. It has no name and owns no files."""
 
-STEPS: tuple[Kind, ...] = ("data", "train", "export")
+STEPS: tuple[ImageName, ...] = ("data", "train", "export")
 PASSED_ON = ("AWS_", "MLFLOW_", "NETSLIM_", "OMP_")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 

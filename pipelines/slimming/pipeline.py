@@ -51,7 +51,7 @@ def build(
                 pass_index=pass_index,
                 # No pass follows the last one compiled here, however many the user asks for.
                 passes=inputs.passes if pass_index < max_passes else max_passes,
-                max_loss=inputs.max_loss,
+                max_error_increase=inputs.max_loss,
                 **({} if results is None else {"previous": results}),
             )
 
@@ -71,7 +71,7 @@ def build(
             measured = measure(pass_index, tuned, results)
             if pass_index < max_passes:
                 with dsl.If(measured.outputs["Output"] == True, name=f"pass-{pass_index + 1}"):  # noqa: E712
-                    one_pass(pass_index + 1, tuned, measured.outputs["ledger"], teacher)
+                    one_pass(pass_index + 1, tuned, measured.outputs["results"], teacher)
 
         with tasks.ending("slimming"):
             data = tasks.prepare()
@@ -80,7 +80,7 @@ def build(
                 teacher = tasks.train(
                     data, stage="base", recipe=inputs.base, pass_index=0, experiment=inputs.experiment
                 )
-                results = measure(0, teacher).outputs["ledger"]
+                results = measure(0, teacher).outputs["results"]
             one_pass(1, None, results, teacher)
 
     return pipeline(

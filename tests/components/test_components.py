@@ -55,5 +55,5 @@ def test_an_image_has_a_registry_and_a_tag_that_stays(monkeypatch: pytest.Monkey
     monkeypatch.setenv("NETSLIM_REGISTRY", "registry.example/team/")
     monkeypatch.setenv("NETSLIM_IMAGE_TAG", "1.2.3")
     assert image("train") == "registry.example/team/netslim-train:1.2.3"
-    with pytest.raises(ConfigError, match="image tag = latest: the step cache cannot tell"):
+    with pytest.raises(ConfigError, match="image tag = latest: the step cache cannot distinguish"):
         image("train", tag="latest")

@@ -130,7 +130,7 @@ def test_every_component_has_an_executor_input() -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_an_executor_input_is_what_the_backend_sends_to_the_component_of_today(name: str) -> None:
-    module = importlib.import_module(f"components.{component_of(name)}.component")
+    module = importlib.import_module(f"netslim_kfp.components.{component_of(name)}.component")
     spec = getattr(module, component_of(name)).component_spec
     declared = {key: value for key, value in spec.inputs.items() if str(value.type).startswith("system.")}
     required = {key for key, value in declared.items() if not value.optional}
@@ -169,14 +169,15 @@ def test_a_training_with_a_start_goes_on_from_that_network(backend: Backend) -> 
 
 def test_fine_tuning_distills_from_its_teacher(backend: Backend) -> None:
     # A recipe with `distill` and no teacher is refused.
-    model = backend.result("fine_tune-with-teacher").paths["model"]
-    assert read_step_records(model)["tune"].facts["recipe"]["distill"] == 0.5
+    record = read_step_records(backend.result("fine_tune-with-teacher").paths["model"]).fine_tune
+    assert record is not None
+    assert record.metrics.recipe["distill"] == 0.5
 
 
-def test_evaluate_adds_its_row_to_the_previous_ledger_and_decides(backend: Backend) -> None:
+def test_evaluate_adds_its_pass_to_the_previous_results_and_decides(backend: Backend) -> None:
     first, second = backend.result("evaluate"), backend.result("evaluate-with-previous")
-    assert [row.index for row in RunResults.load(first.paths["ledger"]).rows] == [1]
-    assert [row.index for row in RunResults.load(second.paths["ledger"]).rows] == [1, 2]
+    assert [row.index for row in RunResults.load(first.paths["results"]).rows] == [1]
+    assert [row.index for row in RunResults.load(second.paths["results"]).rows] == [1, 2]
     # Two passes were asked for.
     assert first.output["parameterValues"] == {"Output": True}
     assert second.output["parameterValues"] == {"Output": False}

@@ -1,4 +1,4 @@
-"""A training step in two processes that torchrun starts: its artifact, its errors, and SIGTERM."""
+"""A training in two processes that torchrun starts: its artifact, its errors, and SIGTERM."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,68 +17,57 @@ import torch
 
 from netslim.errors import DataError, PipelineError
 from netslim.models import artifact
-from netslim.steps import train as step
-from netslim.steps.gpu_check import EXPECTED
 from netslim.steps.launch.torchrun import run_with_torchrun
+from netslim.steps.run_training import run_training
 from netslim.steps.step_record import read_step_records
-from tests.helpers.training_step import arguments
+from tests.helpers.training_step import training_request
 
 SCRIPT = """
 import json, sys
-from netslim.steps.launch.torchrun import in_processes
+from netslim.steps.launch.torchrun import run_with_torchrun
+from netslim.steps.training_request import TrainingRequest
 
-print(in_processes(2, json.loads(sys.argv[1])))
+run_with_torchrun(2, TrainingRequest.from_json(json.loads(sys.argv[1])))
 """
 
 
-def test_one_artifact_as_one_process_makes_it(dataset: Path, tmp_path: Path) -> None:
-    asked = arguments(dataset, tmp_path / "two" / "model", epochs=1)
-    two = run_with_torchrun(2, asked)
-    one = step.train_step(**{**asked, "model": tmp_path / "one" / "model"})
-    assert two.keys() == one.keys()
+def test_two_processes_write_the_artifact_of_one(dataset: Path, tmp_path: Path) -> None:
+    request = training_request(dataset, tmp_path / "two" / "model", epochs=1)
+    two = run_with_torchrun(2, request)
+    one = run_training(replace(request, model=str(tmp_path / "one" / "model")))
+    assert replace(two, error=0, gammas=one.gammas) == replace(one, error=0)
+    assert two.error == pytest.approx(one.error, abs=2)
     ours, theirs = (
         artifact.load_model(tmp_path / name / "model").model.state_dict() for name in ("two", "one")
     )
     for name, tensor in theirs.items():
         torch.testing.assert_close(ours[name], tensor, rtol=1e-2, atol=1e-3)
-    curves = [read_step_records(tmp_path / name / "model")["train"].history for name in ("two", "one")]
-    assert curves[0][0]["train/loss"] == pytest.approx(curves[1][0]["train/loss"], rel=1e-3)
+    records = [read_step_records(tmp_path / name / "model").train for name in ("two", "one")]
+    losses = [record.history[0]["train/loss"] for record in records if record]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     assert len(list((tmp_path / "two" / "checkpoints").iterdir())) == 1
 
 
-def test_more_than_one_promised_gpu_means_a_process_on_each(
-    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = arguments(dataset, tmp_path / "model")
-    heard: list[Any] = []
-    monkeypatch.setattr(
-        step, "in_processes", lambda count, given: heard.append((count, given)) or {"error": 1.0}
-    )
-    monkeypatch.setenv(EXPECTED, "4")
-    assert step.train_step(**asked) == {"error": 1.0}
-    ((count, given),) = heard
-    assert count == 4
-    assert given == asked | {"start": None, "teacher": None, "strength": "", "experiment": ""}
-
-
-def test_what_they_raise_is_raised_here_as_it_was(tmp_path: Path) -> None:
+def test_an_error_of_a_process_is_raised_here_unchanged(tmp_path: Path) -> None:
+    request = training_request(tmp_path / "nothing", tmp_path / "model")
     with pytest.raises(DataError) as here:
-        step.train_step(**arguments(tmp_path / "nothing", tmp_path / "model"))
+        run_training(request)
     with pytest.raises(DataError) as there:
-        run_with_torchrun(2, arguments(tmp_path / "nothing", tmp_path / "model"))
-    assert str(there.value) == str(here.value)
+        run_with_torchrun(2, request)
+    assert there.value.to_json() == here.value.to_json()
 
 
-def test_a_process_that_ends_without_a_word_is_told(tmp_path: Path) -> None:
-    with pytest.raises(PipelineError, match="ended without a word"):
-        run_with_torchrun(2, {"no": "such argument"})
+def test_a_process_that_ends_without_a_user_error_is_reported(dataset: Path, tmp_path: Path) -> None:
+    broken: Any = "not a number"
+    with pytest.raises(PipelineError, match=r"ended without an error \(exit code 1\)"):
+        run_with_torchrun(2, replace(training_request(dataset, tmp_path / "model"), seed=broken))
 
 
 def test_sigterm_reaches_them_and_leaves_a_checkpoint(dataset: Path, tmp_path: Path) -> None:
-    asked = arguments(dataset, tmp_path / "model", epochs=400)
+    request = training_request(dataset, tmp_path / "model", epochs=400)
     events = tmp_path / "events"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NETSLIM_PROGRESS": str(events)}
-    command = [sys.executable, "-c", SCRIPT, json.dumps(asked)]
+    command = [sys.executable, "-c", SCRIPT, json.dumps(request.to_json())]
     with subprocess.Popen(command, env=environment) as process:
         until = time.monotonic() + 90
         while not (events.exists() and events.read_text().count("advance") > 2):

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from netslim import tracking
 from netslim_kfp.pipelines.cluster.platform import placed_on
 from netslim_kfp.pipelines.cluster.profiles import load
@@ -16,9 +18,10 @@ from netslim_kfp.pipelines.run_config import RunConfig
 from netslim_kfp.pipelines.slimming.pipeline import build
 
 
+@pytest.mark.slow
 def test_the_clusters_file_runs_here(tmp_path: Path) -> None:
     few = {"epochs": 1}
-    config = RunConfig(passes=1, base=few, sparse=few, tune=few, max_loss=100)
+    config = RunConfig(passes=1, base=few, sparse=few, tune=few, max_error_increase=100)
     compile_pipeline(build(1, place=placed_on(load(gpus=8))), tmp_path / "cluster.yaml")
     request = {
         "ir": str(tmp_path / "cluster.yaml"),

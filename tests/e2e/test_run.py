@@ -21,12 +21,13 @@ from netslim import tracking
 from netslim.cli.verify import verify
 from netslim.errors import TrainingError
 
+pytestmark = pytest.mark.slow
+
 CONFIG = """\
 base: {epochs: 2}
-sparse: {epochs: 2, pull: 0.2}
+sparse: {epochs: 2, total_shrinkage: 0.2}
 tune: {epochs: 2}
 max_loss: 100
-max_layer_percent: 1
 passes: 2
 """
 BASELINE = ["baseline: train", "baseline: export ONNX", "baseline: evaluate"]
@@ -82,7 +83,7 @@ def test_every_step_of_both_passes_ran_once(first: Ran) -> None:
     assert first.steps("cached") == set()
 
 
-def test_the_ledger_in_mlflow_tells_the_run(first: Ran) -> None:
+def test_the_results_in_mlflow_are_those_of_the_run(first: Ran) -> None:
     rows = first.found.results.rows
     assert first.found.status == "FINISHED"
     assert [row.index for row in rows] == [0, 1, 2]
@@ -134,8 +135,10 @@ def test_a_changed_fine_tuning_trains_nothing_that_came_before_it(first: Ran) ->
     )
 
 
-def test_too_much_loss_stops_early_and_says_why(first: Ran) -> None:
-    stopped = netslim(first.output, "--max-loss", "0", "--sparse", "epochs=1", "--tune", "lr=0.000001")
+def test_too_high_an_error_stops_early_with_the_reason(first: Ran) -> None:
+    stopped = netslim(
+        first.output, "--max-error-increase", "0", "--sparse", "epochs=1", "--tune", "lr=0.000001"
+    )
     assert stopped.code == 0, stopped.shown
     assert "pass 1: evaluate" in stopped.steps("done")
     assert "pass 2: train sparse" not in stopped.steps("done")

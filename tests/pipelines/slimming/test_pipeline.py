@@ -1,4 +1,4 @@
-"""The last pass that is compiled decides to stop, also when more passes are asked for."""
+"""The compiled slimming pipeline: its inputs, and that its last pass decides to stop."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from netslim.errors import ConfigError
 from netslim_kfp.pipelines.compiler.compile import compile_pipeline
+from netslim_kfp.pipelines.run_config import RunConfig
 from netslim_kfp.pipelines.slimming.pipeline import build
 
 
@@ -15,9 +17,9 @@ def passes_of_evaluations(ir: dict[str, Any]) -> dict[int, Any]:
     """By pass, the input `passes` of its `evaluate`: a number, or None where the run's own value is taken."""
     found: dict[int, Any] = {}
     for group in ir["components"].values():
-        for task in group.get("dag", {}).get("tasks", {}).values():
+        for name, task in group.get("dag", {}).get("tasks", {}).items():
             inputs = task.get("inputs", {}).get("parameters", {})
-            if "max_loss" in inputs and "pass_index" in inputs:
+            if name.startswith("evaluate"):
                 index = int(inputs["pass_index"]["runtimeValue"]["constant"])
                 found[index] = inputs["passes"].get("runtimeValue", {}).get("constant")
     return found
@@ -27,3 +29,21 @@ def passes_of_evaluations(ir: dict[str, Any]) -> dict[int, Any]:
 def test_the_last_pass_has_the_number_of_compiled_passes(compiled: int, tmp_path: Path) -> None:
     found = passes_of_evaluations(compile_pipeline(build(compiled), tmp_path / "ir.yaml"))
     assert found == {**dict.fromkeys(range(compiled)), compiled: compiled}
+
+
+def test_the_inputs_are_those_of_a_run_with_its_defaults(tmp_path: Path) -> None:
+    """Their names are those of 0.1.0, `max_loss` included: scripts and schedules give arguments by them."""
+    ir = compile_pipeline(build(1), tmp_path / "ir.yaml")
+    inputs = ir["root"]["inputDefinitions"]["parameters"]
+    assert {name: value["defaultValue"] for name, value in inputs.items()} == RunConfig().pipeline_arguments()
+    assert set(inputs) == {
+        "model", "model_args", "dataset", "data_root", "download", "validation", "image_size",
+        "dataset_title", "preset", "base", "sparse", "tune", "percent", "target", "scope", "policy", "max_layer_percent",
+        "min_channels", "channel_multiple", "passes", "max_loss", "seed", "experiment",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("passes", [0, 7])
+def test_a_number_of_passes_out_of_range_is_refused(passes: int) -> None:
+    with pytest.raises(ConfigError, match=rf"passes = {passes}: out of range\. Use 1 to 6"):
+        build(passes)

@@ -1,11 +1,10 @@
-"""The loop against a plain one written out here."""
+"""`train`: its result, its history, its side effects, and the errors that it raises."""
 
 from __future__ import annotations
 
 import copy
 import json
-import time
-from dataclasses import replace
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from netslim.data import Split
+from netslim import progress
 from netslim.errors import ConfigError, ModelError, TrainingError
 from netslim.training.loaders import loader_for
 from netslim.training.train import evaluate, train
@@ -25,82 +24,22 @@ def dataset(tmp_path_factory):
     return corners(tmp_path_factory.mktemp("corners"))
 
 
-def plain_loop(model, dataset, recipe, seed, teacher=None):
-    """The method as one would write it down: no foreach, no fusion, plain formulas."""
-    batches = loader_for(dataset, batch_size=recipe.batch_size, seed=seed)
-    velocity = [torch.zeros_like(parameter) for parameter in model.parameters()]
-    gammas = [m.weight for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-    model.train()
-    step, steps = 0, recipe.epochs * batches.steps
-    for epoch in range(recipe.epochs):
-        for images, labels in batches.epoch(epoch):
-            lr = recipe.lr * (1.0 if step < steps / 2 else 0.1 if step < 3 * steps / 4 else 0.01)
-            if recipe.adversarial:
-                images.requires_grad_()
-                F.cross_entropy(model(images), labels, label_smoothing=recipe.label_smoothing).backward()
-                steepest = torch.stack([slope / slope.square().sum().sqrt() for slope in images.grad])
-                images = images.detach() + recipe.adversarial * steepest
-            logits = model(images)
-            loss = F.cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-            if teacher is not None:
-                with torch.no_grad():
-                    wanted = F.softmax(teacher(images) / recipe.temperature, 1)
-                given = F.log_softmax(logits / recipe.temperature, 1)
-                soft = (wanted * (wanted.log() - given)).sum(1).mean() * recipe.temperature**2
-                loss = (1 - recipe.distill) * loss + recipe.distill * soft
-            if recipe.penalty == "l1":
-                loss = loss + recipe.lambda_ * sum(gamma.abs().sum() for gamma in gammas)
-            model.zero_grad()
-            loss.backward()
-            with torch.no_grad():
-                for parameter, v in zip(model.parameters(), velocity, strict=True):
-                    gradient = parameter.grad + recipe.weight_decay * parameter
-                    v.mul_(recipe.momentum).add_(gradient)
-                    parameter.sub_(lr * (gradient + recipe.momentum * v))
-                if recipe.penalty == "proximal":
-                    reach = lr * recipe.lambda_ / (1 - recipe.momentum)
-                    for gamma in gammas:
-                        gamma.copy_(gamma.sign() * (gamma.abs() - reach).clamp_min(0))
-            step += 1
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"lambda_": 0.01},
-        {"lambda_": 0.01, "penalty": "proximal"},
-        {"label_smoothing": 0.1, "distill": 0.5, "temperature": 2.0},
-        {"label_smoothing": 0.1, "adversarial": 0.5},
-        {"distill": 0.5, "adversarial": 0.5},
-    ],
-)
-def test_it_computes_what_a_plain_loop_computes(dataset, changes):
-    how = recipe(**changes)
-    teacher = network(9).eval() if how.distill else None
-    model, expected = network(), network()
-    train(model, dataset, how, seed=3, teacher=teacher)
-    plain_loop(expected, dataset, how, 3, teacher)
-    for name, tensor in expected.state_dict().items():
-        torch.testing.assert_close(model.state_dict()[name], tensor, rtol=1e-3, atol=1e-4, msg=name)
-
-
-def test_the_history_is_on_disk_and_counts_right(dataset, tmp_path):
-    heard = []
+def test_the_history_is_on_disk_and_right(dataset, tmp_path):
+    rows_of_callback = []
     model = network()
-    before = time.time() * 1000
     result = train(
         model,
         dataset,
         recipe(lambda_=0.05, penalty="proximal"),
         seed=0,
         history_path=tmp_path / "history.jsonl",
-        on_epoch=heard.append,
+        on_epoch=rows_of_callback.append,
     )
     rows = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
-    assert rows == heard == list(result.history)
+    assert rows == rows_of_callback == list(result.history)
     assert [row["step"] for row in rows] == [1, 2, 3]
-    assert all(before <= row["ts"] <= time.time() * 1000 for row in rows)
+    timestamps = [row["ts"] for row in rows]
+    assert timestamps == sorted(timestamps)
     assert [row["lr"] for row in rows] == pytest.approx([0.1, 0.1, 0.01])
     gammas = torch.cat([model[1].weight, model[4].weight])
     assert rows[-1]["sparsity/zero_share"] == float((gammas == 0).double().mean()) > 0
@@ -113,56 +52,23 @@ def test_the_history_is_on_disk_and_counts_right(dataset, tmp_path):
 
 
 def test_the_first_epochs_loss_and_error_are_means_over_its_images(dataset):
-    """With lr next to 0 the weights stand still, so the epoch can be recomputed in one go, batch by batch."""
+    """With lr near 0 the weights do not change, so the epoch can be computed again, batch by batch."""
     model = network()
     reference = copy.deepcopy(model).train()
     result = train(model, dataset, recipe(epochs=1, lr=1e-12), seed=5)
-    losses, wrong = [], 0
+    losses, error_count = [], 0
     for images, labels in loader_for(dataset, batch_size=10, seed=5).epoch(0):
         logits = reference(images)
         losses.append(F.cross_entropy(logits, labels).item())
-        wrong += int((logits.argmax(1) != labels).sum())
+        error_count += int((logits.argmax(1) != labels).sum())
     assert result.history[0]["train/loss"] == pytest.approx(np.mean(losses), rel=1e-5)
-    assert result.history[0]["train/error"] == pytest.approx(100 * wrong / 60)
+    assert result.history[0]["train/error"] == pytest.approx(100 * error_count / 60)
 
 
-def test_it_learns(dataset):
+def test_the_error_falls(dataset):
     model = network()
     assert evaluate(model, dataset.split("test"), dataset.info) > 50
     assert train(model, dataset, recipe(epochs=15, lr=0.05), seed=0).error < 15
-
-
-@pytest.mark.parametrize(("side", "batches"), [(8, [500, 100]), (32, [128] * 4 + [88]), (224, [8] * 75)])
-def test_batches_of_an_evaluation_hold_about_as_many_pixels_each(dataset, side, batches):
-    class Sizes(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.weight, self.seen = nn.Parameter(torch.ones(1)), []
-
-        def forward(self, images):
-            self.seen.append(len(images))
-            return images.new_zeros(len(images), 2)
-
-    images = np.zeros((600, side, side, 1), np.uint8)
-    info = replace(dataset.info, image_size=(side, side), channels=1, mean=(0.5,), std=(0.25,))
-    model = Sizes()
-    assert evaluate(model, Split(images, np.arange(600) % 2), info) == 50
-    assert model.seen == batches
-
-
-def test_evaluate_by_hand_and_without_a_trace(dataset):
-    model = network().train()
-    model[1].eval()
-    before = copy.deepcopy(model)
-    split = dataset.split("test")
-    with torch.no_grad():
-        logits = copy.deepcopy(model).eval()(
-            torch.from_numpy((split.images / 255 - 0.3) / 0.2).float().permute(0, 3, 1, 2)
-        )
-    wrong = int((logits.argmax(1).numpy() != split.labels).sum())
-    assert evaluate(model, split, dataset.info, batch_size=7) == pytest.approx(100 * wrong / 40)
-    assert same(model, before)
-    assert [m.training for m in model.modules()] == [m.training for m in before.modules()]
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others(dataset):
@@ -176,7 +82,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(dataset):
     assert not same(models[0], models[2])
 
 
-def test_the_callers_things_are_left_as_they_were(dataset):
+def test_threads_random_state_modes_and_parameters_are_restored(dataset):
     model = network().eval()
     parameters = list(model.parameters())
     threads = torch.get_num_threads()
@@ -189,60 +95,23 @@ def test_the_callers_things_are_left_as_they_were(dataset):
     assert all(parameter.is_contiguous() for parameter in model.parameters())
 
 
-def test_pull_trains_as_its_lam(dataset):
-    by_pull, by_lam = network(), network()
-    result = train(by_pull, dataset, recipe(total_shrinkage=0.5), seed=0)
-    train(by_lam, dataset, recipe(lambda_=result.lambda_), seed=0)
+def test_total_shrinkage_trains_as_the_lambda_that_it_stands_for(dataset):
+    by_shrinkage, by_lambda = network(), network()
+    result = train(by_shrinkage, dataset, recipe(total_shrinkage=0.5), seed=0)
+    train(by_lambda, dataset, recipe(lambda_=result.lambda_), seed=0)
     assert result.lambda_ > 0
-    assert same(by_pull, by_lam)
+    assert same(by_shrinkage, by_lambda)
 
 
-@pytest.mark.parametrize("penalty", ["l1", "smooth-l1", "proximal"])
-def test_sparse_training_makes_factors_small(dataset, penalty):
-    plain, sparse = network(), network()
-    train(plain, dataset, recipe(epochs=30, lr=0.02), seed=0)
-    result = train(sparse, dataset, recipe(epochs=30, lr=0.02, total_shrinkage=1.5, penalty=penalty), seed=0)
-    small = [int((torch.cat([m[1].weight, m[4].weight]).abs() < 0.05).sum()) for m in (plain, sparse)]
-    assert small[0] == 0
-    assert small[1] >= 4
-    assert (result.sparsity.zero_share > 0) == (penalty == "proximal")
-
-
-def test_val_selects_the_best_epoch_never_the_last_by_habit(dataset):
+def test_select_val_keeps_the_epoch_with_the_lowest_validation_error(dataset):
     model = network()
     result = train(model, dataset, recipe(epochs=6, lr=0.8, select="val"), seed=0)
     errors = [row["val/error"] for row in result.history]
     assert evaluate(model, dataset.split("val"), dataset.info) == min(errors)
-    assert min(errors) < errors[-1]  # else this test would say nothing
+    assert min(errors) < errors[-1]  # otherwise the last epoch's weights would pass, too
 
 
-def test_bf16_stays_near_fp32(dataset):
-    model, reference = network(), network()
-    train(model, dataset, recipe(precision="bf16", lr=0.02), seed=0)
-    train(reference, dataset, recipe(lr=0.02), seed=0)
-    assert not same(model, reference)
-    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
-    torch.testing.assert_close(model[0].weight, reference[0].weight, rtol=0, atol=0.05)
-
-
-def test_auxiliary_classifiers_are_trained_too(dataset):
-    class TwoHeads(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.trunk, self.main, self.side = network()[:-1], nn.Linear(288, 4), nn.Linear(288, 4)
-
-        def forward(self, images):
-            features = self.trunk(images)
-            return (self.main(features), self.side(features)) if self.training else self.main(features)
-
-    model = TwoHeads()
-    side = model.side.weight.clone()
-    result = train(model, dataset, recipe(epochs=8, lr=0.05), seed=0)
-    assert not torch.equal(model.side.weight, side)
-    assert result.error < 40
-
-
-def test_divergence_stops_the_run_and_says_where(dataset, tmp_path):
+def test_divergence_is_an_error_with_epoch_rate_and_lambda(dataset, tmp_path):
     with pytest.raises(TrainingError) as caught:
         train(network(), dataset, recipe(epochs=4, lr=1e20), seed=0, checkpoint_dir=tmp_path)
     text = str(caught.value)
@@ -250,7 +119,7 @@ def test_divergence_stops_the_run_and_says_where(dataset, tmp_path):
     assert "epoch 1 of 4" in text
     assert "lr = 1e+20" in text
     assert "lambda = 0" in text
-    assert list(tmp_path.iterdir()) == []  # nothing bad was kept
+    assert list(tmp_path.iterdir()) == []  # no checkpoint has the bad weights
 
 
 def test_divergence_names_the_last_good_checkpoint(dataset, tmp_path):
@@ -265,7 +134,7 @@ def test_divergence_names_the_last_good_checkpoint(dataset, tmp_path):
         train(model, dataset, recipe(), seed=0, checkpoint_dir=tmp_path, checkpoint_every=0, on_epoch=poison)
 
 
-def test_a_teacher_must_be_there_and_stays_as_it_is(dataset):
+def test_distillation_needs_a_teacher_and_does_not_change_it(dataset):
     with pytest.raises(ConfigError, match="teacher") as caught:
         train(network(), dataset, recipe(distill=0.5), seed=0)
     assert caught.value.field == "distill"
@@ -285,10 +154,34 @@ def test_selecting_by_validation_needs_a_validation_split(dataset):
     assert "val/error" not in train(network(), without, recipe(epochs=1), seed=0).history[0]
 
 
-def test_sparsity_needs_batchnorm_and_plain_training_does_not(dataset):
+def test_the_l1_term_needs_batchnorm_and_plain_training_does_not(dataset):
     plain = nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 4))
     with pytest.raises(ModelError, match="BatchNorm"):
         train(plain, dataset, recipe(lambda_=1e-4), seed=0)
     result = train(plain, dataset, recipe(), seed=0)
     assert result.sparsity is None
     assert "sparsity/zero_share" not in result.history[0]
+
+
+class RecordedBar:
+    """A progress bar that records what is shown."""
+
+    def __init__(self) -> None:
+        self.done, self.metrics = 0, list[dict[str, float | str]]()
+
+    def advance(self, amount: int = 1, **metrics: float | str) -> None:
+        self.done += amount
+        self.metrics.append(metrics)
+
+
+@pytest.mark.parametrize("lambda_", [0.0, 0.05])
+def test_the_bar_shows_loss_train_error_and_in_sparse_training_the_sparsity(dataset, monkeypatch, lambda_):
+    bar = RecordedBar()
+    monkeypatch.setattr(progress, "bar", lambda title, total: nullcontext(bar))
+    result = train(network(), dataset, recipe(lambda_=lambda_, penalty="proximal"), seed=0)
+    last = result.history[-1]
+    shown = {"loss": last["train/loss"], "train error": last["train/error"]}
+    if lambda_:
+        shown["factors at zero"] = f"{100 * last['sparsity/near_zero_share']:.0f} %"
+    assert bar.done == 18
+    assert bar.metrics[-1] == shown

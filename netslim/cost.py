@@ -20,10 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
 
 from netslim.errors import ModelError
+from netslim.nn._torch import TorchDispatchMode, storage_id, tree_map_only
 from netslim.nn.modes import eval_mode, unwrap
 
 __all__ = ["Cost", "LayerCost", "count"]
@@ -114,7 +113,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **(kwargs or {}))
         if kind in _FORWARD or kind in _TRANSPOSED:
             values, weight = args[0] if kind in _TRANSPOSED else result, args[1]
-            owner = self.owners.get(_storage(weight), "(computed weight)")
+            owner = self.owners.get(storage_id(weight), "(computed weight)")
             self.macs[owner] += values.numel() * weight[0].numel()
         return result
 
@@ -140,7 +139,7 @@ def _shape_of(tensor: Tensor) -> Tensor:
 
 
 def _run(model: nn.Module, tensors: dict[str, Tensor], inputs: tuple[Any, ...]) -> Counter[str]:
-    watch = _Watch({_storage(tensor): _owner(name) for name, tensor in tensors.items()})
+    watch = _Watch({storage_id(tensor): _owner(name) for name, tensor in tensors.items()})
     with eval_mode(model), _unfused_attention(), torch.inference_mode(), watch:
         # Inference mode keeps conv2d and linear whole.
         functional_call(model, tensors, inputs)
@@ -161,8 +160,3 @@ def _unfused_attention() -> Iterator[None]:
 def _owner(parameter: str) -> str:
     """The layer of a parameter: its module, or the parameter itself where the whole model owns it."""
     return parameter.rpartition(".")[0] or parameter
-
-
-def _storage(tensor: Tensor) -> int:
-    """Names the memory, so that a view (attention slices its packed projections) is known as that weight."""
-    return int(tensor.untyped_storage()._cdata)

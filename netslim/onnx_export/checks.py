@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from netslim.errors import ExportError
+from netslim.nn._torch import TorchDispatchMode
 from netslim.onnx_export.tolerance import ABSOLUTE, is_close
 from netslim.onnx_export.translate import BATCH, INPUT, OPSET, OUTPUT, random_images
 

@@ -1,1 +1,1 @@
-"""Wiring only: the pipelines, how they are compiled, and how they are run."""
+"""The pipelines: how they are wired, compiled and run. The work is done by netslim and the components."""

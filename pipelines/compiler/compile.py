@@ -1,4 +1,4 @@
-"""Pipelines as compiled YAML: the one form that every runner and backend takes."""
+"""Pipelines as compiled YAML, the form that every runner and backend reads."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ __all__ = ["compile_pipeline"]
 def compile_pipeline(
     pipeline: Callable[..., Any], path: str | os.PathLike[str], *, cache: bool = True
 ) -> dict[str, Any]:
-    """Compile to `path`, lean, and hold the result against the portability rules.
+    """Compile `pipeline` to the file `path`, minified and checked by the portability rules.
 
-    Without `cache` every step is run again, also when its result is known.
+    Args:
+        pipeline: a pipeline function.
+        path: the file to write.
+        cache: whether steps may take the results of earlier runs.
 
     Returns:
         The pipeline's intermediate representation, its first YAML document.
@@ -38,14 +41,14 @@ def compile_pipeline(
         breaches = lint(compiled)
         assert not breaches, breaches  # our own pipelines: a breach is our bug
         if not cache:
-            _forget(compiled)
-        inputs_in_words = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
-        draft.write_text(inputs_in_words + yaml.safe_dump_all([compiled, *platform]), encoding="utf-8")
+            _disable_cache(compiled)
+        header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
+        draft.write_text(header + yaml.safe_dump_all([compiled, *platform]), encoding="utf-8")
     return compiled
 
 
-def _forget(ir: dict[str, Any]) -> None:
-    """Have no step take the result of an earlier run."""
+def _disable_cache(ir: dict[str, Any]) -> None:
+    """Make every step run, in place, also when its result is in the cache."""
     for group in (ir["root"], *ir["components"].values()):
         for task in group.get("dag", {}).get("tasks", {}).values():
             task["cachingOptions"] = {}

@@ -1,8 +1,8 @@
-"""Portability rules for compiled pipelines: what runs here must run there.
+"""Portability rules for compiled pipelines: a pipeline that runs locally must also run on a backend.
 
-KFP's local runners and its backend do not agree everywhere, and where they differ they often differ
-silently: a condition on a named output is simply False locally. Each rule below is one such difference
-that was seen (docs/decisions.md), checked on the compiled IR, so that it holds whatever the Python was.
+KFP's local runners and its backend differ in places, often without an error: a condition on a named output is
+always False locally. Each rule below is about one difference that was observed (docs/decisions.md). It is
+checked on the compiled IR, so it does not depend on how the Python was written.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ UNCACHED = ("evaluate", "finish")
 
 
 def lint(ir: IR) -> list[str]:
-    """Every breach of a portability rule in a compiled pipeline, as sentences; empty when it is clean."""
+    """The breaches of the portability rules in a compiled pipeline, one sentence each."""
     return [f"{name}: {breach}" for name, rule in RULES.items() for breach in rule(ir)]
 
 
@@ -45,7 +45,7 @@ def _type_of(ir: IR, component: str, parameter: str) -> str:
 
 
 def _readers(ir: IR, group: str, parameter: str) -> Iterator[tuple[str, str, str, bool]]:
-    """(task, component, input, is it one field) of every task in a group that reads the group's parameter."""
+    """(task, component, input, whether it reads one field) of each task that reads a group's parameter."""
     for name, task in ir["components"][group]["dag"]["tasks"].items():
         for its_input, source in task.get("inputs", {}).get("parameters", {}).items():
             if source.get("componentInputParameter") == parameter:
@@ -54,13 +54,13 @@ def _readers(ir: IR, group: str, parameter: str) -> Iterator[tuple[str, str, str
 
 
 def _loop_items(ir: IR) -> list[tuple[str, str]]:
-    """(group, parameter) of every item of a loop, also where a group within the loop passes it on."""
+    """(group, parameter) of every loop item, also where a group within the loop passes the item on."""
     items = [
         (task["componentRef"]["name"], task["parameterIterator"]["itemInput"])
         for _, task in _tasks(ir)
         if "itemInput" in task.get("parameterIterator", {})
     ]
-    for group, item in items:  # grows while it is read
+    for group, item in items:  # the list grows during the loop
         for _, component, parameter, _ in _readers(ir, group, item):
             if "dag" in ir["components"][component]:
                 items.append((component, parameter))

@@ -1,10 +1,10 @@
-"""Leaves out of a compiled pipeline what only its reader needs, because a cluster stores each step often.
+"""Shorten a compiled pipeline, because a cluster stores each step several times.
 
-A step's definition and command end up four to six times in the one object that is the run, and that object
-has a limit (netslim_kfp.pipelines.compiler.size_estimate). What goes: descriptions of the steps' inputs,
-which the READMEs keep, and the pipeline's own inputs too; defaults of inputs that are always given; and
-the steps' source, since the same function is in the step's image (netslim_kfp.components.step). The
-image's tag stays for the cache to tell versions apart.
+The definition and the command of a step are stored four to six times in the one object that describes a run,
+and the size of that object is limited (netslim_kfp.pipelines.compiler.size_estimate). Three things are left
+out: the descriptions of the steps' inputs, which are in the READMEs; the defaults of inputs that are always
+given; and the source of the steps, because the step's image contains the function
+(netslim_kfp.components.step). The cache distinguishes versions by the tag of the image.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def minify(ir: dict[str, Any]) -> None:
 
 
 def _trim_inputs(component: dict[str, Any], given: dict[str, Any]) -> None:
-    # The compiler gives each task a component of its own, so what this task gives is always given.
+    # The compiler makes one component for each task, so an input that the task gives is always given.
     for definitions in ("inputDefinitions", "outputDefinitions"):
         for kind, named in component.get(definitions, {}).items():
             for name, definition in named.items():

@@ -1,10 +1,13 @@
-"""How large a run's Argo Workflow object grows while it lives, estimated from the compiled pipeline.
+"""Estimate the size of a run's Argo Workflow object from the compiled pipeline.
 
-The whole run is one object in etcd. Above 1 MiB Argo packs the states of its nodes, and KFP may then be
-unable to retry the run (kubeflow/pipelines#6547, #14397); above 1.5 MiB etcd refuses what is not packed
-(#13738). The estimate follows what KFP 2.17 writes (its backend/src/v2/compiler/argocompiler and driver): a
-task's definition goes into its driver's node; its resolved pod, with the step's source in it, goes into the
-driver's outputs and the inputs of the task's node, of the pod's node, and of one more if it may be retried.
+A run is one object in etcd, which grows while the run progresses. Above 1 MiB Argo packs the states of its
+nodes, and KFP may then be unable to retry the run (kubeflow/pipelines#6547, #14397). Above 1.5 MiB etcd
+refuses an object that is not packed (#13738).
+
+The estimate follows the code of KFP 2.17 (backend/src/v2/compiler/argocompiler and backend/src/v2/driver).
+The definition of a task is stored in the node of its driver. Its resolved pod, which contains the source of
+the step, is stored in the outputs of the driver, in the inputs of the task's node and of the pod's node, and
+once more if the task may be retried.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ __all__ = ["LIMIT", "estimate_size"]
 IR = Mapping[str, Any]
 LIMIT = 1024 * 1024
 
-# What is known only when the pipeline runs, at the length it usually has.
+# Values that exist only when the pipeline runs, with their usual length.
 UUID = "00000000-0000-0000-0000-000000000000"
 URI = f"s3://a-bucket/pipelines/network-slimming/{UUID}/pass 2: train sparse/{UUID}/model"
 METADATA = {"display_name": "model", "error": 1.2345678, "channels": 1234.0, "params": 123456.0}
@@ -28,7 +31,7 @@ FIXED = 20_000  # bytes of KFP's own templates, labels and annotations
 
 
 def estimate_size(ir: IR, platform: IR | None = None) -> int:
-    """Bytes of the live Workflow when every step has run once.
+    """Bytes of the Workflow object when every step has run once.
 
     Args:
         ir: the pipeline, a compiled file's first document.
@@ -62,7 +65,7 @@ def _tasks(ir: IR) -> Iterator[tuple[IR, IR]]:
 
 
 def _pod(component: IR, task: IR, container: IR, extra: IR) -> dict[str, Any]:
-    """The pod of a task as KFP's driver hands it to Argo: everything about the step, once more."""
+    """The pod of a task as KFP's driver passes it to Argo; it repeats the definition of the step."""
     arguments = {"pipeline_name": "network-slimming", "run_id": UUID, "execution_id": "123456"}
     arguments |= {
         "executor_input": _json(_executor_input(component, task)),
@@ -71,9 +74,9 @@ def _pod(component: IR, task: IR, container: IR, extra: IR) -> dict[str, Any]:
     arguments |= {"pod_name": "$(KFP_POD_NAME)", "pod_uid": "$(KFP_POD_UID)", "publish_logs": "true"}
     arguments |= {"mlmd_server_address": "metadata-grpc-service.kubeflow.svc.cluster.local"}
     launch = [part for name, value in arguments.items() for part in (f"--{name}", value)]
-    asked = container.get("resources", {})
-    amounts = {"cpu": asked.get("resourceCpuLimit"), "memory": asked.get("resourceMemoryLimit")}
-    accelerator = asked.get("accelerator", {})
+    resources = container.get("resources", {})
+    amounts = {"cpu": resources.get("resourceCpuLimit"), "memory": resources.get("resourceMemoryLimit")}
+    accelerator = resources.get("accelerator", {})
     gpus = {accelerator["resourceType"]: accelerator["resourceCount"]} if accelerator else {}
     mounts, volumes = _volumes(extra)
     main = {
@@ -92,7 +95,7 @@ def _pod(component: IR, task: IR, container: IR, extra: IR) -> dict[str, Any]:
 
 
 def _variables(extra: IR) -> list[dict[str, Any]]:
-    found = []
+    variables = []
     for kind, source, name, key in (
         ("configMapAsEnv", "configMapKeyRef", "configMapName", "configMapKey"),
         ("secretAsEnv", "secretKeyRef", "secretName", "secretKey"),
@@ -100,10 +103,12 @@ def _variables(extra: IR) -> list[dict[str, Any]]:
         for block in extra.get(kind, ()):
             for pair in block["keyToEnv"]:
                 origin = {"name": block[name], "key": pair[key], "optional": True}
-                found.append({"name": pair["envVar"], "valueFrom": {source: origin}})
+                variables.append({"name": pair["envVar"], "valueFrom": {source: origin}})
     for block in extra.get("fieldPathAsEnv", ()):
-        found.append({"name": block["name"], "valueFrom": {"fieldRef": {"fieldPath": block["fieldPath"]}}})
-    return found
+        variables.append(
+            {"name": block["name"], "valueFrom": {"fieldRef": {"fieldPath": block["fieldPath"]}}}
+        )
+    return variables
 
 
 def _volumes(extra: IR) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -147,8 +152,8 @@ def _executor_input(component: IR, task: IR) -> dict[str, Any]:
 
 
 def _artifact(name: str, kind: IR, metadata: IR) -> dict[str, Any]:
-    found = {"name": name, "type": kind["artifactType"], "uri": URI, "metadata": metadata}
-    return {"artifacts": [found]}
+    artifact = {"name": name, "type": kind["artifactType"], "uri": URI, "metadata": metadata}
+    return {"artifacts": [artifact]}
 
 
 def _json(value: Any) -> str:

@@ -16,7 +16,6 @@ PAGE = Path(__file__).with_name("api.md")
 
 MODULES = (
     "netslim",
-    "netslim.pruning.options",
     "netslim.sparsity",
     "netslim.models",
     "netslim.data",
@@ -29,7 +28,6 @@ MODULES = (
 """The modules with public names. All other modules may change without notice."""
 
 ONLY = {
-    "netslim.pruning.options": ("PruningOptions",),
     "netslim.training.distributed": ("process_group",),
     "netslim.bundle.sign": ("sign",),
     "netslim.errors": (
@@ -74,6 +72,8 @@ def render() -> str:
 def _entry(module: str, name: str, value: Any) -> str:
     if not callable(value):
         return f"### {module}.{name}\n\n`{value!r}`\n"
+    if value.__name__ != name:
+        return f"### {module}.{name}\n\nAnother name of `{value.__name__}`.\n"
     if inspect.isclass(value) and not value.__doc__:
         return f"### {module}.{name}\n\nA `{value.__base__.__name__}`.\n"
     kind = "class " if inspect.isclass(value) else ""

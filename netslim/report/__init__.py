@@ -1,10 +1,10 @@
-"""The evidence of a run for a person: a table for the terminal, plots, and one HTML page.
+"""The report of a run: a table for the terminal, plots, and one HTML page.
 
-    table(ledger)  a rich.table.Table over passes
-    html(ledger)   one self-contained page, light and dark, that needs no network
-    plots(ledger)  PNG images by name, for MLflow
+    table(results)  a rich.table.Table over passes
+    html(results)   one self-contained page, light and dark, that needs no network
+    plots(results)  PNG images by name, for MLflow
 
-Each loads what it needs (rich, jinja2, matplotlib) on first use.
+Each imports its libraries (rich, jinja2, matplotlib) on first use.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["html", "markdown", "plots", "table"]
 
-_HOMES = {"html": "page", "markdown": "tables", "plots": "figures", "table": "tables"}
+_MODULES = {"html": "page", "markdown": "tables", "plots": "figures", "table": "tables"}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(f"netslim.report.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"netslim.report.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'netslim.report' has no attribute {name!r}")

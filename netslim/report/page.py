@@ -1,4 +1,4 @@
-"""One HTML page about a run: light and dark, for phones and desks, with nothing to load from anywhere."""
+"""One HTML page about a run, for light and dark screens of every width. It loads nothing from a network."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ __all__ = ["html"]
 
 
 class Tile(NamedTuple):
-    """A number to see first, what it counts, and what it is to be compared with."""
+    """A number at the top of the page, its label, and a line below it."""
 
     value: str
-    what: str
-    beside: str
+    label: str
+    detail: str
 
 
-def html(ledger: RunResults) -> str:
-    """The page of a run; a ledger without rows gives a page that says that no pass was finished."""
+def html(results: RunResults) -> str:
+    """The page of a run. Without any pass it states that no pass was finished."""
     template = files("netslim.report").joinpath("page.html").read_text(encoding="utf-8")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    constants = dict(ledger.constants)
+    constants = dict(results.constants)
     return environment.from_string(template).render(
         title=f"{constants.get('architecture', 'a network')} on {constants.get('dataset', 'a dataset')}",
-        ledger=ledger,
-        tiles=_tiles(ledger),
-        columns=columns(ledger),
+        results=results,
+        tiles=_tiles(results),
+        columns=columns(results),
         caption=CAPTION,
-        plots=[(plot, plot.svg(ledger)) for plot in figures(ledger)],
-        pruned=[row for row in ledger.rows if row.layers],
+        plots=[(plot, plot.svg(results)) for plot in figures(results)],
+        pruned=[row for row in results.rows if row.layers],
         colours=COLOURS,
         version=netslim.__version__,
     )
 
 
-def _tiles(ledger: RunResults) -> list[Tile]:
-    """What the last pass has reached. A sweep has no last pass."""
-    if not ledger.rows or ledger.reference_size is None or any(row.label for row in ledger.rows):
+def _tiles(results: RunResults) -> list[Tile]:
+    """The last pass compared with the wide network; none for a sweep, whose points have no order."""
+    if not results.rows or results.reference_size is None or any(row.label for row in results.rows):
         return []
-    last, wide, reference = ledger.rows[-1], ledger.reference_size, ledger.reference_error
+    last, wide, reference = results.rows[-1], results.reference_size, results.reference_error
     params, flops = wide.params / max(1, last.size.params), wide.flops / max(1, last.size.flops)
     change = f"{last.errors.test - reference.error:+.2f} points against {reference.name}" if reference else ""
     tiles = [
@@ -56,10 +56,10 @@ def _tiles(ledger: RunResults) -> list[Tile]:
         Tile(times(flops), "fewer FLOPs", f"{scaled(last.size.flops)} of {scaled(wide.flops)}"),
         Tile(f"{last.errors.test:.2f} %", "test error", change),
     ]
-    before = ledger.baseline.latency if ledger.baseline else {}
+    before = results.baseline.latency if results.baseline else {}
     if shared := before.keys() & last.latency.keys():
         batch = max(shared)
         now = last.latency[batch].median_ms
-        beside = f"{significant(now)} ms for {batch} images, one thread"
-        tiles.append(Tile(times(before[batch].median_ms / now), "faster", beside))
+        detail = f"{significant(now)} ms for {batch} images, one thread"
+        tiles.append(Tile(times(before[batch].median_ms / now), "faster", detail))
     return tiles

@@ -1,4 +1,4 @@
-"""Paper and ink for the plots: one drawing becomes SVG in the page's colours, or a PNG."""
+"""Colours and style of the plots: one drawing becomes an SVG with the page's colours, or a PNG."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["COLOURS", "Colours", "Plot", "pass_colour"]
 
 Colours = Mapping[str, str]
 
-# Colours by what they mean; page.html has the dark ones under the same names. `pass0` to `pass6` go from the
-# baseline's grey into blue, because passes have an order.
+# Colours by use; page.html has the dark ones under the same names. `pass0` to `pass6` go from the baseline's
+# grey to dark blue, because passes have an order.
 COLOURS = {
     "surface": "#ffffff",
     "ink": "#1f2328",
@@ -47,45 +47,52 @@ STYLE = {
     "grid.linewidth": 0.6,
     "legend.frameon": False,
     "lines.linewidth": 1.8,
-    "svg.fonttype": "none",  # text stays text: it takes the page's font
+    "svg.fonttype": "none",  # text elements, which use the page's font
 }
 
 
 @dataclass(frozen=True)
 class Plot:
-    """One plot of a ledger: what its file is called, what it is titled and says, and how it is drawn."""
+    """One plot of the results of a run.
+
+    Args:
+        name: of its file, without the ending; also the prefix of the ids in its SVG.
+        title, caption: text above the plot in the page.
+        draw: draws it into an empty figure.
+        size: width and height in inches.
+    """
 
     name: str
     title: str
-    says: str
+    caption: str
     draw: Callable[[Figure, RunResults, Colours], None]
-    size: tuple[float, float] = (4.4, 2.9)  # inches; a phone shows it at about its own size
+    size: tuple[float, float] = (4.4, 2.9)  # a phone shows this size without scaling
 
-    def svg(self, ledger: RunResults) -> str:
-        """An <svg> element whose colours are the page's CSS variables and whose ids are nobody else's."""
-        stand_ins = {name: f"#fe{number:04x}" for number, name in enumerate(COLOURS)}
-        names = {code: name for name, code in stand_ins.items()}
-        text = self._saved(ledger, stand_ins, "svg").decode()
+    def svg(self, results: RunResults) -> str:
+        """An <svg> element with the page's CSS variables as colours and ids that are unique in the page."""
+        placeholders = {name: f"#fe{number:04x}" for number, name in enumerate(COLOURS)}
+        names = {code: name for name, code in placeholders.items()}
+        text = self._saved(results, placeholders, "svg").decode()
         text = text[text.index("<svg") :]
-        text = re.sub(r"#fe[0-9a-f]{4}", lambda found: f"var(--{names[found[0]]})", text)
+        text = re.sub(r"#fe[0-9a-f]{4}", lambda match: f"var(--{names[match[0]]})", text)
         text = re.sub(r'(\sid="|url\(#|href="#)', rf"\g<1>{self.name}-", text)
         return text.replace("<svg ", f'<svg role="img" aria-label="{escape(self.title)}" ', 1)
 
-    def png(self, ledger: RunResults) -> bytes:
-        return self._saved(ledger, COLOURS, "png")
+    def png(self, results: RunResults) -> bytes:
+        return self._saved(results, COLOURS, "png")
 
-    def _saved(self, ledger: RunResults, colours: Colours, kind: str) -> bytes:
+    def _saved(self, results: RunResults, colours: Colours, kind: str) -> bytes:
         coloured = {
             **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor"), colours["ink"]),
             **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), colours["muted"]),
             **dict.fromkeys(("axes.facecolor", "figure.facecolor"), colours["surface"]),
             "grid.color": colours["grid"],
-            "svg.hashsalt": self.name,  # the same ledger gives the same bytes
+            "svg.hashsalt": self.name,  # the same results give the same bytes
         }
         style: dict[Any, Any] = STYLE | coloured
         with matplotlib.rc_context(style):
             figure = Figure(figsize=self.size, layout="constrained")
-            self.draw(figure, ledger, colours)
+            self.draw(figure, results, colours)
             stream = io.BytesIO()
             figure.savefig(stream, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else {})
         return stream.getvalue()

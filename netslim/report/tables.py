@@ -1,4 +1,4 @@
-"""The table over passes as text: for a terminal of 80 columns, and as Markdown for MLflow's run page."""
+"""The table over passes as text: for a terminal, and as Markdown for MLflow's page of the run."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 __all__ = ["CAPTION", "Column", "columns", "markdown", "scaled", "table", "times"]
 
 CAPTION = (
-    "2.8x: so many times fewer than the wide network. FLOPs = 2 x MACs of convolution and linear layers, per "
+    "2.8x = reduction relative to the wide network. FLOPs = 2 x MACs of convolution and linear layers, per "
     "image. Errors in percent: after training, right after pruning, and of the fine-tuned ONNX model."
 )
 
 
 class Column(NamedTuple):
-    """One column: the heading it may share with its neighbours, its own, and a cell for each row."""
+    """One column: the heading shared with its neighbours, its own heading, and a cell for each pass."""
 
     group: str
     name: str
@@ -32,14 +32,14 @@ class Column(NamedTuple):
 
     @property
     def width(self) -> int:
-        """Characters that it takes in a terminal, where a ratio has no heading."""
+        """Its width in a terminal in characters; there a reduction has no heading."""
         headings = () if self.name == "fewer" else (self.group, self.name)
         return max(map(len, (*headings, *self.cells)))
 
 
-def columns(ledger: RunResults) -> list[Column]:
-    """The table over passes. A column without any content is left out."""
-    rows, wide = ledger.rows, ledger.reference_size
+def columns(results: RunResults) -> list[Column]:
+    """The columns of the table over passes. A column without any content is left out."""
+    rows, wide = results.rows, results.reference_size
 
     def column(group: str, name: str, cell: Callable[[PassResult], str]) -> Column:
         return Column(group, name, tuple(map(cell, rows)))
@@ -66,44 +66,47 @@ def columns(ledger: RunResults) -> list[Column]:
     return [column for column in found if any(column.cells)]
 
 
-def table(ledger: RunResults, *, width: int = 80) -> Table:
-    """The table over passes for a terminal of `width` characters; what does not fit is in the report.
+def table(results: RunResults, *, width: int = 80) -> Table:
+    """The table over passes for a terminal of `width` characters.
 
-    The columns stand in the order of their weight, so the last ones are left out.
+    The most important columns come first. The last ones are left out where they do not fit; the page has all.
     """
     from rich.table import Table
 
-    # Lines between columns would take the table beyond 80 characters.
-    words = f"\n{CAPTION}\n{ledger.conclusion}"
-    made = Table(box=None, caption=words, caption_justify="left", padding=(0, 1, 0, 0), pad_edge=False)
-    found = columns(ledger)
-    while sum(column.width + 1 for column in found) > width + 1:
-        found.pop()
-    for column in found:
+    # With lines between the columns the table would be wider than 80 characters.
+    caption = f"\n{CAPTION}\n{results.conclusion}"
+    table = Table(box=None, caption=caption, caption_justify="left", padding=(0, 1, 0, 0), pad_edge=False)
+    shown = columns(results)
+    while sum(column.width + 1 for column in shown) > width + 1:
+        shown.pop()
+    for column in shown:
         ratio = column.name == "fewer"
-        made.add_column(
+        table.add_column(
             "" if ratio else f"{column.group}\n{column.name}",
             justify="left" if column.name == "pass" or ratio else "right",
             style="green" if ratio else "bold" if column.name == "tuned" else None,
             no_wrap=True,
         )
-    for cells in zip(*(column.cells for column in found), strict=True):
-        made.add_row(*cells)
-    return made
+    for cells in zip(*(column.cells for column in shown), strict=True):
+        table.add_row(*cells)
+    return table
 
 
-def markdown(ledger: RunResults) -> str:
-    found = columns(ledger)
+def markdown(results: RunResults) -> str:
+    """The table over passes in Markdown, with its caption and the conclusion of the run."""
+    shown = columns(results)
     lines = [
-        [column.heading for column in found],
-        [":--" if column.name == "pass" else "--:" for column in found],
-        *zip(*(column.cells for column in found), strict=True),
+        [column.heading for column in shown],
+        [":--" if column.name == "pass" else "--:" for column in shown],
+        *zip(*(column.cells for column in shown), strict=True),
     ]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{CAPTION}\n{ledger.conclusion}"
+    return (
+        "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{CAPTION}\n{results.conclusion}"
+    )
 
 
 def scaled(value: float) -> str:
-    """Three digits and a unit: 8.70k, 4.76M, 1.20G."""
+    """Three significant digits and a unit: 8.70k, 4.76M, 1.20G."""
     for unit in ("", "k", "M", "G"):
         if abs(value) < 999.5 or unit == "G":
             break
@@ -114,12 +117,12 @@ def scaled(value: float) -> str:
 
 
 def times(ratio: float) -> str:
-    """2.8x, 29x, 104x."""
+    """A reduction: 2.8x, 29x, 104x."""
     return f"{ratio:.{1 if ratio < 9.95 else 0}f}x"
 
 
 def significant(value: float, digits: int = 2) -> str:
-    """So many digits, and all of those before the point: 0.035, 26, 748."""
+    """Rounded to `digits` significant digits, without an exponent: 0.035, 26, 748."""
     return f"{value:.0f}" if value >= 10**digits - 0.5 else f"{value:#.{digits}g}".rstrip(".")
 
 

@@ -1,6 +1,6 @@
-"""The report as people see it: in a browser, light and dark, on a desk and on a phone, without a network.
+"""The report in a browser: light and dark, on a desktop screen and on a phone, without a network.
 
-Run by `make test-browser`. With NETSLIM_SCREENSHOTS=FOLDER what was seen is kept there.
+Run by `make test-browser`. With NETSLIM_SCREENSHOTS=FOLDER the screenshots are kept there.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.helpers.results import pass_result
 
 pytestmark = pytest.mark.browser
 
-SIZES = {"desk": (1280, 900), "phone": (390, 844)}
+SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
 @pytest.fixture(scope="module")
@@ -67,18 +67,20 @@ def row(index: int) -> PassResult:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
-def test_it_is_whole_quiet_and_fits(browser: Browser, page_file: Path, scheme: Any, size: str) -> None:
+def test_the_page_is_drawn_without_errors_and_fits_the_screen(
+    browser: Browser, page_file: Path, scheme: Any, size: str
+) -> None:
     width, height = SIZES[size]
-    told: list[str] = []
+    problems: list[str] = []
     with browser.new_context(
         viewport={"width": width, "height": height}, color_scheme=scheme, offline=True
     ) as context:
         page = context.new_page()
-        page.on("console", lambda message: told.append(message.text))
-        page.on("pageerror", lambda error: told.append(str(error)))
-        page.on("requestfailed", lambda request: told.append(request.url))
+        page.on("console", lambda message: problems.append(message.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("requestfailed", lambda request: problems.append(request.url))
         page.goto(page_file.as_uri())
-        assert told == []
+        assert problems == []
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, "the page scrolls sideways"
         boxes = [figure.bounding_box() for figure in page.locator("svg").all()]
@@ -93,7 +95,7 @@ def test_it_is_whole_quiet_and_fits(browser: Browser, page_file: Path, scheme: A
             page.screenshot(path=Path(kept, f"report-{size}-{scheme}.png"), full_page=True)
 
 
-def test_what_a_user_named_is_text_and_not_markup(browser: Browser, page_file: Path) -> None:
+def test_names_are_text_and_not_markup(browser: Browser, page_file: Path) -> None:
     with browser.new_context() as context:
         page = context.new_page()
         page.goto(page_file.as_uri())

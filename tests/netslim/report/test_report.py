@@ -1,4 +1,4 @@
-"""The report: every number where it belongs, and a page that needs nothing but itself."""
+"""The report: the numbers of the tables and plots, and a page that loads nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from rich.console import Console
 
 from netslim import report
 from netslim.pruning.layer_report import LayerRow
-from netslim.report.figures import figures, front
+from netslim.report.figures import figures
+from netslim.report.pass_plots import pareto_front
 from netslim.report.style import COLOURS
 from netslim.report.tables import scaled, significant
 from netslim.results.measures import Histogram, Size
@@ -92,7 +93,7 @@ def test_the_table_of_a_sweep_and_of_a_run_without_a_baseline() -> None:
     assert lines[3] == (
         "| percent 0.5 | 200 | 28,817 | 10x | 476k | 10x | 0.62 | 0.75 | 5.00 | 116k | 0.12 | 2.1 |"
     )
-    # Compared with what pass 1 pruned: 2,881,700 parameters and 2 x 23,800,000 / 10 FLOPs.
+    # Compared with the network that pass 1 pruned: 2,881,700 parameters and 2 x 23,800,000 / 10 FLOPs.
     assert "| 2 | 133 | 2,881 | 100x | 47.6k | 100x |" in report.markdown(NO_BASELINE)
     assert report.markdown(RunResults()).startswith("|  |")
 
@@ -128,7 +129,7 @@ def test_significant_digits_without_an_exponent(value: float, two: str, three: s
     assert (significant(value), significant(value, 3)) == (two, three)
 
 
-def test_the_pareto_front_is_what_nothing_beats() -> None:
+def test_no_pass_beats_one_of_the_pareto_front() -> None:
     sizes = {"a": (10, 3.0), "b": (20, 3.5), "c": (20, 2.0), "d": (30, 2.0), "e": (40, 1.0), "f": (5, 9.0)}
     rows = [row(1, label=name, macs=macs, test=error) for name, (macs, error) in sizes.items()]
     beaten = {
@@ -137,12 +138,12 @@ def test_the_pareto_front_is_what_nothing_beats() -> None:
         for other in rows
         if other.size.flops <= one.size.flops and other.errors.test <= one.errors.test and other is not one
     }
-    assert [one.label for one in front(rows)] == ["f", "a", "c", "e"]
+    assert [one.label for one in pareto_front(rows)] == ["f", "a", "c", "e"]
     assert set(sizes) - beaten == {"f", "a", "c", "e"}
 
 
 class Page(HTMLParser):
-    """The parts of a page: its text, its ids, and whatever it would load."""
+    """The parts of a page: its text, its ids, and the addresses that it would load."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -161,9 +162,11 @@ class Page(HTMLParser):
         self.text += data
 
 
-@pytest.mark.parametrize("ledger", [RUN, SWEEP, NO_BASELINE, RunResults(RUN.rows[:1]), RunResults()], ids=str)
-def test_the_page_needs_nothing_but_itself(ledger: RunResults) -> None:
-    text = report.html(ledger)
+@pytest.mark.parametrize(
+    "results", [RUN, SWEEP, NO_BASELINE, RunResults(RUN.rows[:1]), RunResults()], ids=str
+)
+def test_the_page_loads_nothing(results: RunResults) -> None:
+    text = report.html(results)
     page = Page(text)
     assert page.loads == []
     assert not {"script", "link", "img", "iframe"} & set(page.tags)
@@ -175,13 +178,13 @@ def test_the_page_needs_nothing_but_itself(ledger: RunResults) -> None:
     assert len(drawings) == page.tags.count("figure")
     for drawing in drawings:
         ElementTree.fromstring(drawing)
-        assert "#fe00" not in drawing  # every stand-in has become a colour of the page
+        assert "#fe00" not in drawing  # every placeholder has become a colour of the page
         assert set(re.findall(r"var\(--(\w+)\)", drawing)) <= set(COLOURS)
 
 
-def test_the_page_says_what_was_reached() -> None:
+def test_the_page_has_the_numbers_of_the_last_pass() -> None:
     text = " ".join(Page(report.html(RUN)).text.split())
-    for told in (
+    for words in (
         "vgg-digits on Digits Done: 2 of 2 passes.",
         "100x fewer parameters 2,881 of 288,170",
         "100x fewer FLOPs 47.6k of 4.76M",
@@ -191,7 +194,7 @@ def test_the_page_says_what_was_reached() -> None:
         "features.1 8 3 4 at most 50 % of a layer",
         "architecture vgg-digits dataset Digits",
     ):
-        assert told in text
+        assert words in text
     assert "No pass was finished" in Page(report.html(RunResults())).text
 
 
@@ -201,20 +204,17 @@ def test_the_page_has_each_dark_colour() -> None:
     assert set(COLOURS) <= set(re.findall(r"--(\w+):", dark))
 
 
-def test_what_a_user_named_is_text_and_not_markup() -> None:
+def test_names_are_text_and_not_markup() -> None:
     named = "<script>alert('x')</script>"
-    ledger = RunResults(
+    results = RunResults(
         (row(0), dataclasses.replace(row(1), reason=named, label=named)), {"architecture": named}
     )
-    assert "script" not in Page(report.html(ledger)).tags
-    assert named in Page(report.html(ledger)).text
+    assert "script" not in Page(report.html(results)).tags
+    assert named in Page(report.html(results)).text
 
 
 def test_the_flops_of_each_layer_are_drawn() -> None:
-    (plot,) = [plot for plot in figures(RUN) if plot.name == "flops"]
-    figure = Figure()
-    plot.draw(figure, RUN, COLOURS)
-    (axes,) = figure.axes
+    (axes,) = drawn("flops", RUN).axes
     steps = {step.get_label(): list(step.get_data().values) for step in axes.patches}
     wide, slim = [2_760_000, 2_000_000], [276_000, 200_000]
     assert steps == {"baseline": wide, "pass 1": slim, "pass 2": [27_600, 20_000]}
@@ -223,7 +223,7 @@ def test_the_flops_of_each_layer_are_drawn() -> None:
 
 def test_plots_are_images_of_this_ledger() -> None:
     found = report.plots(RUN)
-    names = "error-flops shrinking layers flops training gammas-baseline gammas-pass-1 gammas-pass-2"
+    names = "error-flops remaining-size layers flops training gammas-baseline gammas-pass-1 gammas-pass-2"
     assert list(found) == [f"plots/{name}.png" for name in names.split()]
     for name, image in found.items():
         pixels = matplotlib.image.imread(io.BytesIO(image))
@@ -231,6 +231,55 @@ def test_plots_are_images_of_this_ledger() -> None:
         assert pixels[..., :3].std() > 0.02, name  # something is drawn
     assert report.plots(RUN) == found
     assert report.plots(RunResults()) == {}
+
+
+def drawn(name: str, results: RunResults) -> Figure:
+    """The figure of the plot `name`."""
+    (plot,) = [plot for plot in figures(results) if plot.name == name]
+    figure = Figure(figsize=plot.size)
+    plot.draw(figure, results, COLOURS)
+    return figure
+
+
+@pytest.mark.parametrize("left", [0.999, 0.97, 0.92, 0.62, 0.4, 0.1, 0.001])
+def test_a_logarithmic_axis_has_labels_on_every_range(left: float) -> None:
+    """With 62 % left, 100 % was the only label; with 92 % left it is the only multiple of 10."""
+    wide = {"channels": 10_000, "params": 10_000, "macs": 10_000}
+    slim = {name: round(size * left) for name, size in wide.items()}
+    (axes,) = drawn("remaining-size", RunResults((row(0, **wide), row(1, **slim)))).axes
+    low, high = axes.get_ylim()
+    ticks = [tick for tick in axes.get_yticks() if low <= tick <= high]
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert len(ticks) == len(labels) == len(set(labels)) >= 3
+    assert [float(label.removesuffix(" %")) for label in labels] == pytest.approx(ticks)
+
+
+def test_the_training_plot_has_each_epoch_once_and_in_order() -> None:
+    errors, sparsity = drawn("training", RUN).axes
+    by_label: dict[str, list[list[float]]] = {}
+    for axes in (errors, sparsity):
+        for line in axes.lines:
+            by_label.setdefault(line.get_color(), []).append(list(line.get_xdata()))
+    for stages in by_label.values():  # train error, validation error, near zero: 4 epochs of 3 trainings
+        assert stages == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]]
+    assert len(by_label) == 3
+    assert [text.get_text() for text in errors.texts] == ["baseline", "pass 1\nsparse", "pass 2\nsparse"]
+    assert [text.get_text() for text in errors.get_legend().get_texts()] == ["train", "validation"]
+
+
+def test_a_training_of_one_epoch_can_be_seen() -> None:
+    errors, _ = drawn("training", RunResults((row(1, curves={"sparse": curve(1)}),))).axes
+    assert {(line.get_label(), line.get_marker()) for line in errors.lines} == {
+        ("train", "o"),
+        ("validation", "o"),
+    }
+
+
+def test_only_fine_tuning_is_shaded() -> None:
+    tuned = row(1, curves={"sparse": curve(2), "fine_tune": curve(3)})
+    errors, _ = drawn("training", RunResults((tuned,))).axes
+    (shade,) = errors.patches
+    assert (shade.get_x(), shade.get_width()) == (2, 3)
 
 
 def test_a_hundred_layers_are_drawn_without_their_names() -> None:

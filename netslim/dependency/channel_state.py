@@ -80,4 +80,4 @@ class ChannelState:
 
     def as_vectors(self, axis: int, size: int) -> ChannelState | None:
         """The channels with 1-D arrays if they vary along `axis` alone; else None."""
-        return self.rearranged(np.ravel) if self.varies_only_along(axis, size) else None
+        return self.rearranged(np.ndarray.ravel) if self.varies_only_along(axis, size) else None

@@ -133,7 +133,7 @@ def size_of(tensor: TracedTensor, dim: int | None = None) -> Any:
     channels, shape = tensor.channels, tuple(tensor.shape)
     if channels is not None and not tensor.memory.stale:
         shape = tuple(
-            ChannelCount(tensor.records, np.ravel(channels.labels))
+            ChannelCount(tensor.records, channels.labels.ravel())
             if channels.varies_only_along(axis, size)
             else size
             for axis, size in enumerate(shape)
@@ -143,7 +143,10 @@ def size_of(tensor: TracedTensor, dim: int | None = None) -> Any:
 
 def are_parameters(*values: Any) -> bool:
     """Whether all of these are parameters or buffers of the model, or None."""
-    return all(value is None or (type(value) is TracedTensor and value.source) for value in values)
+    for value in values:  # not `all(...)`: a generator would be made for every layer
+        if value is not None and not (type(value) is TracedTensor and value.source):
+            return False
+    return True
 
 
 def source_of(parameter: TracedTensor | None) -> str:

@@ -1,4 +1,4 @@
-"""Build the steps' images, and prove of each that it runs: as any user, on a read-only file system, offline.
+"""Build the images, and run each as an unknown user, on a read-only file system, without a network.
 
     python images/build.py                              all five, from the pinned base image
     python images/build.py train --variant cpu          one of them, with PyTorch's CPU build
@@ -35,7 +35,7 @@ IMAGES = ROOT / "images"
 WHEELS = ROOT / "build" / "wheels"
 KINDS: tuple[ImageName, ...] = get_args(ImageName)
 
-# The index of all architectures, as a digest: it is this image for ever.
+# The digest of the index of all architectures: it always names the same image.
 BASE = "python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d"
 
 
@@ -43,9 +43,9 @@ CLIENTS = (os.environ.get("DOCKER", "docker"), "/usr/bin/docker")
 
 
 def engine_client() -> str:
-    """The docker command that can build: its builder must know secrets and mounts, which BuildKit does.
+    """A docker command with BuildKit, which the build needs for its secrets and mounts.
 
-    Docker's own packages bring it as a plug-in, which is easily missing; Debian's have it inside.
+    Docker's own packages install BuildKit as a plug-in, which may be missing; Debian's docker contains it.
     """
     for command in CLIENTS:
         found = shutil.which(command)
@@ -62,7 +62,7 @@ def _output(*command: str) -> str:
 def run(*command: str) -> None:
     done = subprocess.run(command, env={**os.environ, "DOCKER_BUILDKIT": "1"}, check=False)
     if done.returncode != 0:
-        raise click.ClickException(f"this failed, and has said why: {shlex.join(command)}")
+        raise click.ClickException(f"this command failed, see its output above: {shlex.join(command)}")
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def host_wheels(locks: list[str]) -> Iterator[str]:
 
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: pip says what it takes."""
+        """Log nothing: pip prints the files that it downloads."""
 
 
 def build(kind: ImageName, client: str, *, base: str, variant: str, tag: str, pip_conf: Path) -> str:
@@ -106,7 +106,7 @@ def build(kind: ImageName, client: str, *, base: str, variant: str, tag: str, pi
 
 
 def smoke(name: str, client: str) -> None:
-    """Let the image examine itself, as a user it has never heard of, able to write only to /tmp."""
+    """Run the image's own `netslim doctor` as an unknown user, who can write to /tmp only."""
     confined = ["--read-only", "--tmpfs", "/tmp", "--user", "123456:0", "--network", "none"]
     confined += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
     run(client, "run", "--rm", *confined, name)
@@ -118,7 +118,7 @@ def smoke(name: str, client: str) -> None:
 @click.option("--variant", type=click.Choice(["cuda", "cpu"]), default="cuda", show_default=True)
 @click.option("--pip-conf", type=click.Path(exists=True, path_type=Path), help="pip's configuration inside.")
 @click.option(
-    "--host-wheels", "from_host", is_flag=True, help="Containers reach no index: this machine does."
+    "--host-wheels", "from_host", is_flag=True, help="Download packages here: containers reach no index."
 )
 def main(
     kinds: tuple[ImageName, ...], base: str, variant: str, pip_conf: Path | None, from_host: bool
@@ -128,7 +128,7 @@ def main(
     torch = IMAGES / "requirements" / f"torch-{variant}.txt"
     if not torch.exists():
         advice = f"Run `python images/lock.py --variant {variant}` where its index can be reached"
-        raise click.ClickException(f"{torch.name} is not there. {advice}")
+        raise click.ClickException(f"{torch.name} does not exist. {advice}")
     with ExitStack() as stack:
         if pip_conf is None:
             pip_conf = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "pip.conf"
@@ -146,7 +146,7 @@ def main(
 
 
 def locks(kinds: tuple[ImageName, ...], variant: str) -> list[str]:
-    """The lock files that images of these kinds are made of."""
+    """The lock files of the layers of these images."""
     chain = ["data", "train", "export"]
     last = max((chain.index(kind) + 1 for kind in kinds if kind in chain), default=0)
     found = ["build", *([f"torch-{variant}"] if last else []), *chain[:last]]

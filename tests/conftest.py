@@ -8,10 +8,11 @@ SLOW = {
     "runs trainings": (
         "tests/benchmarks/test_paper.py",
         "tests/netslim/training/test_adversarial.py",
-        "tests/netslim/training/test_distributed.py",
+        "tests/netslim/training/test_distributed_training.py",
         "tests/netslim/training/test_killed.py",
         "tests/netslim/training/test_resuming.py",
         "tests/netslim/training/test_train.py",
+        "tests/netslim/training/test_train_step.py",
     ),
     "traces, exports or counts large networks": (
         "tests/netslim/models/test_factory.py::test_torchvision_classifiers_take_any_classes_and_channels",

@@ -1,4 +1,4 @@
-"""One CPU thread for every test of training: the networks are so small that threads only wait for each other."""
+"""One CPU thread for every test of training: with such small networks, threads only wait for each other."""
 
 from __future__ import annotations
 

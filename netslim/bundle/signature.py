@@ -62,5 +62,5 @@ def library(module: str) -> Any:
 
 
 def unusable_key(key: Path, error: Exception, remedy: str) -> ConfigError:
-    """The error for a key file that `error` says cannot be used."""
+    """The error to raise for a key file that caused `error`."""
     return ConfigError(f"cannot be used ({first_line(error)})", field="key", value=str(key), remedy=remedy)

@@ -1,4 +1,4 @@
-"""`netslim doctor`: what is installed, what can run, what can be reached."""
+"""`netslim doctor`: check packages, runners and servers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
@@ -49,34 +50,43 @@ CONSUMER = ("numpy", "safetensors", "onnx", "onnxruntime", "pillow")
 SERVER = ("mlflow", "psycopg2-binary", "boto3")
 """The packages in the image of the tracking server."""
 
-Finding = tuple[bool | None, str, str]  # (good, optional-and-absent is None; what; detail)
+
+class CheckResult(NamedTuple):
+    """The result of one check; `passed` is None for an optional part that is not there."""
+
+    passed: bool | None
+    name: str
+    detail: str
 
 
-@click.command(short_help="What is installed, can run, is reached?")
+@click.command(short_help="Check packages, runners and servers.")
 @click.option(
     "--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="Also check that this MLflow server can be used."
 )
 @click.option("--data-root", help="Also check that this folder or s3:// prefix can be read.")
 def doctor(tracking_uri: str | None, data_root: str | None) -> None:
-    """Tell what is installed, which runner can run, and whether server and data can be reached.
+    """Check which packages are installed, which runners work, and whether server and data can be reached.
 
-    Ends with exit code 1 when something netslim cannot do without, or something asked for, is not right.
+    The exit code is 1 when a required package is missing, or when a check that an option asks for fails.
     """
     from rich.console import Console
     from rich.markup import escape
 
     console = Console()
-    bad = 0
-    for good, what, detail in findings(tracking_uri, data_root):
-        mark = {True: "[green]ok[/]", False: "[red]no[/]", None: "[dim]--[/]"}[good]
-        console.print(f" {mark}  {what:<16} {escape(detail)}", highlight=False, soft_wrap=True)
-        bad += good is False
-    sys.exit(1 if bad else 0)
+    failed = False
+    for result in run_checks(tracking_uri, data_root):
+        mark = {True: "[green]ok[/]", False: "[red]no[/]", None: "[dim]--[/]"}[result.passed]
+        console.print(f" {mark}  {result.name:<16} {escape(result.detail)}", highlight=False, soft_wrap=True)
+        failed = failed or result.passed is False
+    sys.exit(1 if failed else 0)
 
 
-def findings(tracking_uri: str | None, data_root: str | None) -> Iterator[Finding]:
+def run_checks(tracking_uri: str | None, data_root: str | None) -> Iterator[CheckResult]:
+    """Run the checks for this image, or for an environment outside of the images, one after the other."""
     supported = sys.version_info >= (3, 11)
-    yield supported, "python", f"{platform.python_version()}{'' if supported else ', but 3.11 is needed'}"
+    yield CheckResult(
+        supported, "python", f"{platform.python_version()}{'' if supported else ', but 3.11 is needed'}"
+    )
     kind = os.environ.get("NETSLIM_IMAGE", "")
     if kind in ("consume", "tracking"):
         yield from (required(name) for name in (CONSUMER if kind == "consume" else SERVER))
@@ -94,48 +104,48 @@ def findings(tracking_uri: str | None, data_root: str | None) -> Iterator[Findin
         yield reachable("data root", data_root, check_root)
 
 
-def required(name: str) -> Finding:
-    """A package that an image cannot do without."""
+def required(name: str) -> CheckResult:
+    """Check a package that the image must contain."""
     try:
-        return True, name, importlib.metadata.version(name)
+        return CheckResult(True, name, importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
-        return False, name, "missing: build the image again"
+        return CheckResult(False, name, "missing: build the image again")
 
 
-def packages() -> Iterator[Finding]:
+def packages() -> Iterator[CheckResult]:
     for name, extra in PACKAGES.items():
         try:
-            yield True, name, importlib.metadata.version(name)
+            yield CheckResult(True, name, importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
             missing = "missing: reinstall netslim" if extra == "core" else f"pip install 'netslim[{extra}]'"
-            yield (False if extra == "core" else None), name, missing
+            yield CheckResult((False if extra == "core" else None), name, missing)
 
 
-def accelerator() -> Finding:
+def accelerator() -> CheckResult:
     try:
         import torch
     except ModuleNotFoundError:
-        return None, "GPU", "unknown without torch"
+        return CheckResult(None, "GPU", "unknown without torch")
     if torch.cuda.is_available():
         count = torch.cuda.device_count()
-        return True, "GPU", f"{count} x {torch.cuda.get_device_name(0)}"
-    return None, "GPU", f"none; the CPU is used with {torch.get_num_threads()} threads"
+        return CheckResult(True, "GPU", f"{count} x {torch.cuda.get_device_name(0)}")
+    return CheckResult(None, "GPU", f"none; the CPU is used with {torch.get_num_threads()} threads")
 
 
-def kfp_runner() -> Finding:
+def kfp_runner() -> CheckResult:
     try:
         version = importlib.metadata.version("kfp")
     except importlib.metadata.PackageNotFoundError:
-        return None, "runner process", "pip install 'netslim[pipeline]'"
+        return CheckResult(None, "runner process", "pip install 'netslim[pipeline]'")
     if importlib.util.find_spec("torch") is None:
-        return None, "runner process", "pip install 'netslim[torch]'"
+        return CheckResult(None, "runner process", "pip install 'netslim[torch]'")
     good = version.startswith("2.17.")
-    return good, "runner process", "ready" if good else f"kfp {version} is not the tested 2.17"
+    return CheckResult(good, "runner process", "ready" if good else f"kfp {version} is not the tested 2.17")
 
 
-def docker_runner() -> Finding:
+def docker_runner() -> CheckResult:
     if not shutil.which("docker"):
-        return None, "runner docker", "no container engine is installed"
+        return CheckResult(None, "runner docker", "no container engine is installed")
     answer = subprocess.run(
         ["docker", "version", "--format", "{{.Server.Version}}"],
         capture_output=True,
@@ -145,16 +155,16 @@ def docker_runner() -> Finding:
     )
     if answer.returncode != 0:
         lines = answer.stderr.strip().splitlines() or ["no answer"]
-        return None, "runner docker", f"the engine does not answer ({lines[-1]})"
-    return True, "runner docker", f"ready, engine {answer.stdout.strip()}"
+        return CheckResult(None, "runner docker", f"the engine does not answer ({lines[-1]})")
+    return CheckResult(True, "runner docker", f"ready, engine {answer.stdout.strip()}")
 
 
-def reachable(what: str, place: str, check: Callable[[str], None]) -> Finding:
+def reachable(name: str, address: str, check: Callable[[str], None]) -> CheckResult:
     try:
-        check(place)
+        check(address)
     except NetslimError as error:
-        return False, what, str(error)
-    return True, what, f"{place} can be used"
+        return CheckResult(False, name, str(error))
+    return CheckResult(True, name, f"{address} can be used")
 
 
 def check_tracking(uri: str) -> None:

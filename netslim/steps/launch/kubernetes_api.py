@@ -1,4 +1,4 @@
-"""Kubernetes' API as the pod of a step may use it: to run a TrainJob, from its creation to its end."""
+"""The Kubernetes API calls of a step's pod: create a TrainJob, wait for its end, delete it."""
 
 from __future__ import annotations
 
@@ -14,75 +14,77 @@ from netslim.training.signals import stop_on_sigterm
 
 __all__ = ["Cluster", "FailedError"]
 
-EVERY = 5.0  # seconds between two looks
-PATIENCE = 600.0  # seconds; a training of days outlives an API server that is upgraded meanwhile
-TIMEOUT = 30  # seconds for one answer
+POLL = 5.0  # seconds between two requests
+PATIENCE = 600.0  # seconds without an answer; an upgrade of the API server must not end a training of days
+TIMEOUT = 30  # seconds for one request
 BUSY = (408, 429, 500, 502, 503, 504)
 
 
 class FailedError(PipelineError):
-    """A TrainJob that has come to a bad end."""
+    """A TrainJob failed."""
 
 
 class _UnavailableError(PipelineError):
-    """The cluster did not answer, or answered that it cannot now."""
+    """The cluster did not answer, or answered that it is busy."""
 
 
 class _ExistsError(PipelineError):
-    """There is one of that name."""
+    """The name is taken."""
 
 
 class _AbsentError(PipelineError):
-    """There is none of that name, or the cluster does not know such things."""
+    """Nothing has this name, or the cluster has no such resource type."""
 
 
 REFUSALS: dict[int, tuple[type[PipelineError], str]] = {
-    401: (PipelineError, "The step's pod needs the token of its service account"),
+    401: (PipelineError, "Mount the token of the service account in the step's pod"),
     403: (PipelineError, "Apply manifests/trainer, and submit with --service-account netslim"),
     404: (_AbsentError, "Install Kubeflow Trainer 2.2 or newer (docs/operate.md)"),
-    409: (_ExistsError, "Delete it"),
+    409: (_ExistsError, "Delete that TrainJob"),
 }
 
 
 class Cluster:
-    """Kubernetes' API, as the step's service account may use it.
+    """The Kubernetes API with the permissions of the step's service account.
 
     Args:
         namespace: of the step's pod, and of its TrainJob.
-        every: seconds between two looks at a TrainJob.
-        told: hears what becomes of it.
+        every: seconds between two requests for the state of a TrainJob.
+        report: called with a line for each change of that state.
 
     Raises:
-        PipelineError: there is no cluster around this process.
+        PipelineError: this process does not run in a cluster.
     """
 
-    def __init__(self, namespace: str, *, every: float = EVERY, told: Callable[[str], None] = print) -> None:
+    def __init__(self, namespace: str, *, every: float = POLL, report: Callable[[str], None] = print) -> None:
         from kubernetes import client, config
 
         settings = client.Configuration()
         try:
             config.load_config(client_configuration=settings)
         except config.ConfigException as error:
-            remedy = "Several nodes are for steps on a cluster"
-            raise PipelineError(f"no Kubernetes to ask ({error})", remedy=remedy) from error
-        settings.retries = False  # retried here, where each answer has its meaning
+            remedy = "Training on several nodes needs a cluster; use --nodes 1"
+            raise PipelineError(
+                f"this process does not run in a Kubernetes cluster ({error})", remedy=remedy
+            ) from error
+        settings.retries = False  # retried in _ask, which decides by the answer
         self._api = client.ApiClient(settings)
         self._pods, self._jobs = client.CoreV1Api(self._api), client.CustomObjectsApi(self._api)
-        self._kind = {"group": GROUP, "version": VERSION, "namespace": namespace, "plural": PLURAL}
-        self._namespace, self._every, self._told = namespace, every, told
+        self._resource = {"group": GROUP, "version": VERSION, "namespace": namespace, "plural": PLURAL}
+        self._namespace, self._every, self._report = namespace, every, report
 
     def pod(self, name: str) -> dict[str, Any]:
-        """A pod as JSON.
+        """A pod as JSON data.
 
         Raises:
             PipelineError: the cluster refuses, or has not answered for ten minutes.
         """
-        found = self._ask("read the step's own pod", self._pods.read_namespaced_pod, name, self._namespace)
-        shown: dict[str, Any] = self._api.sanitize_for_serialization(found)
-        return shown
+        pod = self._ask("read the step's own pod", self._pods.read_namespaced_pod, name, self._namespace)
+        data: dict[str, Any] = self._api.sanitize_for_serialization(pod)
+        return data
 
     def remove(self, name: str) -> None:
-        """Delete a TrainJob, if it is there, and return when its pods are gone."""
+        """Delete a TrainJob, if it exists, and return when its pods are deleted."""
         with suppress(_AbsentError):
             while True:
                 self._delete(name)
@@ -91,26 +93,26 @@ class Cluster:
     def run(self, job: Mapping[str, Any]) -> None:
         """Create a TrainJob, whose name must be free, and return when it is complete.
 
-        At SIGTERM it is deleted, so that its nodes leave checkpoints, and the signal is obeyed.
+        At SIGTERM the TrainJob is deleted, so that its nodes write checkpoints, and the signal is obeyed.
 
         Raises:
-            FailedError: it failed.
+            FailedError: the TrainJob failed.
             PipelineError: the cluster refuses, or has not answered for ten minutes.
         """
         name = job["metadata"]["name"]
         with stop_on_sigterm() as stop:
             self._create(job)
-            before = ""
+            last_state = ""
             while True:
                 state, message = self._state(name)
-                if state != before:
-                    self._told(f"TrainJob {name}: {state}")
-                    before = state
+                if state != last_state:
+                    self._report(f"TrainJob {name}: {state}")
+                    last_state = state
                 if state == "complete":
                     return
                 if state == "failed":
                     problem = f"TrainJob {name} failed ({message})"
-                    raise FailedError(problem, remedy="The log of its nodes says more")
+                    raise FailedError(problem, remedy="Read the logs of its nodes")
                 if stop.requested:
                     self._delete(name)
                     stop.obey()
@@ -118,47 +120,47 @@ class Cluster:
 
     def _create(self, job: Mapping[str, Any]) -> None:
         call = self._jobs.create_namespaced_custom_object
-        with suppress(_ExistsError):  # the answer to a first request was lost
-            self._ask("create a TrainJob", call, **self._kind, body=dict(job))
+        with suppress(_ExistsError):  # it was created by a request whose answer was lost
+            self._ask("create a TrainJob", call, **self._resource, body=dict(job))
 
     def _delete(self, name: str) -> None:
-        """Ask for its end; it is gone when its pods are."""
+        """Request the deletion; the TrainJob exists until its pods are deleted."""
         call = self._jobs.delete_namespaced_custom_object
-        self._ask("delete a TrainJob", call, **self._kind, name=name, propagation_policy="Foreground")
+        self._ask("delete a TrainJob", call, **self._resource, name=name, propagation_policy="Foreground")
 
     def _state(self, name: str) -> tuple[str, str]:
-        """What has become of it in a word, and what the cluster says about that."""
+        """The state of a TrainJob in one or a few words, and the cluster's message about it."""
         call = self._jobs.get_namespaced_custom_object
-        status = self._ask("look at a TrainJob", call, **self._kind, name=name).get("status", {})
+        status = self._ask("read a TrainJob", call, **self._resource, name=name).get("status", {})
         for condition in status.get("conditions", ()):
             if condition["status"] == "True" and condition["type"] in ("Complete", "Failed", "Suspended"):
                 return condition["type"].lower(), condition.get("message", "")
         ready = any(job["ready"] for job in status.get("jobsStatus", ()))
         return ("running" if ready else "waiting for its nodes"), ""
 
-    def _ask(self, what: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """One request, again and again while the cluster does not answer or cannot."""
+    def _ask(self, action: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """One request, repeated for `PATIENCE` seconds while the cluster does not answer or is busy."""
         until = time.monotonic() + PATIENCE
         while True:
             try:
-                return _request(what, call, *args, **kwargs)
+                return _request(action, call, *args, **kwargs)
             except _UnavailableError:
                 if time.monotonic() > until:
                     raise
                 time.sleep(self._every)
 
 
-def _request(what: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """One request, whose refusal is one sentence."""
+def _request(action: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """One request; a refusal becomes an error with one sentence."""
     from kubernetes.client import ApiException
     from urllib3.exceptions import HTTPError
 
     try:
         return call(*args, **kwargs, _request_timeout=TIMEOUT)
     except HTTPError as error:
-        raise _UnavailableError(f"cannot {what}: no answer ({error})") from error
+        raise _UnavailableError(f"cannot {action}: no answer ({error})") from error
     except ApiException as error:
-        problem = f"cannot {what}: {_message(error)} ({error.status})"
+        problem = f"cannot {action}: {_message(error)} ({error.status})"
         if error.status in BUSY:
             raise _UnavailableError(problem) from error
         kind, remedy = REFUSALS.get(error.status, (PipelineError, None))

@@ -1,8 +1,8 @@
-"""One training on several nodes, as a TrainJob of Kubeflow Trainer.
+"""The manifest of a training on several nodes: a TrainJob of Kubeflow Trainer.
 
-Each node gets what the step's own pod got (image, settings, secrets by reference, volumes, places to run), so
-a profile holds for nodes as for pods, and is said once. What a TrainJob cannot say, such as how a pod is
-secured, stands in the TrainingRuntime that manifests/trainer holds.
+Each node gets the image, settings, secrets (by reference), volumes and node selection of the step's own pod,
+so one profile configures pods and nodes. Fields that a TrainJob does not have, such as the security context
+of a pod, are in the TrainingRuntime in manifests/trainer.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ __all__ = ["GROUP", "PLURAL", "RUNTIME", "VERSION", "NodeRequest", "trainjob_man
 
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
 RUNTIME = {"apiGroup": GROUP, "kind": "TrainingRuntime", "name": "netslim"}
-KFPS_OWN = ("workflows.argoproj.io/", "pipelines.kubeflow.org/")  # labels by which others would take up a pod
+LABELS_OF_KFP = ("workflows.argoproj.io/", "pipelines.kubeflow.org/")  # their controllers act on such pods
 
 
 @dataclass(frozen=True)
 class NodeRequest:
-    """How many nodes train together, and what each of them has.
+    """The number of nodes that train together, and the resources of each.
 
     Args:
-        gpus: processes of a node, a GPU for each; 0 for one on the CPU.
-        limits: Kubernetes' resources of one node, GPUs among them.
+        gpus: GPUs of a node, with one process for each; 0 for one process on the CPU.
+        limits: Kubernetes resource limits of one node, GPUs included.
     """
 
     nodes: int
@@ -33,7 +33,7 @@ class NodeRequest:
     limits: Mapping[str, str]
 
     def to_json(self) -> str:
-        """Short, and without a }} that Argo could take for the end of a template."""
+        """The request as compact JSON, without `}}`, which Argo would read as the end of a template."""
         return json.dumps(asdict(self), separators=(",", ":"), sort_keys=True)
 
     @classmethod
@@ -44,19 +44,19 @@ class NodeRequest:
 def trainjob_manifest(
     name: str,
     pod: Mapping[str, Any],
-    wish: NodeRequest,
+    request: NodeRequest,
     command: Sequence[str],
     environment: Mapping[str, str],
 ) -> dict[str, Any]:
-    """The TrainJob, as JSON, that runs `command` on each node.
+    """The TrainJob that runs `command` on each node, as JSON data.
 
     Args:
-        pod: the step's own, as JSON. The cluster removes the TrainJob with it, so no run leaves one behind.
-        environment: variables besides the settings and secrets that the pod refers to.
+        pod: the step's own pod as JSON data. It owns the TrainJob, so the cluster deletes both together.
+        environment: variables in addition to the settings and secrets that the pod refers to.
     """
     meta, spec = pod["metadata"], pod["spec"]
     (main,) = (container for container in spec["containers"] if container["name"] == "main")
-    labels = {name: value for name, value in meta["labels"].items() if not name.startswith(KFPS_OWN)}
+    labels = {name: value for name, value in meta["labels"].items() if not name.startswith(LABELS_OF_KFP)}
     owner = {"apiVersion": "v1", "kind": "Pod", "name": meta["name"], "uid": meta["uid"]}
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
@@ -69,29 +69,29 @@ def trainjob_manifest(
                 "image": main["image"],
                 "command": list(command),
                 "env": _references(main) + [{"name": key, "value": environment[key]} for key in environment],
-                "numNodes": wish.nodes,
-                "numProcPerNode": max(1, wish.gpus),
-                "resourcesPerNode": {"limits": dict(wish.limits), "requests": dict(wish.limits)},
+                "numNodes": request.nodes,
+                "numProcPerNode": max(1, request.gpus),
+                "resourcesPerNode": {"limits": dict(request.limits), "requests": dict(request.limits)},
             },
-            "runtimePatches": [_patch({"metadata": {"labels": labels}, "spec": _places(spec, main)})],
+            "runtimePatches": [_patch({"metadata": {"labels": labels}, "spec": _pod_settings(spec, main)})],
         },
     }
 
 
 def _patch(pods: Mapping[str, Any]) -> dict[str, Any]:
-    """What differs from the runtime in the template of the nodes' pods."""
+    """The changes to the runtime's template of the nodes' pods."""
     jobs = [{"name": "node", "template": {"spec": {"template": dict(pods)}}}]
     return {"manager": "netslim", "trainingRuntimeSpec": {"template": {"spec": {"replicatedJobs": jobs}}}}
 
 
 def _references(container: Mapping[str, Any]) -> list[Any]:
-    """The variables that are settings and secrets; none is given by its value."""
+    """The variables that refer to a ConfigMap or a Secret, without their values."""
     kinds = {"configMapKeyRef", "secretKeyRef"}
-    return [each for each in container.get("env", ()) if kinds & each.get("valueFrom", {}).keys()]
+    return [variable for variable in container.get("env", ()) if kinds & variable.get("valueFrom", {}).keys()]
 
 
-def _places(spec: Mapping[str, Any], main: Mapping[str, Any]) -> dict[str, Any]:
-    """Where the pod may run, and its volumes, without KFP's and Argo's own."""
+def _pod_settings(spec: Mapping[str, Any], main: Mapping[str, Any]) -> dict[str, Any]:
+    """The node selection of the pod and its volumes, without those of KFP and Argo."""
     volumes = {volume["name"]: volume for volume in spec.get("volumes", ())}
     mounts = [
         mount

@@ -1,7 +1,7 @@
 """Every step's process, started as a KFP backend starts it: by its container's command.
 
 The files in executor_inputs/ are what KFP 2.17's backend sent on a real cluster, with other addresses and
-small settings. Their input artifacts have no schema title, while KFP's local runners always send one. Without
+small settings and the inputs' names of today. Their input artifacts have no schema title, while KFP's local runners always send one. Without
 it KFP's executor takes the class of an artifact from the annotation in the step's signature.
 """
 

@@ -1,4 +1,4 @@
-"""For tests of steps: a Kubernetes with Kubeflow Trainer in it, and a step's pod as KFP makes it."""
+"""Fixtures of the steps: the digits, a Kubernetes with Kubeflow Trainer, and a step's pod as KFP makes it."""
 
 import copy
 from collections.abc import Iterator
@@ -81,7 +81,7 @@ def pod() -> dict[str, Any]:
 
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pod: dict[str, Any]) -> Iterator[Kubernetes]:
-    """A cluster with the step's pod in it, to which this process's Kubernetes settings lead."""
+    """A cluster that contains the step's pod; the Kubernetes settings of this process point to it."""
     with serving(tmp_path) as kubernetes:
         for module in ("kubernetes.config", "kubernetes.config.kube_config"):
             monkeypatch.setattr(f"{module}.KUBE_CONFIG_DEFAULT_LOCATION", str(kubernetes.kubeconfig))

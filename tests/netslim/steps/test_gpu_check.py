@@ -1,4 +1,4 @@
-"""A step that was promised GPUs starts with them, or not at all and says why."""
+"""A step with GPUs in its profile starts with them, or ends with an error that names the cause."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from netslim.errors import PipelineError
 from netslim.steps.gpu_check import EXPECTED, check_gpus
 
 
-def test_without_a_promise_nothing_is_asked_of_torch() -> None:
+def test_without_promised_gpus_torch_is_not_loaded() -> None:
     code = "import sys, netslim.steps.gpu_check as a; a.check_gpus(); print('torch' in sys.modules)"
     for environment in ({}, {EXPECTED: ""}, {EXPECTED: "0"}):
         done = subprocess.run(
@@ -24,11 +24,11 @@ def test_without_a_promise_nothing_is_asked_of_torch() -> None:
 def test_an_image_without_cuda_is_named_as_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(EXPECTED, "1")
     monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)
-    with pytest.raises(PipelineError, match=r"GPUs: 1 promised, but this image's torch .* has no CUDA in it"):
+    with pytest.raises(PipelineError, match=r"1 promised, but this image's torch .* was built without CUDA"):
         check_gpus()
 
 
-def test_too_few_gpus_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_few_gpus_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(EXPECTED, "4")
     monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
@@ -38,7 +38,7 @@ def test_too_few_gpus_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
         check_gpus()
 
 
-def test_a_gpu_that_is_there_but_does_not_compute_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_that_does_not_compute_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     def ones(_size: int, *, device: str) -> torch.Tensor:
@@ -56,6 +56,6 @@ def test_a_gpu_that_is_there_but_does_not_compute_is_found(monkeypatch: pytest.M
     ):
         check_gpus()
     assert asked == ["cuda:0", "cuda:1"]
-    monkeypatch.setenv("LOCAL_RANK", "0")  # one of several processes asks for its own
+    monkeypatch.setenv("LOCAL_RANK", "0")  # one of several processes checks its own GPU
     check_gpus()
     assert asked == ["cuda:0", "cuda:1", "cuda:0"]

@@ -1,7 +1,8 @@
-"""Layers between tensors of different width: the paper's channel selection (section 3), and its inverse.
+"""The paper's channel selection layer (section 3), and its inverse.
 
-A stream that several layers share stays as wide as any of them needs. A layer that needs less *selects* its
-channels first, so that its own factors go too; one that has less to give *places* its channels in the stream.
+A tensor that several layers share (a residual stream) keeps every channel that one of them needs. A layer
+that needs fewer channels *selects* them first, so its own scaling factors can be pruned. A layer that
+computes fewer channels *places* them in the wider tensor.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ __all__ = ["ChannelSelect", "place", "select"]
 class ChannelSelect(nn.Module):
     """A layer that reads some channels of its input, or writes to some channels of its output.
 
-    Exports to ONNX as one Gather for `reads`, and as Pad and Gather (and Add, with `fill`) for `places`.
+    In ONNX it is one Gather for `reads`, and Pad and Gather (and Add, with constants) for `places`.
 
     Args:
-        layer: any layer that keeps channels in axis 1.
+        layer: any layer with channels in axis 1.
         reads: the channels of the input that `layer` gets, in order; None for all.
-        places: the channel of the output in which each channel of `layer` lies; None for the same.
-        width: how many channels the output has, if `places` are given.
-        fill: True to give each channel a constant of its own (buffer `fill`, at first 0), which is how
-            channels outside `places` keep what they used to send.
+        places: for each channel of `layer`, its channel in the output; None if the output is the same.
+        width: the channels of the output, if `places` are given.
+        constants: True to add a constant to each channel of the output, at first 0. Channels outside `places`
+            have nothing else: it is the value they had before they were pruned. The buffer is named `fill`
+            in files.
     """
 
     reads: Tensor | None
@@ -40,23 +42,23 @@ class ChannelSelect(nn.Module):
         reads: Sequence[int] | None = None,
         places: Sequence[int] | None = None,
         width: int = 0,
-        fill: bool = False,
+        constants: bool = False,
     ) -> None:
         super().__init__()
         self.layer = layer
         like = next(layer.parameters())
         sources = None
         if places is not None:
-            sources = torch.full((width,), len(places))  # one behind the last: the channel of zeros
+            sources = torch.full((width,), len(places))  # index of the channel of zeros behind the last
             sources[list(places)] = torch.arange(len(places))
-        # The indices are structure, told by the plan; only `fill` is learnt from the network's weights.
+        # The plan defines the indices, so they are not in the state dict; the constants come from weights.
         index = None if reads is None else torch.tensor(list(reads), device=like.device)
         self.register_buffer("reads", index, persistent=False)
         self.register_buffer(
             "sources", None if sources is None else sources.to(like.device), persistent=False
         )
         self.register_buffer(
-            "fill", torch.zeros(width, dtype=like.dtype, device=like.device) if fill else None
+            "fill", torch.zeros(width, dtype=like.dtype, device=like.device) if constants else None
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,15 +77,15 @@ def select(x: Tensor, reads: Tensor) -> Tensor:
     return x.index_select(1, reads)
 
 
-def place(x: Tensor, sources: Tensor, fill: Tensor | None) -> Tensor:
-    """Channels of x (N, k, ...) in a wider tensor (N, width, ...).
+def place(x: Tensor, sources: Tensor, constants: Tensor | None) -> Tensor:
+    """The channels of x (N, k, ...) in a wider tensor (N, width, ...).
 
     Args:
-        sources: int64[width], the channel of x that lies there; k for none, which gives 0.
-        fill: [width], added to every channel; None for 0.
+        sources: int64[width], for each channel of the result its channel in x; k for a channel of zeros.
+        constants: [width], added to the channels; None for 0.
     """
     if has_torch_function_unary(x):
-        return handle_torch_function(place, (x,), x, sources, fill)
+        return handle_torch_function(place, (x,), x, sources, constants)
     spatial = x.dim() - 2
     wide = F.pad(x, (0, 0) * spatial + (0, 1)).index_select(1, sources)
-    return wide if fill is None else wide + fill.view(-1, *(1,) * spatial)
+    return wide if constants is None else wide + constants.view(-1, *(1,) * spatial)

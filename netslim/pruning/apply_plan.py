@@ -1,4 +1,8 @@
-"""Apply a plan: a narrower copy of a network. Nothing given is changed."""
+"""Apply a plan: a slim copy of a network. The given network is not changed.
+
+Three steps: slice every tensor (`_slice_tensors`), copy the modules around the slices (`copy_module`), and
+give the layers of the copy their new widths, biases and channel selections (`_update_layers`).
+"""
 
 from __future__ import annotations
 
@@ -20,28 +24,31 @@ from netslim.pruning.slicing import copy_tensor, slice_grouped_weight, slice_wei
 if TYPE_CHECKING:
     from netslim.pruning.bias_compensation import Compensation
 
-__all__ = ["AppliedPlan", "apply_plan", "slim_copy"]
+__all__ = ["AppliedPlan", "SliceFn", "apply_plan", "slim_copy"]
 
-Cut = Callable[..., Tensor]
+SliceFn = Callable[..., Tensor]
+"""Takes a tensor of the wide network, or one of its shape, and returns a copy of the kept part."""
 
 
 @dataclass(frozen=True)
 class AppliedPlan:
-    """What was done.
+    """A slim copy, and how its parameters follow from those of the wide network.
 
     Args:
         model: the slim copy.
-        parameters: for each old parameter by id, the new one and how tensors of the old shape are narrowed.
+        parameters: for each old parameter by id, the new one and the function that slices its shape.
         added: the new biases, each with the old weight of its layer.
     """
 
     model: nn.Module
-    parameters: Mapping[int, tuple[nn.Parameter, Cut]]
+    parameters: Mapping[int, tuple[nn.Parameter, SliceFn]]
     added: tuple[tuple[nn.Parameter, nn.Parameter], ...]
 
 
 def apply_plan(model: nn.Module, plan: Plan) -> nn.Module:
-    """A slim copy of `model`, which stays as it is. No example input is needed and nothing is traced.
+    """A slim copy of `model`, which is not changed. No example input is needed and nothing is traced.
+
+    Dtype, device, memory format, mode and `requires_grad` are those of the original; hooks are not copied.
 
     Raises:
         ModelError: the plan is for another network; the message names the layer and both widths.
@@ -49,91 +56,106 @@ def apply_plan(model: nn.Module, plan: Plan) -> nn.Module:
     return slim_copy(ModuleIndex.of(model), plan).model
 
 
-def slim_copy(tree: ModuleIndex, plan: Plan, folded: Compensation | None = None) -> AppliedPlan:
-    """Make a slim copy of a network; dtype, device, memory format, mode and `requires_grad` stay, hooks go.
-
-    Args:
-        folded: what makes up for the removed channels; `plan` is its plan.
+def slim_copy(index: ModuleIndex, plan: Plan, compensation: Compensation | None = None) -> AppliedPlan:
+    """`apply_plan`, with the biases and constants of a compensation whose plan this is.
 
     Raises:
         ModelError: the plan is for another network.
     """
-    modules, tensors = tree.modules, tree.tensors
-    cuts: dict[str, Cut] = {}
+    slice_fns: dict[str, SliceFn] = {}
     for path, edit in plan.layers.items():
-        cuts |= _cuts(path, edit, modules, tensors)
-    ready: dict[str, Tensor] = {}
-    values: Mapping[str, Tensor] = {}
-    if folded is not None:  # large weights are read once, to narrow them and to see what they lose
-        seen: dict[str, list[Any]] = {path: [] for path, loss in folded.losses.items() if loss.by_rows}
-        for path, found in seen.items():
-            ready[path] = cuts[path](tensors[path].detach(), seen=_noted(found, folded.losses[path].of))
-        values = folded.values(seen)
+        slice_fns |= _slice_fns(path, edit, index)
+    sliced, values = _slice_tensors(index, slice_fns, compensation)
     copies: dict[int, Any] = {}
     parameters = {}
-    for path, tensor in tensors.items():
-        cut = cuts.get(path, copy_tensor)
-        slim = ready[path] if path in ready else cut(values.get(path, tensor).detach())
+    for path, tensor in index.tensors.items():
+        new = sliced[path]
         if isinstance(tensor, nn.Parameter):
-            slim = nn.Parameter(slim, tensor.requires_grad)
-            parameters[id(tensor)] = slim, cut
-        copies[id(tensor)] = slim
-    model = copy_module(tree, copies)
-    added: list[tuple[nn.Parameter, nn.Parameter]] = []
+            new = nn.Parameter(new, tensor.requires_grad)
+            parameters[id(tensor)] = new, slice_fns.get(path, copy_tensor)
+        copies[id(tensor)] = new
+    model = copy_module(index, copies)
+    new_modules = {path: copies[id(index.modules[path])] for path in plan.layers if path in index.modules}
+    added = _update_layers(model, new_modules, plan, values)
+    old_weights = {path: index.modules[path].get_parameter("weight") for path in added}
+    return AppliedPlan(model, parameters, tuple((bias, old_weights[path]) for path, bias in added.items()))
+
+
+def _slice_tensors(
+    index: ModuleIndex, slice_fns: Mapping[str, SliceFn], compensation: Compensation | None
+) -> tuple[dict[str, Tensor], Mapping[str, Tensor]]:
+    """The slim tensors by path, and the values that compensation gives to tensors of the network."""
+    sliced: dict[str, Tensor] = {}
+    values: Mapping[str, Tensor] = {}
+    if compensation is not None:
+        # Each large weight is read once: while its rows are sliced, they are added up for the bias as well.
+        for path, correction in compensation.corrections.items():
+            if correction.one_row_per_output:
+                sliced[path] = slice_fns[path](index.tensors[path].detach(), reader=correction)
+        values = compensation.values()
+    for path, tensor in index.tensors.items():
+        if path not in sliced:
+            sliced[path] = slice_fns.get(path, copy_tensor)(values.get(path, tensor).detach())
+    return sliced, values
+
+
+def _update_layers(
+    model: nn.Module, new_modules: Mapping[str, nn.Module], plan: Plan, values: Mapping[str, Tensor]
+) -> dict[str, nn.Parameter]:
+    """Set the widths of the layers of a copy, add biases, and put channel selections around BatchNorms.
+
+    Args:
+        new_modules: the copy of each module that the plan changes, by its path in the wide network.
+
+    Returns:
+        The added biases, by the path of their layer.
+    """
+    added: dict[str, nn.Parameter] = {}
     replaced: dict[nn.Module, nn.Module] = {}
-    for path, edit in plan.layers.items():
-        if path not in modules:
-            continue
-        place = copies[id(modules[path])]
-        layer = place.layer if isinstance(place, ChannelSelect) else place
-        _refit(layer, edit)
+    for path, module in new_modules.items():
+        edit = plan.layers[path]
+        layer = module.layer if isinstance(module, ChannelSelect) else module
+        _set_widths(layer, edit)
         if edit.bias and layer.bias is None:
-            bias = _add_bias(layer, edit, values.get(f"{path}.bias"))
-            added.append((bias, modules[path].get_parameter("weight")))
+            added[path] = _add_bias(layer, edit, values.get(f"{path}.bias"))
         if edit.norm:
-            wrapped = _wrap(layer, edit, values.get(f"{path}.fill"))
-            if wrapped is not place:
-                replaced[place] = wrapped
+            selected = _with_channel_select(layer, edit, values.get(f"{path}.fill"))
+            if selected is not module:
+                replaced[module] = selected
     if replaced:
-        _replace(model, replaced)
-    return AppliedPlan(model, parameters, tuple(added))
+        _replace_modules(model, replaced)
+    return added
 
 
-def _noted(found: list[Any], of: Callable[[Tensor], Any]) -> Callable[[Tensor], None]:
-    return lambda rows: found.append(of(rows))
-
-
-def _cuts(
-    path: str, edit: LayerEdit, modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]
-) -> dict[str, Cut]:
-    """How the tensors of one layer are narrowed, by path; some of the paths it may not have."""
-    module = modules.get(path)
+def _slice_fns(path: str, edit: LayerEdit, index: ModuleIndex) -> dict[str, SliceFn]:
+    """How the tensors of one layer are sliced, by path. The layer may lack some of them."""
+    module = index.modules.get(path)
     if module is None:
-        if path not in tensors:
+        if path not in index.tensors:
             remedy = "The plan is for another network, or the network's code has changed"
             raise ModelError("the network has no such layer", field=path, remedy=remedy)
-        shape = (*tensors[path].shape, 0, 0)
-        _must_fit(path, "values along its first axis", shape[0], edit.out)
-        _must_fit(path, "values along its second axis", shape[1], edit.into)
-        return {path: partial(slice_weight, out=edit.out, into=edit.into)}
+        shape = (*index.tensors[path].shape, 0, 0)
+        _check_width(path, "values along its first axis", shape[0], edit.out)
+        _check_width(path, "values along its second axis", shape[1], edit.in_)
+        return {path: partial(slice_weight, out=edit.out, in_=edit.in_)}
     if isinstance(module, ChannelSelect):
         path, module = f"{path}.layer", module.layer
-    out, into = _widths(path, module)
-    _must_fit(path, "outputs", out, edit.out)
-    _must_fit(path, "inputs", into, edit.into)
-    weight: Cut = partial(slice_weight, out=edit.out, into=edit.into)
+    outputs, inputs = _widths(path, module)
+    _check_width(path, "outputs", outputs, edit.out)
+    _check_width(path, "inputs", inputs, edit.in_)
+    weight: SliceFn = partial(slice_weight, out=edit.out, in_=edit.in_)
     if isinstance(module, _ConvNd) and module.groups > 1:
         weight = partial(slice_grouped_weight, conv=module, edit=edit)
     elif isinstance(module, _ConvTransposeNd):
-        weight = partial(slice_weight, out=edit.into, into=edit.out)
-    vector: Cut = partial(slice_weight, out=edit.out)
-    lead = f"{path}." if path else ""
-    vectors = {f"{lead}{name}": vector for name in ("bias", "running_mean", "running_var")}
-    return {f"{lead}weight": weight, **vectors}
+        weight = partial(slice_weight, out=edit.in_, in_=edit.out)
+    vector: SliceFn = partial(slice_weight, out=edit.out)
+    prefix = f"{path}." if path else ""
+    vectors = {f"{prefix}{name}": vector for name in ("bias", "running_mean", "running_var")}
+    return {f"{prefix}weight": weight, **vectors}
 
 
 def _widths(path: str, module: nn.Module) -> tuple[int, int]:
-    """The number of outputs and inputs of a layer of standard type."""
+    """The number of outputs and inputs of a layer of a standard type."""
     if isinstance(module, _ConvNd):
         return module.out_channels, module.in_channels
     if isinstance(module, nn.Linear):
@@ -142,63 +164,63 @@ def _widths(path: str, module: nn.Module) -> tuple[int, int]:
         return module.num_features, 0
     if isinstance(module, nn.PReLU):
         return module.num_parameters, 0
-    problem = f"the plan narrows it, but it is a {type(module).__name__}"
+    problem = f"the plan changes its width, but it is a {type(module).__name__}"
     raise ModelError(problem, field=path, remedy="The plan is for another network")
 
 
-def _must_fit(path: str, what: str, have: int, keep: ChannelIndex | None) -> None:
-    if keep is not None and keep.of != have:
-        problem = f"the network has {have} {what}, the plan is for {keep.of}"
+def _check_width(path: str, counted: str, width: int, keep: ChannelIndex | None) -> None:
+    if keep is not None and keep.of != width:
+        problem = f"the network has {width} {counted}, the plan is for {keep.of}"
         remedy = "Apply the plan to the network it was made for, or compose it with the plans before it"
         raise ModelError(problem, field=path, remedy=remedy)
 
 
-def _refit(layer: nn.Module, edit: LayerEdit) -> None:
-    """Make a layer of the copy know its new widths."""
-    out, into = (keep.index.size if keep else None for keep in (edit.out, edit.into))
+def _set_widths(layer: nn.Module, edit: LayerEdit) -> None:
+    """Set the attributes that state the widths of a layer."""
+    outputs, inputs = (keep.index.size if keep else None for keep in (edit.out, edit.in_))
     widths: dict[str, int | None] = {}
     if isinstance(layer, _ConvNd):
-        widths = {"out_channels": out, "in_channels": into}
+        widths = {"out_channels": outputs, "in_channels": inputs}
         if layer.groups > 1 and layer.groups == layer.in_channels:
-            widths["groups"] = into  # depthwise: as many groups as channels
+            widths["groups"] = inputs  # depthwise: as many groups as channels
     elif isinstance(layer, nn.Linear):
-        widths = {"out_features": out, "in_features": into}
+        widths = {"out_features": outputs, "in_features": inputs}
     elif isinstance(layer, _BatchNorm):
-        widths = {"num_features": out}
+        widths = {"num_features": outputs}
     elif isinstance(layer, nn.PReLU):
-        widths = {"num_parameters": out}
-    # Past nn.Module.__setattr__, which looks for parameters and modules of that name first.
+        widths = {"num_parameters": outputs}
+    # `nn.Module.__setattr__` would first look for parameters and modules of that name.
     vars(layer).update({name: width for name, width in widths.items() if width})
 
 
-def _add_bias(layer: nn.Module, edit: LayerEdit, bias: Tensor | None) -> nn.Parameter:
+def _add_bias(layer: nn.Module, edit: LayerEdit, values: Tensor | None) -> nn.Parameter:
     weight = layer.get_parameter("weight")
-    if bias is None:
-        bias = weight.new_zeros(edit.out.of if edit.out else _widths("", layer)[0])
-    added = nn.Parameter(slice_weight(bias.detach().to(weight), edit.out), weight.requires_grad)
-    layer.register_parameter("bias", added)
-    return added
+    if values is None:
+        values = weight.new_zeros(edit.out.of if edit.out else _widths("", layer)[0])
+    bias = nn.Parameter(slice_weight(values.detach().to(weight), edit.out), weight.requires_grad)
+    layer.register_parameter("bias", bias)
+    return bias
 
 
-def _wrap(layer: nn.Module, edit: LayerEdit, fill: Tensor | None) -> nn.Module:
-    """The layer with a selection before it and a narrow branch behind it, as far as it needs them."""
+def _with_channel_select(layer: nn.Module, edit: LayerEdit, constants: Tensor | None) -> nn.Module:
+    """The layer inside a `ChannelSelect` if the edit has channels to read or to write; else the layer."""
     if edit.reads is None and edit.places is None:
         return layer
     places = edit.places
-    wrapped = ChannelSelect(
+    selected = ChannelSelect(
         layer,
         edit.reads,
         places.channels if places else None,
         width=places.width if places else 0,
-        fill=places is not None and places.fill,
+        constants=places is not None and places.constants,
     )
-    if wrapped.fill is not None and fill is not None:
-        wrapped.fill.copy_(fill)
-    return wrapped.train(layer.training)
+    if selected.fill is not None and constants is not None:
+        selected.fill.copy_(constants)
+    return selected.train(layer.training)
 
 
-def _replace(model: nn.Module, new: Mapping[nn.Module, nn.Module]) -> None:
-    """Put other modules in the places of some, wherever they are registered."""
+def _replace_modules(model: nn.Module, new: Mapping[nn.Module, nn.Module]) -> None:
+    """Replace modules of a network at every place where they are registered."""
     parents = list(model.modules())
     for parent in parents:
         for name, child in parent.named_children():

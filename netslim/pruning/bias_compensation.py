@@ -1,207 +1,219 @@
-"""Make up for what removed channels still sent.
+"""Bias compensation: add the constants of removed channels to the biases of the layers that read them.
 
-A BatchNorm channel whose scaling factor is 0 is not silent: it sends its bias, through the activation, to
-every layer that reads it. The constant is folded into the next bias, or into the running mean of the
-BatchNorm behind, so that the slim network computes in eval mode what the wide one did with those factors at
-0. That is exact unless the constant meets zero padding, where it is folded as its mean over all positions.
+A BatchNorm channel whose scaling factor is 0 still has a value: its bias, after the activation, at every
+position. For a layer with weight W that reads such channels j with values s_j, the removed inputs are the
+constant sum_j W[:, j] * s_j in each output, and the slim network computes the same with
+
+    b' = b + sum over removed j of W[:, j] * s_j
+
+If the layer has no bias, the constant is subtracted from the running mean of the BatchNorm behind it, or a
+bias is added. In eval mode this equals the wide network with those scaling factors at 0, exactly, unless a
+convolution pads its input with zeros: near the border some kernel taps read padding, not the constant. There
+W[:, j] is weighted by the share of positions at which a tap is inside the input, so the mean over all
+positions is exact.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from netslim.dependency.channel_state import Array, Floats
+from netslim.dependency.channel_state import Floats
 from netslim.dependency.graph import Bools, DependencyGraph
 from netslim.dependency.records import KernelGeometry, NormLayer, TraceRecords, WeightedLayer, to_numpy
-from netslim.pruning.plan import LayerEdit, Plan
+from netslim.pruning.plan import LayerEdit, OutputPlacement, Plan
 
 __all__ = ["BiasCorrection", "Compensation", "compensate_biases"]
 
 
-@dataclass(frozen=True)
-class Compensation:
-    """A plan with the biases and fills it needs, what their values follow from, and where it is not exact.
+@dataclass(eq=False)
+class BiasCorrection:
+    """The constant that each output of one layer loses with its removed inputs.
 
     Args:
-        losses: what the outputs of a layer lack, by the path of its weight.
-        fills: what narrow branches send for the channels they lost, by path.
-        notes: sentences for the report.
+        layer: the convolution or linear layer.
+        weight: its weight, as wide as it is before.
+        removed_values: float64[inputs], the value of each removed input, 0 for kept ones.
+        kept_outputs: bool[outputs].
+    """
+
+    layer: WeightedLayer
+    weight: Tensor
+    removed_values: Floats
+    kept_outputs: Bools
+    _offsets_of_rows: list[Floats] = field(default_factory=list)
+
+    @property
+    def one_row_per_output(self) -> bool:
+        """Each output has one row of the weight, which reads all inputs, so `add` can be used."""
+        return self.layer.groups == 1 and not self.layer.transposed
+
+    @cached_property
+    def weighted_inputs(self) -> Tensor:
+        """[groups, inputs of a group x taps, 1]: the values, times the share of taps inside the input."""
+        geometry, kernel = self.layer.geometry, self.weight.shape[2:]
+        inside = _share_inside(geometry, kernel, self.layer.transposed) if geometry else np.ones(1)
+        weighted = torch.from_numpy(np.multiply.outer(self.removed_values, inside))
+        dtype = torch.float64 if self.weight.dtype == torch.float64 else torch.float32
+        return weighted.reshape(self.layer.groups, -1, 1).to(dtype)
+
+    def add(self, rows: Tensor) -> None:
+        """Compute the offsets of the next kept outputs, in order, from their rows of the weight."""
+        offsets = rows.to(self.weighted_inputs).reshape(1, len(rows), -1) @ self.weighted_inputs
+        self._offsets_of_rows.append(offsets.numpy().ravel())
+
+    def offset(self) -> Floats:
+        """float64[outputs], to be added to the bias. Removed outputs may have any value."""
+        offset = np.zeros(self.kept_outputs.size)
+        if self._offsets_of_rows:
+            offset[self.kept_outputs] = np.concatenate(self._offsets_of_rows)
+            return offset
+        groups, weight = self.layer.groups, self.weight.detach().to(self.weighted_inputs).numpy()
+        if self.layer.transposed:  # from (inputs, outputs of a group, taps)
+            weight = weight.reshape(groups, -1, *weight.shape[1:]).swapaxes(1, 2)
+        # numpy multiplies a matrix and a vector per group faster than torch.
+        weighted = self.weighted_inputs.numpy()
+        offset[:] = (weight.reshape(groups, -1, weighted.shape[1]) @ weighted).ravel()
+        return offset
+
+
+@dataclass(frozen=True)
+class Compensation:
+    """A plan with the biases and constants that compensation needs, and their values.
+
+    Args:
+        plan: the plan, with added biases and constants.
+        notes: where compensation is not exact, as sentences for the report.
+        corrections: by the path of a layer's weight.
+        constants: for each ChannelSelect with constants, float64[width], by path.
     """
 
     plan: Plan
     notes: tuple[str, ...]
-    losses: Mapping[str, BiasCorrection]
-    fills: Mapping[str, Tensor]
+    corrections: Mapping[str, BiasCorrection]
+    constants: Mapping[str, Tensor]
     records: TraceRecords
 
-    def values(self, seen: Mapping[str, Sequence[Array]]) -> dict[str, Tensor]:
-        """Tensors to use in place of the network's own, by path and as wide as those are.
+    def values(self) -> dict[str, Tensor]:
+        """Tensors that replace those of the network, by path: as wide as these, before they are sliced.
 
-        And the ones that the plan adds: a bias as wide as its layer is before, a fill as it ends up.
-
-        Args:
-            seen: by the path of a weight, what `BiasCorrection.of` made of all its rows that stay, where
-            that is known.
+        Biases that the plan adds are as wide as their layer is before, constants as wide as they are after.
         """
-        records, values = self.records, dict(self.fills)
-        missing = np.zeros(
-            records.label_count + 1
-        )  # what each output of a layer lacks, by label; none is the last
-        for path, loss in self.losses.items():
-            read, lacks = loss.read, loss.lacks(seen.get(path, ()))
-            if read.bias:
-                values[read.bias] = _plus(records.values[read.bias], lacks)
-            elif read.module and self.plan.layers[read.module].bias:
-                values[f"{read.module}.bias"] = torch.from_numpy(lacks)
+        records, values = self.records, dict(self.constants)
+        uncorrected = np.zeros(records.label_count + 1)  # by output label; the label -1 stands for no source
+        for correction in self.corrections.values():
+            layer, offset = correction.layer, correction.offset()
+            if layer.bias:
+                values[layer.bias] = _plus(records.values[layer.bias], offset)
+            elif layer.module and self.plan.layers[layer.module].bias:
+                values[f"{layer.module}.bias"] = torch.from_numpy(offset)
             else:
-                missing[read.outputs] = lacks
+                uncorrected[layer.outputs] = offset
         for norm in records.norms.values():
-            for term in norm.conv_sources:
-                offset = missing[term]
+            for source in norm.conv_sources:
+                offset = uncorrected[source]
                 if offset.any():
-                    values[norm.mean] = _plus(values.get(norm.mean, records.values[norm.mean]), -offset)
+                    mean = values.get(norm.mean, records.values[norm.mean])
+                    values[norm.mean] = _plus(mean, -offset)
         return values
 
 
-class BiasCorrection:
-    """What the outputs of one layer lack once inputs are gone that sent constants: the mean over positions.
-
-    Args:
-        weight: of the layer.
-        sent: float64[inputs], 0 for those that stay.
-        stays: bool[outputs].
-    """
-
-    def __init__(self, read: WeightedLayer, weight: Tensor, sent: Floats, stays: Bools) -> None:
-        self.read, self.weight, self.stays = read, weight.detach(), stays
-        shares = _shares(read.geometry, weight.shape[2:], read.transposed) if read.geometry else np.ones(1)
-        wave = torch.from_numpy(np.multiply.outer(sent, shares).reshape(read.groups, -1, 1))
-        self.wave = wave.to(torch.float64 if weight.dtype == torch.float64 else torch.float32)
-
-    @property
-    def by_rows(self) -> bool:
-        """The weight has one row for each output, and each reads all inputs."""
-        return self.read.groups == 1 and not self.read.transposed
-
-    def of(self, rows: Tensor) -> Array:
-        """What some outputs lack, from their rows of the weight."""
-        lacks: Array = (rows.to(self.wave).reshape(1, len(rows), -1) @ self.wave).numpy().ravel()
-        return lacks
-
-    def lacks(self, seen: Sequence[Array]) -> Floats:
-        """float64[outputs]; those that go may have any value.
-
-        Args:
-            seen: what they lack that stay, piece by piece; if empty, the weight is read here.
-        """
-        lacks = np.zeros(self.stays.size)
-        if seen:
-            lacks[self.stays] = np.concatenate(seen)
-            return lacks
-        groups, kernel = self.read.groups, self.weight.to(self.wave).numpy()
-        if self.read.transposed:  # (inputs, outputs of a group, geometry)
-            kernel = kernel.reshape(groups, -1, *kernel.shape[1:]).swapaxes(1, 2)
-        # By numpy, whose products of a matrix and a vector are fast in groups, too.
-        lacks[:] = (kernel.reshape(groups, -1, self.wave.shape[1]) @ self.wave.numpy()).ravel()
-        return lacks
-
-
 def compensate_biases(
-    structure: DependencyGraph, removed: Bools, gone: Bools, plan: Plan, *, biases: bool
+    graph: DependencyGraph, removed: Bools, removed_labels: Bools, plan: Plan, *, biases: bool
 ) -> Compensation:
-    """Fold what the removed positions sent into what stays.
+    """Find the corrections that removed channels need, and extend the plan by the biases they are added to.
 
     Args:
-        gone: `structure.removed_labels(removed)`.
-        plan: `cut(structure, removed, gone)`.
-        biases: True to fold what a channel sends with its scaling factor at 0. False to fold what it sends
-            with its bias at 0 as well, which is nothing unless an activation makes something of 0.
+        removed: bool[factors].
+        removed_labels: `graph.removed_labels(removed)`.
+        plan: `build_plan(graph, removed, removed_labels)`.
+        biases: True to keep the value that a channel has with its scaling factor at 0. False to keep the
+            value with its bias at 0 as well, which is 0 unless an activation maps 0 to something else.
     """
-    records = structure.records
-    leaks = np.zeros(records.label_count + 1, dtype=bool)
-    for term in records.uncompensated_sources:
-        leaks[term] = True
-    layers = dict(plan.layers)
-    losses: dict[str, BiasCorrection] = {}
-    rough, lost = [], []
-    for read in records.weighted_layers.values():
-        if read.depthwise:
+    records = graph.records
+    needs_bias = np.zeros(records.label_count + 1, dtype=bool)
+    for source in records.uncompensated_sources:
+        needs_bias[source] = True
+    edits = dict(plan.layers)
+    corrections: dict[str, BiasCorrection] = {}
+    on_average, lost = [], []
+    for layer in records.weighted_layers.values():
+        removed_inputs = removed_labels[layer.inputs.labels]
+        if layer.depthwise or not removed_inputs.any():
             continue
-        lost_inputs = gone[read.inputs.labels]
-        if not lost_inputs.any():
+        values = layer.inputs.value_with_bias if biases else layer.inputs.value_without_bias
+        removed_values = np.where(removed_inputs, values, 0.0)
+        if np.isnan(removed_values).any():  # not a constant
+            lost.append(layer.name)
+            removed_values = np.nan_to_num(removed_values)
+        if not removed_values.any():
             continue
-        sent = np.where(
-            lost_inputs, read.inputs.value_with_bias if biases else read.inputs.value_without_bias, 0.0
-        )
-        layer = read.module or read.weight
-        if np.isnan(sent).any():
-            lost.append(layer)
-            sent = np.nan_to_num(sent)
-        if not sent.any():
-            continue
-        if read.has_border_effects or not read.inputs.exact:
-            rough.append(layer)
-        if not read.bias and leaks[read.outputs].any():
-            if not read.standard:
-                lost.append(layer)
+        if layer.has_border_effects or not layer.inputs.exact:
+            on_average.append(layer.name)
+        if not layer.bias and needs_bias[layer.outputs].any():
+            if not layer.standard:
+                lost.append(layer.name)
                 continue
-            layers[read.module] = replace(layers[read.module], bias=True)
-        losses[read.weight] = BiasCorrection(read, records.values[read.weight], sent, ~gone[read.outputs])
-    fills: dict[str, Tensor] = {}
-    if biases:
-        for norm, (start, stop) in zip(structure.norms, pairwise(structure.norm_starts), strict=True):
-            _fill(structure, norm, removed[start:stop], gone, layers, fills)
+            edits[layer.module] = replace(edits[layer.module], bias=True)
+        weight, kept = records.values[layer.weight].detach(), ~removed_labels[layer.outputs]
+        corrections[layer.weight] = BiasCorrection(layer, weight, removed_values, kept)
+    constants = _constants(graph, removed, removed_labels, edits) if biases else {}
     notes = []
-    if rough:
-        notes.append(f"compensated on average, for zero padding meets the constant: {_listed(rough)}")
+    if on_average:
+        names = _listed(on_average)
+        notes.append(f"compensated on average, because the input is padded with zeros: {names}")
     if lost:
-        notes.append(f"not compensated, for what was removed there is no constant: {_listed(lost)}")
-    return Compensation(Plan(layers), tuple(notes), losses, fills, records)
+        notes.append(f"not compensated, because the removed input is not a constant: {_listed(lost)}")
+    return Compensation(Plan(edits), tuple(notes), corrections, constants, records)
 
 
 @lru_cache(maxsize=256)
-def _shares(geometry: KernelGeometry, kernel: tuple[int, ...], transposed: bool) -> Floats:
-    """For each tap of the kernel, the share of the output positions for which it lies inside the input."""
+def _share_inside(geometry: KernelGeometry, kernel: tuple[int, ...], transposed: bool) -> Floats:
+    """For each tap of a kernel, the share of the output positions at which it is inside the input."""
     if transposed:  # each input position reaches one output position through each tap
         return np.full(kernel, math.prod(geometry.input_size) / math.prod(geometry.output_size))
     shares = np.ones(())
     for axis, width in enumerate(kernel):
-        at = np.arange(geometry.output_size[axis])[:, None] * geometry.stride[axis] - geometry.padding[axis]
-        at = at + np.arange(width) * geometry.dilation[axis]
-        inside = ((at >= 0) & (at < geometry.input_size[axis])).mean(axis=0)
-        shares = shares[..., None] * inside
+        first = np.arange(geometry.output_size[axis]) * geometry.stride[axis] - geometry.padding[axis]
+        position = first[:, None] + np.arange(width) * geometry.dilation[axis]
+        inside = (position >= 0) & (position < geometry.input_size[axis])
+        shares = shares[..., None] * inside.mean(axis=0)
     return shares
 
 
-def _fill(
-    structure: DependencyGraph,
-    norm: NormLayer,
-    removed: Bools,
-    gone: Bools,
-    layers: dict[str, LayerEdit],
-    fills: dict[str, Tensor],
-) -> None:
-    """A narrow branch goes on sending the constants of the channels it lost."""
-    edit = layers.get(norm.path)
-    if edit is None or edit.places is None or not norm.bias:
-        return
-    bias = structure.records.values_of(norm.bias)
-    fill = np.zeros(norm.output_labels.size)
+def _constants(
+    graph: DependencyGraph, removed: Bools, removed_labels: Bools, edits: dict[str, LayerEdit]
+) -> dict[str, Tensor]:
+    """The constants of removed channels in wider tensors, by path; `edits` is changed where there are any."""
+    constants: dict[str, Tensor] = {}
+    for norm, (start, stop) in zip(graph.norms, pairwise(graph.norm_starts), strict=True):
+        edit = edits.get(norm.path)
+        if edit is None or edit.places is None or not norm.bias:
+            continue
+        values = _output_constants(graph.records, norm, removed[start:stop])[
+            ~removed_labels[norm.output_labels]
+        ]
+        if values.any():
+            places = OutputPlacement(edit.places.width, edit.places.channels, constants=True)
+            edits[norm.path] = replace(edit, places=places)
+            constants[f"{norm.path}.fill"] = torch.from_numpy(values)
+    return constants
+
+
+def _output_constants(records: TraceRecords, norm: NormLayer, removed: Bools) -> Floats:
+    """float64[channels of the tensor]: constants of an earlier pass, and the biases of removed channels."""
+    values = np.zeros(norm.output_labels.size)
     if norm.fill:
-        fill += structure.records.values_of(norm.fill)
-    fill[norm.output_index[removed]] += bias[removed]
-    fill = fill[~gone[norm.output_labels]]
-    if fill.any():
-        layers[norm.path] = replace(edit, places=replace(edit.places, fill=True))
-        fills[f"{norm.path}.fill"] = torch.from_numpy(fill)
+        values += records.values_of(norm.fill)
+    values[norm.output_index[removed]] += records.values_of(norm.bias)[removed]
+    return values
 
 
 def _plus(tensor: Tensor, change: Floats) -> Tensor:

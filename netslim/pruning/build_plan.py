@@ -1,4 +1,4 @@
-"""From the channels that go to the plan: what every layer keeps, and where selections stand."""
+"""Build the plan: from the removed scaling factors to the kept channels of every layer."""
 
 from __future__ import annotations
 
@@ -17,73 +17,88 @@ from netslim.pruning.plan import ChannelIndex, LayerEdit, OutputPlacement, Plan
 
 __all__ = ["build_plan"]
 
-Keeps = Callable[[Bools], ChannelIndex | None]
+IndexOf = Callable[[Bools], ChannelIndex | None]
+"""The channels that a mask keeps; None if it keeps all."""
 
 
-def build_plan(structure: DependencyGraph, removed: Bools, gone: Bools) -> Plan:
-    """The plan that removes these positions and all that only they needed.
+def build_plan(graph: DependencyGraph, removed: Bools, removed_labels: Bools) -> Plan:
+    """The plan that removes these scaling factors, and every channel that nothing else needs.
 
     Args:
-        removed: bool[positions].
-        gone: `structure.removed_labels(removed)`.
+        removed: bool[factors].
+        removed_labels: `graph.removed_labels(removed)`.
     """
-    records, stays = structure.records, ~gone
-    known = cache(_keep)  # what stays is the same for most layers in a row
+    records, kept = graph.records, ~removed_labels
+    index_of_mask = cache(_index_of)  # neighbouring layers keep the same channels
 
-    def keep(those: Bools) -> ChannelIndex | None:
-        return known(those.tobytes())
+    def index_of(mask: Bools) -> ChannelIndex | None:
+        return index_of_mask(mask.tobytes())
 
     edits: dict[str, LayerEdit] = {}
-    for norm, (start, stop) in zip(structure.norms, pairwise(structure.norm_starts), strict=True):
-        edits |= _norm_edits(norm, ~removed[start:stop], stays, keep)
-    for read in records.weighted_layers.values():
-        edits |= _read_edits(read, stays, keep)
-    done = {path for norm in structure.norms for path in norm.vectors}
-    done |= {path for read in records.weighted_layers.values() for path in (read.weight, read.bias)}
+    for norm, (start, stop) in zip(graph.norms, pairwise(graph.norm_starts), strict=True):
+        edits |= _norm_edits(norm, ~removed[start:stop], kept, index_of)
+    for layer in records.weighted_layers.values():
+        edits |= _weighted_layer_edits(layer, kept, index_of)
+    done = {path for norm in graph.norms for path in norm.vectors}
+    done |= {path for layer in records.weighted_layers.values() for path in (layer.weight, layer.bias)}
     for (path, axis), labels in records.axes.items():
-        kept = None if path in done else keep(stays[labels])
-        if kept is None:
+        index = None if path in done else index_of(kept[labels])
+        if index is None:
             continue
-        layer = records.owning_module(path, _BatchNorm)[0] or records.owning_module(path, nn.PReLU)[0]
-        edits[layer or path] = LayerEdit(into=kept) if axis == 1 else LayerEdit(out=kept)
+        module = records.owning_module(path, _BatchNorm)[0] or records.owning_module(path, nn.PReLU)[0]
+        edits[module or path] = LayerEdit(in_=index) if axis == 1 else LayerEdit(out=index)
     return Plan(edits)
 
 
-def _keep(mask: bytes) -> ChannelIndex | None:
-    """The channels that stay, by a mask; None for all."""
-    stays = np.frombuffer(mask, dtype=bool)
-    return None if stays.all() else ChannelIndex(stays.size, np.flatnonzero(stays))
+def _index_of(mask: bytes) -> ChannelIndex | None:
+    kept = np.frombuffer(mask, dtype=bool)
+    return None if kept.all() else ChannelIndex(kept.size, np.flatnonzero(kept))
 
 
-def _norm_edits(norm: NormLayer, own: Bools, stays: Bools, keep: Keeps) -> dict[str, LayerEdit]:
-    out = keep(own)
+def _norm_edits(norm: NormLayer, own: Bools, kept: Bools, index_of: IndexOf) -> dict[str, LayerEdit]:
+    """The edits of one BatchNorm.
+
+    Args:
+        own: bool[width], the kept factors.
+        kept: bool[labels], the kept channels.
+    """
+    out = index_of(own)
     if not norm.is_module:
         return {path: LayerEdit(out=out, norm=path == norm.weight) for path in norm.vectors if out}
-    reads, _ = _seats(norm.input_index[own], stays[norm.input_labels])
-    places, width = _seats(norm.output_index[own], stays[norm.output_labels])
-    had = norm.input_index.size < norm.input_labels.size or norm.output_index.size < norm.output_labels.size
-    if out is None and reads is None and places is None and not had:
+    reads, _ = _positions(norm.input_index[own], kept[norm.input_labels])
+    places, width = _positions(norm.output_index[own], kept[norm.output_labels])
+    has_select = (
+        norm.input_index.size < norm.input_labels.size or norm.output_index.size < norm.output_labels.size
+    )
+    if out is None and reads is None and places is None and not has_select:
         return {}
-    placed = None if places is None else OutputPlacement(width, places, fill=bool(norm.fill))
+    placed = None if places is None else OutputPlacement(width, places, constants=bool(norm.fill))
     return {norm.path: LayerEdit(out=out, norm=True, reads=reads, places=placed)}
 
 
-def _seats(chosen: Ints, stays: Bools) -> tuple[tuple[int, ...] | None, int]:
-    """Where the chosen channels of a tensor are once it is narrower, None if they are all; and its width."""
-    left = np.flatnonzero(stays)
-    if left.size == chosen.size and (left == chosen).all():
-        return None, left.size
-    assert stays[chosen].all(), "a channel vanishes that a BatchNorm needs"
-    return tuple(np.searchsorted(left, chosen).tolist()), left.size
+def _positions(chosen: Ints, kept: Bools) -> tuple[tuple[int, ...] | None, int]:
+    """The positions of chosen channels in the pruned tensor, None if they are all of it; and its width.
+
+    Args:
+        chosen: int64[k], channels of the tensor before pruning.
+        kept: bool[channels of the tensor].
+    """
+    remaining = np.flatnonzero(kept)
+    if remaining.size == chosen.size and (remaining == chosen).all():
+        return None, remaining.size
+    assert kept[chosen].all(), "a channel that a BatchNorm needs is removed"
+    return tuple(np.searchsorted(remaining, chosen).tolist()), remaining.size
 
 
-def _read_edits(read: WeightedLayer, stays: Bools, keep: Keeps) -> dict[str, LayerEdit]:
-    out, into = keep(stays[read.outputs]), keep(stays[read.inputs.labels])
-    if out is None and into is None:
+def _weighted_layer_edits(layer: WeightedLayer, kept: Bools, index_of: IndexOf) -> dict[str, LayerEdit]:
+    """The edits of one convolution or linear layer."""
+    out, in_ = index_of(kept[layer.outputs]), index_of(kept[layer.inputs.labels])
+    if out is None and in_ is None:
         return {}
-    if read.module:
-        return {read.module: LayerEdit(out=out, into=into)}
-    edits = {read.weight: LayerEdit(out=into, into=out) if read.transposed else LayerEdit(out=out, into=into)}
-    if read.bias and out is not None:
-        edits[read.bias] = LayerEdit(out=out)
+    if layer.module:
+        return {layer.module: LayerEdit(out=out, in_=in_)}
+    first, second = (in_, out) if layer.transposed else (out, in_)
+    edits = {layer.weight: LayerEdit(out=first, in_=second)}
+    if layer.bias and out is not None:
+        edits[layer.bias] = LayerEdit(out=out)
     return edits

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -105,16 +104,19 @@ class Report:
 
 
 def limits_of(rows: tuple[LayerRow, ...]) -> tuple[str, ...]:
-    """The reasons for which layers keep more channels than the ranking alone would, each with its layers."""
-    reasons = Counter(row.why for row in rows if row.after > row.by_rank)
-    kept = Counter[str]()
+    """The reasons why layers keep more channels than the ranking alone would keep, each with its extent."""
+    more: dict[str, list[int]] = {}
     for row in rows:
         if row.after > row.by_rank:
-            kept[row.why] += row.after - row.by_rank
+            more.setdefault(row.why, []).append(row.after - row.by_rank)
     return tuple(
-        f"{reason} ({kept[reason]} channels more in {layers} layer{'s' if layers > 1 else ''})"
-        for reason, layers in reasons.items()
+        f"{why} ({_count(sum(channels), 'channel')} more in {_count(len(channels), 'layer')})"
+        for why, channels in more.items()
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _cells(row: LayerRow) -> tuple[str, str, str, str, str]:

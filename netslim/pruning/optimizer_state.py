@@ -1,4 +1,4 @@
-"""Carry an optimizer over to a slim network: the same kind, settings and momentum, over its parameters."""
+"""Transfer an optimizer to a slim network: the same class, settings and state, over its parameters."""
 
 from __future__ import annotations
 
@@ -9,37 +9,36 @@ import torch
 from torch import Tensor, nn
 
 from netslim.errors import ModelError
-from netslim.pruning.apply_plan import AppliedPlan
+from netslim.pruning.apply_plan import AppliedPlan, SliceFn
 
 __all__ = ["transfer_optimizer"]
 
 
-def transfer_optimizer(optimizer: torch.optim.Optimizer, operation: AppliedPlan) -> torch.optim.Optimizer:
-    """A new optimizer of the same class, over the slim network's parameters, in the same groups.
+def transfer_optimizer(optimizer: torch.optim.Optimizer, applied: AppliedPlan) -> torch.optim.Optimizer:
+    """A new optimizer of the same class over the slim network's parameters, in the same groups.
 
-    State that has a parameter's shape (momentum, Adam's moments) is narrowed as the parameter was; other
-    state (step counts) is copied. A bias that compensation added joins the group of its layer's weight. The
-    optimizer given is not changed; a learning-rate scheduler has to be made anew.
+    State with the shape of a parameter (momentum, Adam's moments) is sliced like the parameter; other state
+    (step counts) is copied. A bias that compensation added joins the group of its layer's weight. The given
+    optimizer is not changed. A learning-rate scheduler has to be made for the new optimizer.
 
     Raises:
-        ModelError: it optimizes parameters that are not the pruned model's.
+        ModelError: the optimizer has a parameter that is not one of the pruned model.
     """
-    added = {id(weight): bias for bias, weight in operation.added}
+    added = {id(weight): bias for bias, weight in applied.added}
     groups, state = [], {}
     for group in optimizer.param_groups:
         parameters: list[nn.Parameter] = []
         for old in group["params"]:
-            if id(old) not in operation.parameters:
+            if id(old) not in applied.parameters:
+                problem = "holds a parameter that is not the model's"
                 remedy = "Give the optimizer of the model that is pruned"
-                raise ModelError(
-                    "holds a parameter that is not the model's", field="optimizer", remedy=remedy
-                )
-            new, cut = operation.parameters[id(old)]
+                raise ModelError(problem, field="optimizer", remedy=remedy)
+            new, slice_fn = applied.parameters[id(old)]
             parameters.append(new)
             if id(old) in added:
                 parameters.append(added[id(old)])
             state[new] = {
-                name: _narrow(value, old, cut) for name, value in optimizer.state.get(old, {}).items()
+                name: _sliced(value, old, slice_fn) for name, value in optimizer.state.get(old, {}).items()
             }
         groups.append({**group, "params": parameters})
     accepted = inspect.signature(type(optimizer)).parameters
@@ -49,7 +48,7 @@ def transfer_optimizer(optimizer: torch.optim.Optimizer, operation: AppliedPlan)
     return new_optimizer
 
 
-def _narrow(value: Any, old: Tensor, cut: Any) -> Any:
+def _sliced(value: Any, old: Tensor, slice_fn: SliceFn) -> Any:
     if not isinstance(value, Tensor):
         return value
-    return cut(value) if value.shape == old.shape and value.dim() else value.clone()
+    return slice_fn(value) if value.shape == old.shape and value.dim() else value.clone()

@@ -1,9 +1,8 @@
-"""Narrower copies of tensors: some entries of their first two axes, in the memory format they had."""
+"""Slices of weights: some entries of the first two axes, copied in the memory format of the original."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,85 +12,92 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from netslim.pruning.plan import ChannelIndex, Ints, LayerEdit
 
-__all__ = ["Seen", "copy_tensor", "slice_grouped_weight", "slice_weight"]
+__all__ = ["RowReader", "copy_tensor", "slice_grouped_weight", "slice_weight"]
 
-Seen = Callable[[Tensor], Any]
+_PART_BYTES = 1 << 18
+"""How many bytes of a weight are sliced at once, so that they stay in the cache between the two axes."""
 
-_PART = 1 << 18
-"""Bytes of a weight that are narrowed at once: what lies between its two axes stays in the cache."""
+
+class RowReader(Protocol):
+    """Receives the kept rows of a weight while they are in the cache."""
+
+    def add(self, rows: Tensor) -> None:
+        """Receive the next kept rows, with all of axis 1."""
 
 
 def slice_weight(
-    tensor: Tensor, out: ChannelIndex | None, into: ChannelIndex | None = None, seen: Seen | None = None
+    tensor: Tensor, out: ChannelIndex | None, in_: ChannelIndex | None = None, reader: RowReader | None = None
 ) -> Tensor:
-    """A narrower copy: `out` of axis 0 and `into` of axis 1, None for all.
+    """A copy of the entries `out` of axis 0 and `in_` of axis 1; None for all.
 
     Args:
-        seen: where `into` is given, shown the entries of axis 0 that stay, with all of axis 1: in order, and
-            some at a time, while they are in the cache.
+        reader: receives the kept entries of axis 0, in order and some at a time, if `in_` is given.
     """
-    if into is None:
-        return copy_tensor(tensor) if out is None else _laid_out_like(tensor, _select(tensor, out.index))
+    if in_ is None:
+        if out is None:
+            return copy_tensor(tensor)
+        return _in_format_of(tensor, _select_rows(tensor, out.index))
     if tensor.is_cpu and tensor.is_contiguous():
-        return _narrow_parts(tensor, out, into.index, seen)
-    rows = tensor if out is None else _select(tensor, out.index)
-    if seen is not None:
-        seen(rows)
-    return _laid_out_like(tensor, rows.index_select(1, _index(into.index, tensor)))
+        return _slice_in_parts(tensor, out, in_.index, reader)
+    rows = tensor if out is None else _select_rows(tensor, out.index)
+    if reader is not None:
+        reader.add(rows)
+    return _in_format_of(tensor, rows.index_select(1, _index(in_.index, tensor)))
 
 
 def slice_grouped_weight(tensor: Tensor, conv: _ConvNd, edit: LayerEdit) -> Tensor:
-    """The weight of a grouped convolution: each group keeps equally many, of its own choice.
+    """A copy of the kept part of a grouped convolution's weight. Each group keeps equally many channels.
 
-    Axis 0 runs over all groups, axis 1 within one. In a transposed convolution axis 0 are the inputs.
+    Axis 0 counts the channels of all groups, axis 1 those of one group. In a transposed convolution axis 0 is
+    the inputs.
     """
-    all_out = ChannelIndex(conv.out_channels, np.arange(conv.out_channels))
-    all_into = ChannelIndex(conv.in_channels, np.arange(conv.in_channels))
-    first, second = edit.out or all_out, edit.into or all_into
+    first = edit.out or ChannelIndex(conv.out_channels, np.arange(conv.out_channels))
+    second = edit.in_ or ChannelIndex(conv.in_channels, np.arange(conv.in_channels))
     if isinstance(conv, _ConvTransposeNd):
         first, second = second, first
-    outer, (_, wide, *kernel) = first.index, tensor.shape
-    if conv.groups == conv.in_channels or second.index.size == second.of:  # depthwise: whole groups go
-        return _laid_out_like(tensor, _select(tensor, outer))
-    within = second.index.reshape(conv.groups, -1) % wide
-    rows = within[outer // (first.of // conv.groups)]
-    kernels = _select(tensor.reshape(-1, *kernel), (outer[:, None] * wide + rows).ravel())
-    return _laid_out_like(tensor, kernels.reshape(len(outer), -1, *kernel))
+    rows = first.index
+    if conv.groups == conv.in_channels or second.index.size == second.of:  # depthwise: whole groups are kept
+        return _in_format_of(tensor, _select_rows(tensor, rows))
+    width, *kernel = tensor.shape[1:]
+    columns_of_group = second.index.reshape(conv.groups, -1) % width
+    columns = columns_of_group[rows // (first.of // conv.groups)]  # a row of columns for each kept row
+    kernels = _select_rows(tensor.reshape(-1, *kernel), (rows[:, None] * width + columns).ravel())
+    return _in_format_of(tensor, kernels.reshape(len(rows), -1, *kernel))
 
 
 def copy_tensor(tensor: Tensor) -> Tensor:
-    """A copy."""
+    """A copy in the same memory format."""
     return tensor.clone(memory_format=torch.preserve_format)
 
 
-def _narrow_parts(tensor: Tensor, out: ChannelIndex | None, into: Ints, seen: Seen | None) -> Tensor:
-    """Both axes at once, some rows at a time."""
+def _slice_in_parts(tensor: Tensor, out: ChannelIndex | None, in_: Ints, reader: RowReader | None) -> Tensor:
+    """Slice both axes of a contiguous tensor on the CPU, some rows at a time."""
     count = tensor.shape[0] if out is None else out.index.size
-    slice_weight = tensor.new_empty((count, into.size, *tensor.shape[2:]))
-    wide, slim = _bytes(tensor, 2), _bytes(slice_weight, 2)
-    rows = max(1, _PART // max(wide[0].size, 1))
+    sliced = tensor.new_empty((count, in_.size, *tensor.shape[2:]))
+    source, result = _bytes(tensor, 2), _bytes(sliced, 2)
+    rows = max(1, _PART_BYTES // max(source[0].size, 1))
     for start in range(0, count, rows):
         some = slice(start, start + rows)
-        part = wide[some] if out is None else wide.take(out.index[some], axis=0)
-        if seen is not None:
-            seen(torch.from_numpy(part).view(tensor.dtype))
-        part.take(into, axis=1, out=slim[some], mode="clip")  # unlike "raise", not buffered
-    return slice_weight
+        part = source[some] if out is None else source.take(out.index[some], axis=0)
+        if reader is not None:
+            reader.add(torch.from_numpy(part).view(tensor.dtype))
+        part.take(in_, axis=1, out=result[some], mode="clip")  # the mode "raise" would copy once more
+    return sliced
 
 
-def _select(tensor: Tensor, index: Ints) -> Tensor:
+def _select_rows(tensor: Tensor, index: Ints) -> Tensor:
     """Some entries of axis 0."""
     if tensor.dim() == 1 or not (tensor.is_cpu and tensor.is_contiguous()):
         return tensor.index_select(0, _index(index, tensor))
-    slice_weight = tensor.new_empty((len(index), *tensor.shape[1:]))
-    _bytes(tensor, 1).take(index, axis=0, out=_bytes(slice_weight, 1), mode="clip")
-    return slice_weight
+    sliced = tensor.new_empty((len(index), *tensor.shape[1:]))
+    _bytes(tensor, 1).take(index, axis=0, out=_bytes(sliced, 1), mode="clip")
+    return sliced
 
 
 def _bytes(tensor: Tensor, axes: int) -> npt.NDArray[np.uint8]:
-    """A contiguous tensor's own memory: its first axes, then bytes, for numpy does not know every type."""
-    own: npt.NDArray[np.uint8] = tensor.flatten().view(torch.uint8).numpy()
-    return own.reshape(*tensor.shape[:axes], -1)
+    """The memory of a contiguous tensor: its first axes, then bytes, because numpy lacks bfloat16."""
+    memory: npt.NDArray[np.uint8] = tensor.flatten().view(torch.uint8).numpy()
+    return memory.reshape(*tensor.shape[:axes], -1)
 
 
 def _index(index: Ints, like: Tensor) -> Tensor:
@@ -99,10 +105,10 @@ def _index(index: Ints, like: Tensor) -> Tensor:
     return chosen if like.is_cpu else chosen.to(like.device)
 
 
-def _laid_out_like(tensor: Tensor, slim: Tensor) -> Tensor:
+def _in_format_of(tensor: Tensor, sliced: Tensor) -> Tensor:
     if tensor.is_contiguous():
-        return slim
+        return sliced
     for axes, layout in ((4, torch.channels_last), (5, torch.channels_last_3d)):
         if tensor.dim() == axes and tensor.is_contiguous(memory_format=layout):
-            return slim.contiguous(memory_format=layout)
-    return slim
+            return sliced.contiguous(memory_format=layout)
+    return sliced

@@ -1,4 +1,4 @@
-"""The truth about a pruned network, found another way: the wide network with its factors set to 0 by hand."""
+"""The truth about a pruned network, found a second way: the wide network with factors set to 0 by hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import netslim
 from netslim.nn.channel_select import ChannelSelect
 from netslim.pruning.plan import Plan
 
-__all__ = ["masked", "outputs", "prove", "relative", "settled", "widths"]
+__all__ = ["gammas_at_zero", "masked", "outputs", "prove", "relative", "settled", "widths"]
 
 
 def settled(model: nn.Module, *inputs: Tensor, seed: int = 0) -> nn.Module:
@@ -52,14 +52,26 @@ def masked(model: nn.Module, kept: Mapping[str, Sequence[int]], shift: int = 0) 
     return model
 
 
+def gammas_at_zero(model: nn.Module, kept: Mapping[str, Sequence[int]]) -> nn.Module:
+    """A copy with gamma = 0 on every channel that is not kept; its beta stays, for compensation to keep."""
+    model = copy.deepcopy(model)
+    for path, indices in kept.items():
+        name = path if path.endswith("gamma") else f"{path}.weight"
+        gamma = model.get_parameter(name)
+        gone = torch.ones(gamma.shape, dtype=torch.bool)
+        gone[list(indices)] = False
+        gamma.data[gone] = 0
+    return model
+
+
 def outputs(model: nn.Module, *inputs: Tensor) -> Tensor:
     """All outputs in one vector."""
     with torch.no_grad():
-        found = model(*inputs)
-    found = (
-        found.values() if isinstance(found, dict) else found if isinstance(found, (tuple, list)) else [found]
-    )
-    return torch.cat([out.flatten() for out in found])
+        result = model(*inputs)
+    if isinstance(result, dict):
+        result = list(result.values())
+    tensors = result if isinstance(result, (tuple, list)) else [result]
+    return torch.cat([tensor.flatten() for tensor in tensors])
 
 
 def relative(a: Tensor, b: Tensor) -> float:
@@ -79,10 +91,10 @@ def widths(model: nn.Module) -> dict[str, tuple[int, ...]]:
 def prove(
     model: nn.Module, *inputs: Tensor, percent: Any = 0.5, control: bool = True, **options: Any
 ) -> netslim.PruneResult:
-    """Prune without compensation and hold the result against the masked network.
+    """Prune without compensation and compare the result with the masked network.
 
-    Equal in eval and in train mode, the given network untouched, the plan enough to rebuild the structure;
-    and as a control, a mask that is one channel off gives something else, so that the comparison can fail.
+    Both are equal in eval and in train mode, the given network is not changed, and the plan alone rebuilds
+    the structure. As a control, a mask that is one channel off must give other outputs.
     """
     before = copy.deepcopy(model)
     example = inputs if len(inputs) > 1 else inputs[0]

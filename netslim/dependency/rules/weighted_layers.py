@@ -85,7 +85,7 @@ def _linear(func: Any, input: Any, weight: Any, bias: Any = None) -> Any:
         outputs=records.axis_labels(weight.source, OUT, width),
     )
     _mix_inputs(records, layer)
-    outputs = ChannelState.without_values(layer.outputs)
+    outputs = ChannelState.without_values(layer.outputs, conv_sources=(layer.outputs,))
     return outputs_along(input, (*input.shape[:-1], width), axis, outputs, bias)
 
 

@@ -1,9 +1,8 @@
-"""What a removed channel still sends is folded: exactly, or on average where it meets zero padding."""
+"""The constants of removed channels are compensated: exactly, or on average where zeros are padded."""
 
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import pytest
 import torch
@@ -12,34 +11,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import netslim
 from netslim.errors import DataError
-from tests.helpers.networks import NETWORKS
-from tests.helpers.proof import outputs, relative, settled
+from tests.helpers.proof import gammas_at_zero, outputs, relative, settled
 
 IMAGES = torch.randn(3, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-
-
-def silenced(model: nn.Module, kept: dict[str, tuple[int, ...]]) -> nn.Module:
-    """A copy with gamma = 0 on what is not kept. Its beta still goes out: this is what folding keeps."""
-    model = copy.deepcopy(model)
-    for path, indices in kept.items():
-        weight = (
-            model.get_parameter(f"{path}.weight") if not path.endswith("gamma") else model.get_parameter(path)
-        )
-        gone = torch.ones(weight.shape, dtype=torch.bool)
-        gone[list(indices)] = False
-        weight.data[gone] = 0
-    return model
-
-
-@pytest.mark.parametrize("policy", ["group", "select"])
-@pytest.mark.parametrize("name", NETWORKS)
-def test_folding_is_exact_where_no_layer_is_named(name: str, policy: Any) -> None:
-    torch.manual_seed(0)
-    wide = settled(NETWORKS[name](), IMAGES)
-    result = netslim.prune(wide, IMAGES, percent=0.5, policy=policy)
-    found = relative(outputs(result.model, IMAGES), outputs(silenced(wide, result.plan.kept), IMAGES))
-    named = [note for note in result.report.notes if "on average" in note or "not compensated" in note]
-    assert bool(named) == (found > 1e-9), f"{found:.1e} and {result.report.notes}"
 
 
 class Two(nn.Module):
@@ -68,6 +42,10 @@ EXACT: dict[str, nn.Module] = {
         nn.AvgPool2d(3, 2, 1, count_include_pad=False), nn.Conv2d(8, 6, 1)
     ),
     "linear": nn.Sequential(nn.Flatten(), nn.Linear(8 * 144, 6)),
+    "linear without bias": nn.Sequential(nn.Flatten(), nn.Linear(8 * 144, 6, bias=False)),
+    "linear without bias, then BatchNorm": nn.Sequential(
+        nn.Flatten(), nn.Linear(8 * 144, 6, bias=False), nn.BatchNorm1d(6)
+    ),
 }
 ACTIVATIONS = (nn.ReLU(), nn.Sigmoid(), nn.Hardswish(), nn.GELU(), nn.LeakyReLU(0.2), nn.Identity())
 
@@ -78,12 +56,12 @@ def test_exact(name: str, activation: nn.Module) -> None:
     torch.manual_seed(0)
     wide = settled(Two(activation, copy.deepcopy(EXACT[name])), IMAGES)
     result = netslim.prune(wide, IMAGES, percent=0.5)
-    truth = outputs(silenced(wide, result.plan.kept), IMAGES)
+    truth = outputs(gammas_at_zero(wide, result.plan.kept), IMAGES)
     assert relative(outputs(result.model, IMAGES), truth) < 1e-12
     assert result.report.notes == ()
     dropped = netslim.prune(wide, IMAGES, percent=0.5, compensate=False).model
     if not isinstance(activation, nn.ReLU):
-        assert relative(outputs(dropped, IMAGES), truth) > 1e-3, "folding is needed here"
+        assert relative(outputs(dropped, IMAGES), truth) > 1e-3, "compensation is needed here"
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
@@ -91,17 +69,17 @@ def test_exact(name: str, activation: nn.Module) -> None:
 def test_under_zero_padding_it_is_exact_on_average(
     size: int, padding: int, dilation: int, stride: int
 ) -> None:
-    """Over all positions of the output. A fold that ignored the border would differ, as the control shows."""
+    """Over all output positions. A correction without the border would differ, as the control shows."""
     torch.manual_seed(0)
     second = nn.Conv2d(8, 6, size, stride, padding, dilation)
     wide = settled(Two(nn.GELU(), second), IMAGES)
     result = netslim.prune(wide, IMAGES, percent=0.5)
     assert [note for note in result.report.notes if "on average" in note and "second" in note]
     with torch.no_grad():
-        truth = silenced(wide, result.plan.kept)(IMAGES)
-        found = result.model(IMAGES)
-    assert relative(found.mean((2, 3)), truth.mean((2, 3))) < 1e-12
-    assert relative(found, truth) > 1e-3
+        truth = gammas_at_zero(wide, result.plan.kept)(IMAGES)
+        pruned = result.model(IMAGES)
+    assert relative(pruned.mean((2, 3)), truth.mean((2, 3))) < 1e-12
+    assert relative(pruned, truth) > 1e-3
     naive = wide.second.bias.detach().clone()
     kept = torch.zeros(8, dtype=torch.bool)
     kept[list(result.plan.kept["norm"])] = True

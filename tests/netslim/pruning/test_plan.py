@@ -1,4 +1,4 @@
-"""A plan is data from anywhere: what it says is done exactly, and what it cannot mean is refused."""
+"""A plan read from a file is applied exactly, and a malformed plan is refused with the reason."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torch import nn
 
 import netslim
 from netslim.errors import ModelError
-from netslim.pruning.plan import ChannelIndex, LayerEdit, Plan
-from tests.helpers.networks import NETWORKS, Chain, Dense, PostActivation
+from netslim.pruning.plan import ChannelIndex, LayerEdit, OutputPlacement, Plan
+from tests.helpers.networks import Chain, Dense, PostActivation
 from tests.helpers.proof import outputs, relative, settled
 
 IMAGES = torch.randn(3, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -28,23 +28,9 @@ def chain() -> tuple[nn.Module, netslim.PruneResult]:
     return model, netslim.prune(model, IMAGES, percent=0.5)
 
 
-@pytest.mark.parametrize("policy", ["group", "select"])
-@pytest.mark.parametrize("name", NETWORKS)
-def test_two_plans_in_one_do_what_they_do_one_after_the_other(name: str, policy: Any) -> None:
-    torch.manual_seed(0)
-    wide = settled(NETWORKS[name](), IMAGES)
-    first = netslim.prune(wide, IMAGES, percent=0.25, policy=policy)
-    second = netslim.prune(first.model, IMAGES, percent=0.25, policy=policy)
-    both = Plan.from_json(json.loads(json.dumps(first.plan.then(second.plan).to_json())))
-    rebuilt = netslim.apply_plan(wide, both)
-    rebuilt.load_state_dict(second.model.state_dict())
-    assert torch.equal(outputs(rebuilt, IMAGES), outputs(second.model, IMAGES))
-    assert Plan.empty().then(both) == both
-
-
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "1 x 1": lambda: nn.Conv2d(640, 200, 1),
-    "3 x 3": lambda: nn.Conv2d(96, 200, 3),  # taller than what is narrowed at once
+    "3 x 3": lambda: nn.Conv2d(96, 200, 3),  # more rows than are sliced at once
     "3d": lambda: nn.Conv3d(20, 30, 3),
     "linear": lambda: nn.Linear(640, 200),
     "transposed": lambda: nn.ConvTranspose2d(40, 30, 2),
@@ -55,7 +41,7 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", LAYERS)
-def test_a_weight_is_narrowed_along_both_axes(name: str, dtype: torch.dtype, layout: Any) -> None:
+def test_a_weight_is_sliced_along_both_axes(name: str, dtype: torch.dtype, layout: Any) -> None:
     torch.manual_seed(0)
     layer = LAYERS[name]().to(dtype)
     if layer.weight.dim() == 4:
@@ -66,7 +52,7 @@ def test_a_weight_is_narrowed_along_both_axes(name: str, dtype: torch.dtype, lay
     kept = np.arange(0, out, 2), np.sort(np.arange(into).reshape(groups, -1)[:, 1::3].ravel())
     slim = netslim.apply_plan(
         nn.Sequential(layer),
-        Plan({"0": LayerEdit(out=ChannelIndex(out, kept[0]), into=ChannelIndex(into, kept[1]))}),
+        Plan({"0": LayerEdit(out=ChannelIndex(out, kept[0]), in_=ChannelIndex(into, kept[1]))}),
     )[0]
     rows = []
     for channel in kept[0]:
@@ -117,24 +103,33 @@ def at(*path: str, value: Any) -> Damage:
 
 
 DAMAGES: dict[str, tuple[Damage, str]] = {
-    "another format": (at("format", value="netslim plan 9"), "its format is 'netslim plan 9'"),
+    "another format": (at("format", value="netslim.plan/9"), "its format is 'netslim.plan/9'"),
     "no layers": (lambda data: data.pop("layers"), "lacks 'layers'"),
     "layers are a list": (at("layers", value=[]), "cannot be read"),
     "a layer is a number": (at("layers", "b.1", value=7), "cannot be read"),
-    "a word nobody knows": (at("layers", "b.1", "drop", value=True), "b.1: nothing is known of drop"),
-    "negative": (at("layers", "b.1", "out", "keep", value="-1 2"), "'-1 2' is no list of channels"),
+    "an unknown key": (at("layers", "b.1", "drop", value=True), "b.1: unknown: drop"),
+    "negative": (at("layers", "b.1", "out", "keep", value="-1 2"), "'-1 2' is not a list of channels"),
     "beyond the width": (at("layers", "b.1", "out", "keep", value="0 10"), "10 is not within 0 to 9"),
     "backwards": (at("layers", "b.1", "out", "keep", value="5-2"), "5-2 is not within"),
-    "twice": (at("layers", "b.1", "out", "keep", value="0-3 3"), "not each once in ascending order"),
-    "out of order": (at("layers", "b.1", "out", "keep", value="4-7 2"), "not each once in ascending order"),
-    "none": (at("layers", "b.1", "out", "keep", value=""), "which is none"),
-    "a list": (at("layers", "b.1", "out", "keep", value=[0, 1]), r"\[0, 1\] is no list of channels"),
-    "other digits": (at("layers", "b.1", "out", "keep", value="٣"), "is no list of channels"),
-    "width as text": (at("layers", "b.1", "out", "of", value="10"), "'10' is no number of channels"),
-    "width is true": (at("layers", "b.1", "out", "of", value=True), "True is no number of channels"),
-    "a width to fill the memory": (at("layers", "b.1", "out", "of", value=10**12), "no number of channels"),
+    "twice": (
+        at("layers", "b.1", "out", "keep", value="0-3 3"),
+        "does not name each channel once, in ascending order",
+    ),
+    "out of order": (
+        at("layers", "b.1", "out", "keep", value="4-7 2"),
+        "does not name each channel once, in ascending order",
+    ),
+    "none": (at("layers", "b.1", "out", "keep", value=""), "keeps no channel"),
+    "a list": (at("layers", "b.1", "out", "keep", value=[0, 1]), r"\[0, 1\] is not a list of channels"),
+    "other digits": (at("layers", "b.1", "out", "keep", value="٣"), "is not a list of channels"),
+    "width as text": (at("layers", "b.1", "out", "of", value="10"), "'10' is not a number of channels"),
+    "width is true": (at("layers", "b.1", "out", "of", value=True), "True is not a number of channels"),
+    "a width to fill the memory": (
+        at("layers", "b.1", "out", "of", value=10**12),
+        "not a number of channels",
+    ),
     "reads to fill the memory": (at("layers", "b.1", "reads", value="0-99999999999"), "is not within"),
-    "a flag that is none": (at("layers", "b.1", "norm", value="yes"), "norm is 'yes'"),
+    "a flag that is text": (at("layers", "b.1", "norm", value="yes"), "norm is 'yes'"),
     "places outside": (
         at("layers", "b.1", "places", value={"width": 4, "channels": "0-7", "fill": False}),
         "0-7 is not within 0 to 3",
@@ -146,10 +141,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
 def test_a_damaged_plan_is_refused_with_its_reason(
     name: str, chain: tuple[nn.Module, netslim.PruneResult]
 ) -> None:
-    damage, told = DAMAGES[name]
+    damage, reason = DAMAGES[name]
     data = copy.deepcopy(chain[1].plan.to_json())
     damage(data)
-    with pytest.raises(ModelError, match=f"^plan: .*{told}"):
+    with pytest.raises(ModelError, match=f"^plan: .*{reason}"):
         Plan.from_json(data)
 
 
@@ -162,3 +157,26 @@ def test_a_plan_reads_back_as_it_was(chain: tuple[nn.Module, netslim.PruneResult
     slim = netslim.apply_plan(model, again)
     slim.load_state_dict(result.model.state_dict())
     assert relative(outputs(slim, IMAGES), outputs(result.model, IMAGES)) == 0
+
+
+WRITTEN_BY_0_1_0 = """{"format": "netslim plan 1", "layers": {
+    "conv1": {"out": {"of": 64, "keep": "0-3 7 9-12"}},
+    "conv2": {"in": {"of": 64, "keep": "0-3 7 9-12"}, "bias": true},
+    "bn2": {"out": {"of": 8, "keep": "0 2-5"}, "norm": true, "reads": "0 2-5",
+            "places": {"width": 8, "channels": "0 2-5", "fill": true}}}}"""
+
+
+def test_a_plan_of_version_0_1_0_is_read() -> None:
+    kept = (0, 1, 2, 3, 7, 9, 10, 11, 12)
+    index, five = ChannelIndex(64, np.array(kept)), (0, 2, 3, 4, 5)
+    norm = LayerEdit(
+        out=ChannelIndex(8, np.array(five)),
+        norm=True,
+        reads=five,
+        places=OutputPlacement(8, five, constants=True),
+    )
+    plan = Plan.from_json(json.loads(WRITTEN_BY_0_1_0))
+    assert plan == Plan(
+        {"conv1": LayerEdit(out=index), "conv2": LayerEdit(in_=index, bias=True), "bn2": norm}
+    )
+    assert plan.to_json() == {**json.loads(WRITTEN_BY_0_1_0), "format": "netslim.plan/1"}

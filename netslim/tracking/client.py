@@ -17,7 +17,7 @@ from netslim.tracking.mlflow_errors import tracking_errors
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["connect", "database_lock", "ensure_experiment"]
+__all__ = ["connect", "database_lock", "ensure_experiment", "time_to_store"]
 
 QUIET = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -25,6 +25,8 @@ QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
+SLOWEST_STORE = 2 << 20  # bytes per second
 THROUGH_THE_SERVER = {
     # A server with an S3 store offers presigned addresses of the store, for every download and for uploads
     # of 500 MB or more. Often only pods can reach that store. Only the client has a setting for this.
@@ -58,7 +60,7 @@ def connect(uri: str, *, create: bool = True, retries: int = 2, timeout: int = 1
             )
         with storage_errors(file):
             file.parent.mkdir(parents=True, exist_ok=True)
-    limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries), "MLFLOW_HTTP_REQUEST_TIMEOUT": str(timeout)}
+    limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": str(retries), TIMEOUT: str(timeout)}
     with tracking_errors(uri), _environment(QUIET | THROUGH_THE_SERVER | limits):
         yield _client(uri)
 
@@ -73,13 +75,41 @@ def _client(uri: str) -> MlflowClient:
 
 
 @contextmanager
+def time_to_store(largest_file: int) -> Iterator[None]:
+    """Allow more seconds for answers in a `with` block that uploads files; for use inside of `connect`.
+
+    A server answers an upload after it has sent the file to its own store: 520 MB to an S3 store took 45 s,
+    where `connect` allows 15. The user's own MLFLOW_HTTP_REQUEST_TIMEOUT is left alone.
+
+    Args:
+        largest_file: in bytes; each file is one request.
+    """
+    current = os.environ.get(TIMEOUT, "")
+    seconds = largest_file // SLOWEST_STORE
+    if TIMEOUT not in _set_here or seconds <= int(current):
+        yield
+        return
+    os.environ[TIMEOUT] = str(seconds)
+    try:
+        yield
+    finally:
+        os.environ[TIMEOUT] = current
+
+
+_set_here: set[str] = set()
+"""The environment variables that are set by `_environment` at the moment, and not by the user."""
+
+
+@contextmanager
 def _environment(defaults: Mapping[str, str]) -> Iterator[None]:
     """Set those of `defaults` that the environment lacks, and remove them again after the block."""
     added = {name: value for name, value in defaults.items() if name not in os.environ}
     os.environ.update(added)
+    _set_here.update(added)
     try:
         yield
     finally:
+        _set_here.difference_update(added)
         for name in added:
             os.environ.pop(name, None)
 

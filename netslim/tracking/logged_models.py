@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from netslim.bundle.layout import MLFLOW_FILES, MODEL, SIZE_LIMITS
 from netslim.results.pass_result import PassResult
+from netslim.tracking.client import time_to_store
 from netslim.tracking.names import KEY_TAG, MODEL_TAG, PARENT_TAG
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def log_model(client: MlflowClient, child: Run, bundle: Path, result: PassResult
             model_type="onnx",
             tags={KEY_TAG: child.data.tags[KEY_TAG], "sha256": result.onnx_sha256},
         )
-        client.log_model_artifacts(model.model_id, str(folder))
+        with time_to_store(max(file.stat().st_size for file in folder.iterdir())):
+            client.log_model_artifacts(model.model_id, str(folder))
     client.finalize_logged_model(model.model_id, "READY")
     output = LoggedModelOutput(model.model_id, step=result.index)
     for run_id in (child.info.run_id, child.data.tags[PARENT_TAG]):  # both pages link to the model

@@ -1,8 +1,9 @@
 """Every step's process, started as a KFP backend starts it: by its container's command.
 
-The files in executor_inputs/ are what KFP 2.17's backend sent on a real cluster, with other addresses and
-small settings and the inputs' names of today. Their input artifacts have no schema title, while KFP's local runners always send one. Without
-it KFP's executor takes the class of an artifact from the annotation in the step's signature.
+The files in executor_inputs/ are what KFP 2.17's backend sent on a real cluster, with other addresses, small
+settings, and the present names of inputs. Their input artifacts have no schema title, while KFP's local
+runners always send one. Without it KFP's executor takes the class of an artifact from the annotation in the
+step's signature.
 """
 
 from __future__ import annotations

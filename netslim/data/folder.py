@@ -1,4 +1,4 @@
-"""Any folder of images: root/{train,test}/{class}/image, packed into memory where it fits, else streamed."""
+"""Image folders, root/{train,test}/{class}/image: packed if the pixels fit in memory, else streamed."""
 
 from __future__ import annotations
 
@@ -26,33 +26,34 @@ IMAGENET = {"train": 1_281_167, "test": 50_000}
 
 
 def load_folder(root: Path, *, size: int | None = None) -> Source:
-    """Read an image folder; without test/, val/ is the test set (as ImageNet comes).
+    """Read an image folder; without test/, val/ is the test set (the layout of ImageNet).
 
     Args:
-        size: side that every image is resized and cut to. Without it, all images must have one size already.
+        size: side to which every image is resized and cropped. Without it, all images must have one size.
 
     Raises:
-        DataError: the layout is another, a class is foreign, images cannot be decoded or differ in size.
+        DataError: the layout is wrong, a class has no training images, or images cannot be decoded or differ
+            in size.
     """
-    classes, listed = _scan(root)
-    count = sum(len(paths) for paths, _ in listed.values())
+    classes, files = _scan(root)
+    count = sum(len(paths) for paths, _ in files.values())
     if size is not None:
         shape, mode = (size, size), "RGB"
         if count * size * size * 3 > LIMIT:
             splits = {
                 name: Split(ImageFiles(root.resolve(), tuple(paths), size), labels)
-                for name, (paths, labels) in listed.items()
+                for name, (paths, labels) in files.items()
             }
             return Source(f"{root.name} (image folder)", classes, "imagenet", splits)
     else:
-        shape, mode = _common(root, [path for paths, _ in listed.values() for path in paths])
+        shape, mode = _common(root, [path for paths, _ in files.values() for path in paths])
     channels = 1 if mode == "L" else 3
-    amount = count * shape[0] * shape[1] * channels
-    if amount > LIMIT:
+    nbytes = count * shape[0] * shape[1] * channels
+    if nbytes > LIMIT:
         problem = (
-            f"{count:,} images of {shape[0]} x {shape[1]} do not fit in memory ({amount / 2**30:.1f} GiB)"
+            f"{count:,} images of {shape[0]} x {shape[1]} do not fit in memory ({nbytes / 2**30:.1f} GiB)"
         )
-        raise DataError(problem, field=str(root), remedy="Give a size, and they are streamed at that size")
+        raise DataError(problem, field=str(root), remedy="Give a size: then they are streamed, at that size")
     with bar(f"read {root.name}", count) as progress:
 
         def pack(paths: Sequence[str]) -> NDArray[np.uint8]:
@@ -65,60 +66,61 @@ def load_folder(root: Path, *, size: int | None = None) -> Source:
             in_threads(one, range(len(paths)))
             return packed
 
-        splits = {name: Split(pack(paths), labels) for name, (paths, labels) in listed.items()}
+        splits = {name: Split(pack(paths), labels) for name, (paths, labels) in files.items()}
     return Source(f"{root.name} (image folder)", classes, "pad4flip", splits)
 
 
 def load_imagenet(root: Path, *, size: int | None = None) -> Source:
-    """ImageNet as its unpacked image folder, at 224 pixels if not told otherwise; its val/ is the test set.
+    """ImageNet from its unpacked image folder, by default at 224 pixels; its val/ is the test set.
 
-    The title says so when it is not the whole of ILSVRC 2012.
+    The title is "ImageNet subset" if the folder is not all of ILSVRC 2012.
     """
     source = load_folder(root, size=size or 224)
-    whole = {name: len(split) for name, split in source.splits.items()} == IMAGENET
-    title = "ImageNet" if whole and len(source.classes) == 1000 else f"ImageNet subset ({root.name})"
+    complete = {name: len(split) for name, split in source.splits.items()} == IMAGENET
+    title = "ImageNet" if complete and len(source.classes) == 1000 else f"ImageNet subset ({root.name})"
     return Source(title, source.classes, "imagenet", source.splits)
 
 
 def _scan(root: Path) -> tuple[tuple[str, ...], dict[str, tuple[list[str], NDArray[np.int64]]]]:
+    """The classes, and for each split the paths of its images and their labels."""
     if not root.is_dir():
         raise DataError("no such folder", field="data root", value=str(root), remedy=LAYOUT)
-    places = {name: root / name for name in ("train", "val", "test") if (root / name).is_dir()}
-    if "test" not in places and "val" in places:
-        places["test"] = places.pop("val")
-    absent = {"train", "test"} - places.keys()
-    if absent:
-        problem = f"has no folder {' and no folder '.join(sorted(absent))}"
+    folders = {name: root / name for name in ("train", "val", "test") if (root / name).is_dir()}
+    if "test" not in folders and "val" in folders:
+        folders["test"] = folders.pop("val")
+    missing = {"train", "test"} - folders.keys()
+    if missing:
+        problem = f"has no folder {' and no folder '.join(sorted(missing))}"
         raise DataError(problem, field="data root", value=str(root), remedy=LAYOUT)
-    classes = tuple(sorted(entry.name for entry in places["train"].iterdir() if entry.is_dir()))
+    classes = tuple(sorted(entry.name for entry in folders["train"].iterdir() if entry.is_dir()))
     if not classes:
-        raise DataError("holds no folders of classes", field=str(places["train"]), remedy=LAYOUT)
-    listed = {}
-    for name, place in places.items():
-        foreign = {entry.name for entry in place.iterdir() if entry.is_dir()} - set(classes)
-        if foreign:
-            problem = f"holds class {min(foreign)}, which train/ does not have"
-            raise DataError(problem, field=str(place), remedy="Each class needs training images")
-        found = [(_images(root, place / label), label) for label in classes]
-        paths = [path for inside, _ in found for path in inside]
-        labels = np.repeat(np.arange(len(classes)), [len(inside) for inside, _ in found])
-        listed[name] = (paths, labels.astype(np.int64))
-    return classes, listed
+        raise DataError("has no folders of classes", field=str(folders["train"]), remedy=LAYOUT)
+    files = {}
+    for name, folder in folders.items():
+        unknown = {entry.name for entry in folder.iterdir() if entry.is_dir()} - set(classes)
+        if unknown:
+            problem = f"has class {min(unknown)}, which train/ does not have"
+            raise DataError(problem, field=str(folder), remedy="Each class needs training images")
+        by_class = [_images(root, folder / label) for label in classes]
+        paths = [path for paths_of_class in by_class for path in paths_of_class]
+        labels = np.repeat(np.arange(len(classes)), [len(paths_of_class) for paths_of_class in by_class])
+        files[name] = (paths, labels.astype(np.int64))
+    return classes, files
 
 
-def _images(root: Path, place: Path) -> list[str]:
-    """Paths of the images below `place`, relative to `root`, sorted."""
-    found = []
-    for folder, _, files in os.walk(place, followlinks=True):
-        inside = Path(folder).relative_to(root).as_posix()
-        found += [f"{inside}/{file}" for file in files if Path(file).suffix.lower() in IMAGES]
-    return sorted(found)
+def _images(root: Path, folder: Path) -> list[str]:
+    """Paths of the images below `folder`, relative to `root`, sorted."""
+    paths: list[str] = []
+    for parent, _, files in os.walk(folder, followlinks=True):
+        relative = Path(parent).relative_to(root).as_posix()
+        paths += [f"{relative}/{file}" for file in files if Path(file).suffix.lower() in IMAGES]
+    return sorted(paths)
 
 
 def _common(root: Path, paths: Sequence[str]) -> tuple[tuple[int, int], str]:
     """The one size (height, width) of all images, and "L" if all are grey, else "RGB"."""
     if not paths:
-        raise DataError("holds no images", field=str(root), remedy=LAYOUT)
+        raise DataError("has no images", field=str(root), remedy=LAYOUT)
     kinds = in_threads(lambda path: kind(root / path), paths)
     first, _ = kinds[0]
     for path, (size, _) in zip(paths, kinds, strict=True):

@@ -1,4 +1,4 @@
-"""Image files as arrays: decoded and cut to one size, singly or in batches. Pillow and numpy, no torch."""
+"""Image files as arrays: decoded and cropped to one size, one by one or in batches. No torch."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ __all__ = ["ImageFiles", "as_array", "centre", "decode", "in_threads", "kind", "
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-CHUNK = 16  # items a thread takes at once: small images cost less than handing them over
+CHUNK = 16  # items per task of a thread: for small images, one item costs less than starting a task
 
-MARGIN = 256 / 224  # of the shorter side to the crop, as everyone evaluates ImageNet
+MARGIN = 256 / 224  # shorter side : crop, as usual in the evaluation of ImageNet
 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """RGB images on disk that look like an array uint8[n, size, size, 3]; a slice of it is decoded.
+    """RGB images on disk, with the interface of an array uint8[n, size, size, 3]; a slice decodes its images.
 
-    Indexing gives the evaluation view: the shorter side resized to 256/224 of `size`, the centre cut out.
+    Indexing returns the images as for evaluation: the shorter side resized to 256/224 of `size`, then the
+    centre cropped.
     """
 
     root: Path
@@ -54,10 +55,11 @@ class ImageFiles:
         return np.stack(in_threads(self._evaluation_view, paths))
 
     def take(self, indices: NDArray[np.int64]) -> ImageFiles:
+        """The images at `indices`, in that order; nothing is decoded."""
         return ImageFiles(self.root, tuple(self.paths[i] for i in indices), self.size)
 
     def random_crop(self, index: int, random: np.random.Generator) -> NDArray[np.uint8]:
-        """The training view: 8 to 100 % of the image's area at an aspect of 3/4 to 4/3, maybe mirrored."""
+        """An image as for training: a random crop, see `random_crop`."""
         return random_crop(decode(self.root / self.paths[index]), self.size, random)
 
     def _evaluation_view(self, path: str) -> NDArray[np.uint8]:
@@ -65,28 +67,28 @@ class ImageFiles:
 
 
 def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """`function` of each item, in order: Pillow decodes without the interpreter's lock."""
+    """`function` of each item, in order, in threads: Pillow decodes without the interpreter's lock."""
     parts = [items[first : first + CHUNK] for first in range(0, len(items), CHUNK)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        done = pool.map(lambda part: [function(item) for item in part], parts)
-        return [result for part in done for result in part]
+        results = pool.map(lambda part: [function(item) for item in part], parts)
+        return [result for part in results for result in part]
 
 
 def decode(file: Path, mode: str = "RGB") -> Image.Image:
     """Read a whole image file.
 
     Raises:
-        DataError: it is missing, truncated, or no image.
+        DataError: it is missing, truncated, or not an image.
     """
     with _opened(file) as image:
         return image.convert(mode)
 
 
 def kind(file: Path) -> tuple[tuple[int, int], bool]:
-    """Height and width, and whether it is grey, from the file's header alone.
+    """Height and width, and whether the image is grey; only the file's header is read.
 
     Raises:
-        DataError: it is missing, or no image.
+        DataError: it is missing, or not an image.
     """
     with _opened(file) as image:
         return (image.height, image.width), image.mode in ("1", "L")
@@ -107,12 +109,12 @@ def _opened(file: Path) -> Iterator[Image.Image]:
         ValueError,
         Image.DecompressionBombError,
     ) as error:  # all that Pillow raises
-        remedy = "It is truncated or no image; replace or remove it"
+        remedy = "It is truncated or not an image; replace or remove it"
         raise DataError(f"cannot be decoded ({error})", field=str(file), remedy=remedy) from error
 
 
 def centre(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    """uint8[size, size, channels] from the image's middle; an image of that size already is left as it is."""
+    """uint8[size, size, channels] from the image's middle; an image of that size is not changed."""
     from PIL.Image import Resampling
 
     if image.size == (size, size):
@@ -125,12 +127,15 @@ def centre(image: Image.Image, size: int) -> NDArray[np.uint8]:
 
 
 def random_crop(image: Image.Image, size: int, random: np.random.Generator) -> NDArray[np.uint8]:
-    """uint8[size, size, channels] from a random part of the image, as Inception and ResNet are trained."""
+    """uint8[size, size, channels] from a random crop, as in the training of Inception and ResNet.
+
+    The crop has 8 to 100 % of the image's area and an aspect of 3/4 to 4/3; half of them are mirrored.
+    """
     from PIL.Image import Resampling
 
     width, height = image.size
     left, top, right, bottom = 0, 0, width, height
-    for _ in range(10):  # as in torchvision: give up on an extreme image, and take it whole
+    for _ in range(10):  # as in torchvision: after ten misfits the whole image is used
         area = width * height * random.uniform(0.08, 1)
         aspect = math.exp(random.uniform(math.log(3 / 4), math.log(4 / 3)))
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
@@ -138,12 +143,12 @@ def random_crop(image: Image.Image, size: int, random: np.random.Generator) -> N
             left, top = int(random.integers(width - w + 1)), int(random.integers(height - h + 1))
             right, bottom = left + w, top + h
             break
-    cut = image.resize((size, size), Resampling.BILINEAR, box=(left, top, right, bottom))
-    array = as_array(cut)
+    crop = image.resize((size, size), Resampling.BILINEAR, box=(left, top, right, bottom))
+    array = as_array(crop)
     return array[:, ::-1] if random.random() < 0.5 else array
 
 
 def as_array(image: Image.Image) -> NDArray[np.uint8]:
-    """uint8[height, width, channels]."""
+    """The pixels, uint8[height, width, channels]."""
     array: NDArray[Any] = np.asarray(image, dtype=np.uint8)
     return array[..., None] if array.ndim == 2 else array

@@ -1,4 +1,4 @@
-"""What a dataset is: its images and labels, and what has to be known about them."""
+"""A dataset in memory (`Split`), and its description (`DatasetInfo`, the content of dataset.json)."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ class DatasetInfo:
     """The content of dataset.json.
 
     Args:
-        name: what was asked for: "cifar10".
-        title: the honest name, for tables: "CIFAR-10 (JPEG copy)".
+        name: the name given to `prepare`: "cifar10".
+        title: the exact name, for tables: "CIFAR-10 (JPEG copy)".
         classes: the class names; label k is the k-th.
         image_size: height and width, in pixels.
         channels: 1 for grey, 3 for RGB.
         mean: per channel over all pixels of the training images, with 255 as 1.
         std: likewise; the standard deviation over pixels (not the mean of each image's own).
         sizes: number of images by split: "train", perhaps "val", "test".
-        augment: the augmentation that the paper or common sense gives this dataset.
+        augment: the usual augmentation for this dataset (the paper's, where it has the dataset).
         sha256: of each split's file, checked whenever it is opened.
-        seed: drew the validation images.
+        seed: with which the validation images were drawn.
         mode: "packed" (in memory), or "folder" (streamed from image files).
         root: in folder mode the folder of the images, absolute, or relative to the dataset's own.
     """
@@ -72,10 +72,11 @@ class DatasetInfo:
     root: str = ""
 
     def batch_of(self, pixels: int, *, least: int, most: int) -> int:
-        """How many images have about so many pixels, within limits: time and memory go by pixels."""
+        """The number of images that have about `pixels` pixels together, from `least` to `most`."""
         return min(max(least, pixels // math.prod(self.image_size)), most)
 
     def to_json(self) -> dict[str, Any]:
+        """The description as JSON values; `from_json` reads them back."""
         return asdict(self)
 
     @classmethod
@@ -83,15 +84,15 @@ class DatasetInfo:
         """The info that `to_json` wrote.
 
         Raises:
-            DataError: a field is absent or of the wrong kind.
+            DataError: a field is missing or has a wrong type.
         """
         try:
-            given = {field.name: value[field.name] for field in fields(cls)}
-            given |= {name: tuple(given[name]) for name in ("classes", "image_size", "mean", "std")}
-            info = cls(**given)
+            values = {field.name: value[field.name] for field in fields(cls)}
+            values |= {name: tuple(values[name]) for name in ("classes", "image_size", "mean", "std")}
+            info = cls(**values)
             assert len(info.mean) == len(info.std) == info.channels
             assert len(info.image_size) == 2
             assert set(info.sizes) == set(info.sha256) >= {"train", "test"}
         except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DataError(f"a field is absent or wrong ({error!r})", field="dataset.json") from error
+            raise DataError(f"a field is missing or wrong ({error!r})", field="dataset.json") from error
         return info

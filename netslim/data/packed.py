@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +32,29 @@ SUFFIX = {"packed": ".safetensors", "folder": ".jsonl"}
 
 @dataclass(frozen=True)
 class PackedDataset:
-    """A dataset as `prepare` left it. Splits are read, and checked, when they are asked for."""
+    """A dataset that `prepare` wrote. A split is read and checked at its first use, then kept in memory."""
 
     directory: Path
     info: DatasetInfo
+    _splits: dict[str, Split] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def split(self, name: str) -> Split:
         """The images and labels of "train", "val" or "test".
 
+        Later calls return the same arrays, which must not be changed.
+
         Raises:
             DataError: there is no such split, or its file is missing, truncated or altered.
         """
+        if name not in self._splits:
+            self._splits[name] = self._read(name)
+        return self._splits[name]
+
+    def _read(self, name: str) -> Split:
         if name not in self.info.sizes:
-            there = ", ".join(self.info.sizes)
-            remedy = f"It has {there}" + ("; prepare it with validation images" if name == "val" else "")
+            remedy = f"It has {', '.join(self.info.sizes)}" + (
+                "; prepare it with validation images" if name == "val" else ""
+            )
             raise DataError("the dataset has no such split", field="split", value=name, remedy=remedy)
         file = self.directory / f"{name}{SUFFIX[self.info.mode]}"
         if not file.is_file():
@@ -53,7 +62,8 @@ class PackedDataset:
         if sha256(file) != self.info.sha256[name]:
             problem = "truncated or altered: its SHA-256 is not the one in dataset.json"
             raise DataError(problem, field=str(file), remedy=REMEDY)
-        split = _read_list(file, self.directory, self.info) if self.info.mode == "folder" else _read(file)
+        folder_mode = self.info.mode == "folder"
+        split = _read_list(file, self.directory, self.info) if folder_mode else _read_arrays(file)
         if split.images.shape != (self.info.sizes[name], *self.info.image_size, self.info.channels):
             problem = f"holds images of shape {split.images.shape}, not what dataset.json says"
             raise DataError(problem, field=str(file), remedy=REMEDY)
@@ -61,21 +71,22 @@ class PackedDataset:
 
 
 def open_dataset(directory: str | os.PathLike[str]) -> PackedDataset:
-    """Open what `prepare` wrote; reads dataset.json only.
+    """Open a dataset that `prepare` wrote; reads dataset.json only.
 
     Raises:
-        DataError: it is no dataset, or one of another version of netslim.
+        DataError: it is not a dataset, or one of another version of netslim.
     """
     folder = Path(directory)
     value: Any = read_json(folder / "dataset.json")
-    found = value.get("format") if isinstance(value, dict) else None
-    if found != FORMAT:
-        problem = f"not a dataset of this version of netslim ({found!r}, not {FORMAT!r})"
+    name = value.get("format") if isinstance(value, dict) else None
+    if name != FORMAT:
+        problem = f"not a dataset of this version of netslim ({name!r}, not {FORMAT!r})"
         raise DataError(problem, field=str(folder / "dataset.json"), remedy=REMEDY)
     return PackedDataset(folder, DatasetInfo.from_json(value))
 
 
 def write_info(directory: Path, info: DatasetInfo) -> None:
+    """Write dataset.json."""
     write_json(directory / "dataset.json", {"format": FORMAT} | info.to_json())
 
 
@@ -95,7 +106,7 @@ def write_split(directory: Path, name: str, split: Split) -> str:
     return sha256(file)
 
 
-def _read(file: Path) -> Split:
+def _read_arrays(file: Path) -> Split:
     from safetensors.numpy import load_file
 
     arrays = load_file(file)
@@ -103,10 +114,10 @@ def _read(file: Path) -> Split:
 
 
 def _read_list(file: Path, directory: Path, info: DatasetInfo) -> Split:
-    root = directory / info.root  # an absolute root stays as it is
+    root = directory / info.root  # an absolute root is not changed by this
     if not root.is_dir():
-        remedy = "Mount the volume with the images at this place in every step, or prepare the dataset again"
-        raise DataError("the folder of the images is not here", field=str(root), remedy=remedy)
+        remedy = "Mount the volume with the images at this path in every step, or prepare the dataset again"
+        raise DataError("the folder of the images does not exist", field=str(root), remedy=remedy)
     lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     labels = np.array([label for label, _ in lines], dtype=np.int64)
     return Split(ImageFiles(root, tuple(path for _, path in lines), info.image_size[0]), labels)

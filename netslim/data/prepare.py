@@ -1,4 +1,4 @@
-"""From a name to a packed dataset: fetch, check, draw validation images, measure, write."""
+"""Prepare a dataset: fetch it, check it, draw validation images, compute its statistics, and pack it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from netslim.storage.atomic import atomic_directory
 __all__ = ["PAPER_VALIDATION", "names", "prepare"]
 
 PAPER_VALIDATION = {"cifar10": 5000, "svhn": 6000}
-"""How many training images the paper sets aside (section 4.1)."""
+"""The number of training images that the paper uses for validation (section 4.1)."""
 
 FOLDERS = {"folder": folder.load_folder, "imagenet": folder.load_imagenet}
 INSIDE = "images"
 
 
 def names() -> list[str]:
-    """The datasets that `prepare` knows, sorted."""
+    """The names that `prepare` accepts, sorted."""
     return sorted(["digits", *torchvision_sets.OFFICIAL, *FOLDERS])
 
 
@@ -43,20 +43,20 @@ def prepare(
     size: int | None = None,
     title: str | None = None,
 ) -> DatasetInfo:
-    """Write the packed dataset `directory`; it appears whole or not at all.
+    """Write the packed dataset `directory`; it appears complete or not at all.
 
     Args:
         name: one of `names()`. "digits" comes with scikit-learn and needs no root.
         root: the folder or s3:// address with the original files or the images. It is only read.
-        download: fetch absent original files from their publisher, into `root` if one is given.
-        validation: training images to set aside, drawn with `seed`, by class in proportion.
-        size: image folders only: the side in pixels to resize and cut every image to.
-        title: the dataset's name in tables, when the usual one would not be honest.
+        download: fetch missing original files from their publisher, into `root` if one is given.
+        validation: number of training images for validation, drawn with `seed`, in proportion to the classes.
+        size: image folders only: the side in pixels to which every image is resized and cropped.
+        title: the dataset's name in tables, if the usual one would not be exact.
 
     Raises:
         ConfigError: an option is wrong.
-        DataError: files are absent, truncated, altered, or do not make a dataset.
-        StorageError: the disk or the object store refused.
+        DataError: files are missing, truncated or altered, or they are not a usable dataset.
+        StorageError: the disk or the object store refused an operation.
     """
     _check_options(name, root, download, validation, seed, size)
     final = Path(directory)
@@ -132,21 +132,21 @@ def _load(
     if name in FOLDERS:
         if address is None:
             return FOLDERS[name](Path(root or ""), size=size)
-        place = draft / INSIDE / PurePosixPath(address).name  # kept only where images are streamed from it
-        s3.download_tree(address, place)
-        return FOLDERS[name](place, size=size)
-    place = Path(root) if root is not None else scratch / "downloaded"
+        images = draft / INSIDE / PurePosixPath(address).name  # kept only if images are streamed from it
+        s3.download_tree(address, images)
+        return FOLDERS[name](images, size=size)
+    originals = Path(root) if root is not None else scratch / "downloaded"
     if address is not None:
-        place = scratch / "fetched"
+        originals = scratch / "fetched"
         wanted = torchvision_sets.wanted_files(name)
-        s3.download_tree(address, place, only=lambda relative: PurePosixPath(relative).name in wanted)
+        s3.download_tree(address, originals, only=lambda relative: PurePosixPath(relative).name in wanted)
     elif download:
-        place.mkdir(parents=True, exist_ok=True)
-    return torchvision_sets.load(name, place, download=download, scratch=scratch / "unpacked")
+        originals.mkdir(parents=True, exist_ok=True)
+    return torchvision_sets.load(name, originals, download=download, scratch=scratch / "unpacked")
 
 
 def _streamed_from(source: Source, draft: Path) -> str:
-    """Where the images stay: relative where they are part of the dataset's own folder, "" when packed."""
+    """The folder of streamed images, relative if it is inside the dataset's folder; "" for packed images."""
     images = source.splits["train"].images
     if not isinstance(images, ImageFiles):
         shutil.rmtree(draft / INSIDE, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""A dataset as it comes from its origin, and the checks that each has to pass."""
+"""A dataset before it is packed, and the checks that every dataset must pass."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Source", "check"]
 
 @dataclass(frozen=True)
 class Source:
-    """Splits "train" and "test", perhaps "val", before anything was drawn or measured."""
+    """Splits "train" and "test", perhaps "val", as they come from the publisher or from a folder."""
 
     title: str
     classes: tuple[str, ...]
@@ -23,10 +23,10 @@ class Source:
 
 
 def check(source: Source) -> None:
-    """Labels fit the classes, images fit each other, and every class can be learned.
+    """Check that labels fit the classes, that images have one size, and that every class has training images.
 
     Raises:
-        DataError: they do not.
+        DataError: one of them is not so.
     """
     shape = source.splits["train"].images.shape[1:]
     for name, split in source.splits.items():
@@ -40,7 +40,7 @@ def check(source: Source) -> None:
         low, high = int(split.labels.min()), int(split.labels.max())
         if low < 0 or high >= len(source.classes):
             problem = f"labels from {low} to {high} for {len(source.classes)} classes"
-            raise DataError(problem, field=f"{source.title}, {name}", remedy="Labels count from 0")
+            raise DataError(problem, field=f"{source.title}, {name}", remedy="Labels start at 0")
     present = np.bincount(source.splits["train"].labels, minlength=len(source.classes))
     empty = [label for label, count in zip(source.classes, present, strict=True) if not count]
     if empty:

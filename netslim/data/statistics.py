@@ -14,12 +14,12 @@ SAMPLE = 10_000
 
 
 def channel_statistics(train: Split, seed: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """(mean, std) per channel, with 255 as 1; exact, as they come from a count of the 256 values.
+    """(mean, std) per channel, with 255 as 1. Computed from a count of the 256 values, so they are exact.
 
-    Images that are streamed from files are sampled: 10,000 of them, drawn with `seed`.
+    Of images that are streamed from files, 10,000 are sampled with `seed`.
 
     Raises:
-        DataError: a channel is the same everywhere.
+        DataError: a channel has the same value in every pixel.
     """
     images = train.images
     if isinstance(images, ImageFiles) and len(images) > SAMPLE:
@@ -36,5 +36,5 @@ def channel_statistics(train: Split, seed: int) -> tuple[tuple[float, ...], tupl
     std = np.sqrt((counts * (values - mean[:, None]) ** 2).sum(1) / pixels)
     if not std.all():
         problem = f"channel {int(np.argmin(std))} is the same in every pixel of the training images"
-        raise DataError(problem, field="images", remedy="They hold nothing to learn; check the files")
+        raise DataError(problem, field="images", remedy="Nothing can be learned from it; check the files")
     return tuple(mean.tolist()), tuple(std.tolist())

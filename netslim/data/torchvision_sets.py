@@ -1,7 +1,8 @@
 """MNIST, Fashion-MNIST, CIFAR-10, CIFAR-100 and SVHN, read by torchvision's own classes.
 
-The original files are needed, since only their checksums are published; no file is read, let alone
-unpickled, before its checksum is right. A root may be read-only: what has to be unpacked goes elsewhere.
+Only the publisher's original files are read, because only their checksums are published. No file is read, and
+in particular none is unpickled, before its checksum was verified. The root may be read-only: archives are
+unpacked into another folder.
 """
 
 from __future__ import annotations
@@ -25,22 +26,24 @@ __all__ = ["OFFICIAL", "load", "wanted_files"]
 
 @dataclass(frozen=True)
 class Official:
+    """One dataset of torchvision, and the function that reads it."""
+
     title: str
     augment: str
     torchvision: str
-    """The class in torchvision.datasets, which knows the addresses, file names and checksums."""
+    """The class in torchvision.datasets, which has the addresses, file names and checksums."""
     read: Callable[[Any, Path, bool, Path], tuple[Split, Split, Sequence[str]]]
 
 
 def load(name: str, root: Path, *, download: bool, scratch: Path) -> Source:
-    """Read the original files below `root`, in torchvision's layout or side by side in `root` itself.
+    """Read the original files below `root`, in torchvision's layout or directly in `root`.
 
     Args:
-        download: fetch what is absent into `root`.
-        scratch: a folder of one's own for what has to be unpacked; made if need be.
+        download: fetch missing files into `root`.
+        scratch: an empty or missing folder, for unpacked archives.
 
     Raises:
-        DataError: a file is absent, truncated or altered, or cannot be downloaded.
+        DataError: a file is missing, truncated or altered, or cannot be downloaded.
     """
     import torchvision.datasets
 
@@ -54,7 +57,7 @@ def load(name: str, root: Path, *, download: bool, scratch: Path) -> Source:
 
 
 def wanted_files(name: str) -> set[str]:
-    """The names of the original files, without folders: what a download from an object store needs."""
+    """The names of the original files, without folders; only these are downloaded from an object store."""
     import torchvision.datasets
 
     cls = getattr(torchvision.datasets, OFFICIAL[name].torchvision)
@@ -65,14 +68,14 @@ def wanted_files(name: str) -> set[str]:
 
 def _read_idx(cls: Any, root: Path, download: bool, scratch: Path) -> tuple[Split, Split, Sequence[str]]:
     folders = [root / cls.__name__ / "raw", root / "raw", root]
-    holds = next((f for f in folders if any((f / file).is_file() for file, _ in cls.resources)), folders[0])
-    if download and holds == folders[0]:  # where torchvision keeps them
+    holder = next((f for f in folders if any((f / file).is_file() for file, _ in cls.resources)), folders[0])
+    if download and holder == folders[0]:  # torchvision downloads to there
         _download(lambda: cls(root, download=True), root)
-    _verify(holds, cls.resources)
+    _verify(holder, cls.resources)
     raw = scratch / cls.__name__ / "raw"
     raw.mkdir(parents=True)
     for file, _ in cls.resources:
-        with gzip.open(holds / file) as packed, open(raw / file.removesuffix(".gz"), "wb") as plain:
+        with gzip.open(holder / file) as packed, open(raw / file.removesuffix(".gz"), "wb") as plain:
             shutil.copyfileobj(packed, plain)
 
     def split(train: bool) -> Split:
@@ -135,15 +138,15 @@ def _download(start: Callable[[], object], root: Path) -> None:
 def _verify(folder: Path, files: Sequence[tuple[str, str]], instead: str = "") -> None:
     from torchvision.datasets.utils import check_integrity
 
-    absent = [file for file, _ in files if not (folder / file).is_file()]
-    if absent:
-        place = f"Put {'the archive ' + instead if instead else 'it'} there, or ask for the download"
-        problem = f"the original file {absent[0]} is missing"
-        raise DataError(problem, field="data root", value=str(folder), remedy=place)
+    missing = [file for file, _ in files if not (folder / file).is_file()]
+    if missing:
+        remedy = f"Put {'the archive ' + instead if instead else 'it'} there, or ask for the download"
+        problem = f"the original file {missing[0]} is missing"
+        raise DataError(problem, field="data root", value=str(folder), remedy=remedy)
     for file, md5 in files:
         if not check_integrity(str(folder / file), md5):
             problem = f"truncated or altered: its MD5 is not the published {md5}"
-            raise DataError(problem, field=str(folder / file), remedy="Remove it and get it again")
+            raise DataError(problem, field=str(folder / file), remedy="Remove it and fetch it again")
 
 
 OFFICIAL = {

@@ -94,7 +94,7 @@ def test_streaming_notices_an_edited_list_and_a_missing_root(
         data.prepare("folder", tmp_path / "out", root=root)
     data.prepare("folder", tmp_path / "out", root=root, size=8)
     shutil.move(root, tmp_path / "elsewhere")
-    with pytest.raises(DataError, match=r"pets: the folder of the images is not here. Mount the volume"):
+    with pytest.raises(DataError, match=r"pets: the folder of the images does not exist. Mount the volume"):
         data.open_dataset(tmp_path / "out").split("train")
     listed = tmp_path / "out" / "train.jsonl"
     listed.write_text(listed.read_text().replace("cat", "dog"))
@@ -114,13 +114,13 @@ def test_imagenet_names_itself_honestly(image_folder: Make, tmp_path: Path) -> N
         (lambda root: shutil.rmtree(root / "test"), "has no folder test"),
         (lambda root: (root / "train").rename(root / "training"), "has no folder train"),
         (lambda root: [shutil.rmtree(root / "train" / k) for k in ("cat", "dog")], "no folders of classes"),
-        (lambda root: shutil.rmtree(root / "train" / "dog"), r"test: holds class dog, which train/ does not"),
+        (lambda root: shutil.rmtree(root / "train" / "dog"), r"test: has class dog, which train/ does not"),
         (
             lambda root: [f.unlink() for f in (root / "train" / "dog").iterdir()],
             "no training images of class dog",
         ),
         (lambda root: [f.unlink() for f in (root / "test").rglob("*.png")], "test: has no images"),
-        (lambda root: [f.unlink() for f in root.rglob("*.png")], "holds no images"),
+        (lambda root: [f.unlink() for f in root.rglob("*.png")], "has no images"),
         (
             lambda root: (root / "test" / "cat" / "1.png").write_bytes(b"\x89PNG\r\n"),
             r"1.png: cannot be decoded",

@@ -12,8 +12,9 @@ import pytest
 from sklearn.datasets import load_digits
 
 from netslim import data
-from netslim.data import DatasetInfo
+from netslim.data import DatasetInfo, packed
 from netslim.errors import DataError
+from netslim.storage.atomic import sha256
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ sys.exit("torch" in sys.modules or "PIL" in sys.modules)
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_every_image_comes_back_once_with_its_label(digits: Path) -> None:
+def test_every_image_is_read_once_with_its_label(digits: Path) -> None:
     dataset = data.open_dataset(digits)
     assert dataset.info.sizes == {"train": 800, "val": 200, "test": 797}
     found = []
@@ -59,7 +60,7 @@ def test_the_digits_test_set_is_the_same_for_every_seed(tmp_path: Path) -> None:
     assert again == infos[0]
 
 
-def test_info_survives_json(digits: Path) -> None:
+def test_info_is_unchanged_by_json(digits: Path) -> None:
     info = data.open_dataset(digits).info
     assert DatasetInfo.from_json(json.loads(json.dumps(info.to_json()))) == info
     assert info.classes == tuple("0123456789")
@@ -77,7 +78,26 @@ def test_a_truncated_file_is_refused_by_name(digits: Path, keep: int) -> None:
         dataset.split("train")
 
 
-def test_one_flipped_bit_is_noticed(digits: Path) -> None:
+def test_a_split_is_read_and_checked_once_per_dataset_object(
+    digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[str] = []
+
+    def recorded(file: Path) -> str:
+        hashed.append(file.name)
+        return sha256(file)
+
+    monkeypatch.setattr(packed, "sha256", recorded)
+    dataset = data.open_dataset(digits)
+    first = dataset.split("test")
+    assert dataset.split("test") is first
+    assert dataset.split("val") is not first
+    assert hashed == ["test.safetensors", "val.safetensors"]
+    data.open_dataset(digits).split("test")  # another object does not rely on this check
+    assert hashed == ["test.safetensors", "val.safetensors", "test.safetensors"]
+
+
+def test_one_flipped_bit_is_detected(digits: Path) -> None:
     file = digits / "test.safetensors"
     content = bytearray(file.read_bytes())
     content[-100] ^= 1
@@ -94,13 +114,13 @@ def test_a_missing_split_is_named(digits: Path) -> None:
         data.open_dataset(digits).split("extra")
 
 
-def test_a_dataset_without_validation_says_how_to_get_some(tmp_path: Path) -> None:
+def test_a_missing_validation_split_is_refused_with_its_remedy(tmp_path: Path) -> None:
     data.prepare("digits", tmp_path / "plain")
     with pytest.raises(DataError, match="It has train, test; prepare it with validation images"):
         data.open_dataset(tmp_path / "plain").split("val")
 
 
-def test_no_dataset_at_all(tmp_path: Path) -> None:
+def test_a_folder_without_a_dataset_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"dataset.json: no such file"):
         data.open_dataset(tmp_path)
 
@@ -109,9 +129,9 @@ def test_no_dataset_at_all(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"format": "netslim dataset 99"}, "not a dataset of this version"),
-        ({"mean": [0.1, 0.2]}, "a field is absent or wrong"),
-        ({"sizes": {"train": 3}}, "a field is absent or wrong"),
-        ({"image_size": 8}, "a field is absent or wrong"),
+        ({"mean": [0.1, 0.2]}, "a field is missing or wrong"),
+        ({"sizes": {"train": 3}}, "a field is missing or wrong"),
+        ({"image_size": 8}, "a field is missing or wrong"),
     ],
 )
 def test_foreign_or_edited_json_is_refused(digits: Path, change: dict[str, object], message: str) -> None:
@@ -122,7 +142,7 @@ def test_foreign_or_edited_json_is_refused(digits: Path, change: dict[str, objec
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"format": "netslim dataset 1"}'])
-def test_json_that_is_no_dataset_is_refused(digits: Path, content: str) -> None:
+def test_json_of_another_kind_is_refused(digits: Path, content: str) -> None:
     (digits / "dataset.json").write_text(content)
     with pytest.raises(DataError, match=r"dataset\.json"):
         data.open_dataset(digits)

@@ -124,11 +124,11 @@ def _truncate(file: Path) -> None:
         ),
         (
             lambda root: _truncate(root / "train-images-idx3-ubyte.gz"),
-            r"train-images-idx3-ubyte.gz: truncated or altered: its MD5 .* Remove it and get it again",
+            r"train-images-idx3-ubyte.gz: truncated or altered: its MD5 .* Remove it and fetch it again",
         ),
     ],
 )
-def test_what_is_wrong_with_a_root_is_said(
+def test_a_wrong_root_is_refused_with_its_remedy(
     idx_files: Make, tmp_path: Path, spoil: Callable[[Path], object], message: str
 ) -> None:
     idx_files(tmp_path / "root")
@@ -185,7 +185,7 @@ class TestDownload:
         return made
 
     def test_into_the_root(self, publisher: Made, tmp_path: Path) -> None:
-        for _ in range(2):  # the second time nothing is absent
+        for _ in range(2):  # the second time nothing is missing
             data.prepare("mnist", tmp_path / "out", root=tmp_path / "new" / "root", download=True)
             assert_holds(tmp_path / "out", publisher)
         kept = tmp_path / "new" / "root" / "MNIST" / "raw" / "train-images-idx3-ubyte.gz"

@@ -243,11 +243,13 @@ class RunConfig(BaseModel):
     def warnings(self) -> list[str]:
         """What a user should read before and after the run, one sentence each."""
         cap = self.max_layer_percent
-        if self.target or self.percent == "dead" or cap is None or self.percent <= cap:
+        if self.target or self.percent == "dead" or cap is None or self.percent < cap:
             return []
+        relation = "equals" if self.percent == cap else "is above"
+        outcome = "can prune" if self.percent == cap else "prunes"
         return [
-            f"percent = {self.percent:g} is above max_layer_percent = {cap:g}: no pass prunes more than "
-            f"{cap:g} of a layer, so a pass prunes less than {self.percent:g} of all channels."
+            f"percent = {self.percent:g} {relation} max_layer_percent = {cap:g}: no pass prunes more than "
+            f"{cap:g} of a layer, so a pass {outcome} less than {self.percent:g} of all channels."
         ]
 
     def pruning(self) -> PruningOptions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -32,7 +33,7 @@ LAYERS: list[tuple[nn.Module, tuple[int, ...], int]] = [
     (nn.ConvTranspose1d(2, 3, 4), (1, 2, 7), (2 * 7) * (3 * 4)),
     (nn.Linear(7, 5), (1, 7), 35),
     (nn.Linear(7, 5, bias=False), (1, 4, 7), 4 * 35),  # a linear layer on each of four tokens
-    # no others
+    # no MACs
     (nn.BatchNorm2d(3), (1, 3, 4, 4), 0),
     (nn.Sequential(nn.ReLU(), nn.MaxPool2d(2), nn.Softmax(1)), (1, 3, 4, 4), 0),
 ]
@@ -70,7 +71,7 @@ def test_a_network_by_hand_for_one_example(batch: int) -> None:
 
 
 @pytest.mark.parametrize("wrap", [nn.DataParallel, lambda model: torch.compile(model, backend="eager")])
-def test_wrappers_are_seen_through(wrap: Callable[[nn.Module], nn.Module]) -> None:
+def test_the_module_inside_a_wrapper_is_counted(wrap: Callable[[nn.Module], nn.Module]) -> None:
     assert count(wrap(small()), torch.zeros(1, 3, 4, 4)) == SMALL
 
 
@@ -107,12 +108,56 @@ class Odd(nn.Module):
 
 
 def test_operations_count_not_modules() -> None:
-    assert count(Odd(), torch.zeros(1, 4)).layers == (
+    cost = count(Odd(), torch.zeros(1, 4))
+    assert cost.layers == (
         LayerCost("kernel", 8, 2 * 8),
         LayerCost("product", 4, 0),
         LayerCost("twice", 16, 3 * 16),
         LayerCost("(computed weight)", 0, 8),
     )
+    assert cost.uncounted == ("matmul (product)",)
+
+
+class Calls(nn.Module):
+    """One layer, and a function that uses it."""
+
+    def __init__(self, layer: nn.Module, call: Callable[[Any, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.layer, self.call = layer, call
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.call(self.layer, x)
+
+
+UNCOUNTED: list[tuple[nn.Module, Callable[[Any, Tensor], Tensor], tuple[str, ...]]] = [
+    (nn.LSTM(4, 3), lambda layer, x: layer(x)[0], ("lstm (layer)",)),
+    (nn.GRU(4, 3), lambda layer, x: layer(x)[0], ("gru (layer)",)),
+    (nn.RNN(4, 3), lambda layer, x: layer(x)[0], ("rnn_tanh (layer)",)),
+    (nn.GRUCell(4, 3), lambda layer, x: layer(x[0]), ("gru_cell (layer)",)),
+    (nn.Bilinear(4, 4, 3), lambda layer, x: layer(x, x), ("bilinear (layer)",)),
+    (nn.Linear(4, 3), lambda layer, x: x @ layer.weight.t(), ("matmul (layer)",)),
+    (nn.Linear(4, 3), lambda layer, x: torch.einsum("nti,oi->nto", x, layer.weight), ("einsum (layer)",)),
+    (nn.Linear(4, 3), lambda layer, x: torch.addmm(layer.bias, x[0], layer.weight.t()), ("addmm (layer)",)),
+    # counted, elementwise, and products of activations
+    (nn.Linear(4, 3), lambda layer, x: layer(x), ()),
+    (nn.BatchNorm1d(4), lambda layer, x: layer(x[0]) * layer.weight + layer.bias, ()),
+    (nn.MultiheadAttention(4, 2), lambda layer, x: layer(x, x, x)[0], ()),
+]
+
+
+@pytest.mark.parametrize(("layer", "call", "names"), UNCOUNTED, ids=lambda value: str(value)[:30])
+def test_products_with_parameters_that_are_not_counted_are_named(
+    layer: nn.Module, call: Callable[[Any, Tensor], Tensor], names: tuple[str, ...]
+) -> None:
+    assert count(Calls(layer, call), torch.zeros(1, 5, 4)).uncounted == names
+
+
+def test_an_operation_from_outside_torch_is_named() -> None:
+    model = torchvision.ops.DeformConv2d(3, 4, 3)
+    inputs = (torch.zeros(1, 3, 8, 8), torch.zeros(1, 18, 6, 6))
+    cost = count(model, inputs)
+    assert cost.macs == 0
+    assert cost.uncounted == ("deform_conv2d (bias)", "deform_conv2d (weight)")
 
 
 class LooksAtValues(nn.Module):
@@ -127,9 +172,29 @@ class LooksAtValues(nn.Module):
         return self.fc(x) if x.sum() > 0 else self.fc(self.fc(x).repeat(1, 2))
 
 
-def test_a_model_that_needs_the_numbers_runs_for_real() -> None:
+def test_a_model_that_needs_the_numbers_runs_with_them(caplog: pytest.LogCaptureFixture) -> None:
     assert count(LooksAtValues(), torch.ones(1, 4)).macs == 8
     assert count(LooksAtValues(), -2 * torch.ones(1, 4)).macs == 16
+    assert not caplog.records
+
+
+def test_an_error_that_torch_does_not_raise_for_missing_data_is_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A bug of the counter must not hide behind the slower run with data."""
+    model, failed = small(), []
+    forward = model.forward
+
+    def fails_once(x: Tensor) -> Tensor:
+        if not failed:
+            failed.append(True)
+            raise KeyError("a bug")
+        return forward(x)
+
+    monkeypatch.setattr(model, "forward", fails_once)
+    assert count(model, torch.zeros(1, 3, 4, 4)) == SMALL
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "KeyError: 'a bug'" in caplog.text
 
 
 def test_several_inputs() -> None:

@@ -73,12 +73,15 @@ def doctor(tracking_uri: str | None, data_root: str | None) -> None:
     from rich.markup import escape
 
     console = Console()
-    failed = False
+    failed: list[str] = []
     for result in run_checks(tracking_uri, data_root):
         mark = {True: "[green]ok[/]", False: "[red]no[/]", None: "[dim]--[/]"}[result.passed]
         console.print(f" {mark}  {result.name:<16} {escape(result.detail)}", highlight=False, soft_wrap=True)
-        failed = failed or result.passed is False
-    sys.exit(1 if failed else 0)
+        if result.passed is False:
+            failed.append(result.name)
+    if failed:
+        console.print(f"\n[bold red]Not usable: {', '.join(failed)}[/]", highlight=False, soft_wrap=True)
+        sys.exit(1)
 
 
 def run_checks(tracking_uri: str | None, data_root: str | None) -> Iterator[CheckResult]:
@@ -140,22 +143,23 @@ def kfp_runner() -> CheckResult:
     if importlib.util.find_spec("torch") is None:
         return CheckResult(None, "runner process", "pip install 'netslim[torch]'")
     good = version.startswith("2.17.")
-    return CheckResult(good, "runner process", "ready" if good else f"kfp {version} is not the tested 2.17")
+    wrong = f"kfp {version} is not the tested 2.17: pip install 'netslim[pipeline]'"
+    return CheckResult(good, "runner process", "ready" if good else wrong)
 
 
 def docker_runner() -> CheckResult:
     if not shutil.which("docker"):
         return CheckResult(None, "runner docker", "no container engine is installed")
-    answer = subprocess.run(
-        ["docker", "version", "--format", "{{.Server.Version}}"],
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
+    command = ["docker", "version", "--format", "{{.Server.Version}}"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except subprocess.TimeoutExpired:
+        return CheckResult(
+            None, "runner docker", "the engine does not answer: restart it, or set DOCKER_HOST"
+        )
     if answer.returncode != 0:
         lines = answer.stderr.strip().splitlines() or ["no answer"]
-        return CheckResult(None, "runner docker", f"the engine does not answer ({lines[-1]})")
+        return CheckResult(None, "runner docker", f"the engine does not answer: {lines[-1]}")
     return CheckResult(True, "runner docker", f"ready, engine {answer.stdout.strip()}")
 
 
@@ -164,7 +168,9 @@ def reachable(name: str, address: str, check: Callable[[str], None]) -> CheckRes
         check(address)
     except NetslimError as error:
         return CheckResult(False, name, str(error))
-    return CheckResult(True, name, f"{address} can be used")
+    from netslim.tracking.destination import without_password
+
+    return CheckResult(True, name, f"{without_password(address)} can be used")
 
 
 def check_tracking(uri: str) -> None:

@@ -28,6 +28,7 @@ from netslim import tracking
 from netslim.results.pass_result import PassResult
 from netslim_kfp.components.images import image
 from netslim_kfp.pipelines.local.docker import IMAGE_USER
+from tests.helpers.processes import environment_without
 
 pytestmark = pytest.mark.docker
 
@@ -60,7 +61,7 @@ class Ran:
 def run(output: Path, runner: str) -> Ran:
     config = output.parent / f"{runner}.yaml"
     config.write_text(CONFIG)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    environment = environment_without("MLFLOW_")
     command = [sys.executable, "-m", "netslim", "run", "--config", str(config)]
     command += ["--output", str(output), "--runner", runner]
     started = time.time()

@@ -5,7 +5,6 @@ Few epochs keep it short; the numbers are those of a barely trained network, and
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from click.testing import CliRunner
 from netslim import tracking
 from netslim.cli.verify import verify
 from netslim.errors import TrainingError
+from tests.helpers.processes import environment_without
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +57,7 @@ class Ran:
 def netslim(output: Path, *options: str) -> Ran:
     config = output.parent / "run.yaml"
     config.write_text(CONFIG)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    environment = environment_without("MLFLOW_")
     command = [sys.executable, "-m", "netslim", "run", "--config", str(config), "--output", str(output)]
     done = subprocess.run(
         [*command, *options],

@@ -32,6 +32,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from netslim import tracking
+from tests.helpers.processes import environment_without, free_port
 from tests.helpers.rendered import of_kind, render
 
 pytestmark = pytest.mark.cluster
@@ -44,13 +45,6 @@ PASSWORD, KEYS = (
 SECRETS = {"netslim-tracking": {"PGPASSWORD": PASSWORD}, "netslim": KEYS}
 CONFIG = "base: {epochs: 1}\nsparse: {epochs: 1}\ntune: {epochs: 1}\nmax_loss: 100\npasses: 1\n"
 NAMESPACE = "netslim"
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")
@@ -172,9 +166,7 @@ def server(postgres: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         store = boto3.client("s3", endpoint_url=address, aws_access_key_id="a", aws_secret_access_key="b")
         store.create_bucket(Bucket=bucket.lower())
         variables = environment(mlflow, addresses)
-        inherited = {
-            name: text for name, text in os.environ.items() if not name.startswith(("AWS_", "MLFLOW_", "PG"))
-        }
+        inherited = environment_without("AWS_", "MLFLOW_", "PG")
         folder, port = tmp_path_factory.mktemp("server"), free_port()
         surroundings = {**inherited, **variables, "HOME": str(folder)}
         for _ in range(2):  # again, as with every restart of the pod
@@ -240,7 +232,7 @@ def slimmed(server: Server, tmp_path_factory: pytest.TempPathFactory) -> trackin
     """What the server holds after a whole run of a client that has no keys of the object store."""
     folder = tmp_path_factory.mktemp("client")
     (folder / "run.yaml").write_text(CONFIG)
-    keyless = {name: text for name, text in os.environ.items() if not name.startswith(("AWS_", "MLFLOW_"))}
+    keyless = environment_without("AWS_", "MLFLOW_")
     keyless |= {"HOME": str(folder), "AWS_EC2_METADATA_DISABLED": "true", "OMP_NUM_THREADS": "1"}
     words = ["netslim", "run", "--config", "run.yaml", "--output", "out", "--tracking-uri", server.uri]
     done = subprocess.run(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,8 @@ from typing import Any
 
 import yaml
 from kubeflow_trainer_api import models
+
+from tests.helpers.processes import free_port
 
 NAMESPACE = "team"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods/"
@@ -46,9 +47,7 @@ class Job:
 
     def start(self) -> None:
         trainer = self.body["spec"]["trainer"]
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         self.starts += 1
         self.nodes = []
         for rank in range(trainer["numNodes"]):

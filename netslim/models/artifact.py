@@ -1,7 +1,7 @@
 """The model artifact: a folder with architecture.json and weights.safetensors, and no pickle.
 
-The architecture says how to build the wide network, the plan how it was slimmed, and the weights must fit
-what comes out, name by name, shape by shape and type by type.
+The architecture builds the wide network, the plan slims it, and the weights must fit the result: each name,
+shape and type.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ REMEDY = "Make the model again with the step that wrote it"
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A network as it was saved (in eval mode, on the CPU), and where it came from."""
+    """A network read from an artifact (in eval mode, on the CPU), with its architecture and its plan."""
 
     model: nn.Module
     architecture: Architecture
@@ -49,17 +49,17 @@ def save_model(
     *,
     beside: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Write the artifact; `directory` appears whole or not at all, and the model is not changed.
+    """Write the artifact; `directory` appears complete or not at all, and the model is not changed.
 
     Args:
         model: the slim network, on any device.
-        architecture: builds the wide network that it came from.
+        architecture: builds the wide network from which the model was slimmed.
         plan: the composed plan from wide to slim; `Plan.empty()` for a wide network.
-        beside: JSON documents by file name, to lie in the same folder; `load_model` does not look at them.
+        beside: JSON documents by file name, written to the same folder; `load_model` does not read them.
 
     Raises:
-        ModelError: the model's state holds something else than tensors.
-        StorageError: the disk refused.
+        ModelError: the model's state contains something else than tensors.
+        StorageError: the disk refused an operation.
     """
     tensors, tied = _separate(model.state_dict())
     with atomic_directory(directory) as draft:
@@ -79,12 +79,12 @@ def save_model(
 def load_model(directory: str | os.PathLike[str]) -> StoredModel:
     """Build the wide network, slim it by the plan, and fill in the weights.
 
-    A factory outside netslim and torchvision is imported and called: load what you would also run. torch's
-    global random generator is left as it was.
+    A factory outside netslim and torchvision is imported and called, so load only models that you trust.
+    torch's global random generator is not changed.
 
     Raises:
-        ModelError: a file is missing, truncated, altered or foreign, the factory cannot be called, or the
-            weights do not fit the network.
+        ModelError: a file is missing, truncated, altered or of another format, the factory cannot be called,
+            or the weights do not fit the network.
     """
     folder = Path(directory)
     description = _description(folder)
@@ -94,13 +94,13 @@ def load_model(directory: str | os.PathLike[str]) -> StoredModel:
     weights |= {alias: weights[name] for alias, name in description["tied"].items() if name in weights}
     with torch.random.fork_rng(devices=[]):
         model = apply_plan(build(architecture), plan)
-    _must_fit(model.state_dict(), weights, folder)
+    _check_fit(model.state_dict(), weights, folder)
     model.load_state_dict(weights)
     return StoredModel(model.eval(), architecture, plan)
 
 
 def _separate(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors fit for safetensors (contiguous, sharing no memory), and which names stand for the same one."""
+    """Tensors for safetensors (contiguous, sharing no memory), and the names that share another's tensor."""
     tensors: dict[str, Tensor] = {}
     tied: dict[str, str] = {}
     seen: dict[tuple[object, ...], str] = {}
@@ -108,11 +108,11 @@ def _separate(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, st
         if not isinstance(value, Tensor):
             remedy = "Only parameters and buffers can be stored"
             raise ModelError(f"its state is a {type(value).__name__}", field=name, remedy=remedy)
-        place = (value.device, value.data_ptr(), value.dtype, tuple(value.shape), value.stride())
-        if value.numel() and place in seen:
-            tied[name] = seen[place]
+        memory = (value.device, value.data_ptr(), value.dtype, tuple(value.shape), value.stride())
+        if value.numel() and memory in seen:
+            tied[name] = seen[memory]
             continue
-        seen[place] = name
+        seen[memory] = name
         tensors[name] = value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
     return tensors, tied
 
@@ -124,20 +124,19 @@ def _description(folder: Path) -> dict[str, Any]:
     except DataError as error:
         raise ModelError(error.problem, field=str(file), remedy=error.remedy) from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:
-        found = description.get("format") if isinstance(description, dict) else None
-        problem = f"not a model of this version of netslim ({found!r}, not {FORMAT!r})"
+        name = description.get("format") if isinstance(description, dict) else None
+        problem = f"not a model of this version of netslim ({name!r}, not {FORMAT!r})"
         raise ModelError(problem, field=str(file), remedy=REMEDY)
     kinds = {"architecture": dict, "plan": dict, "sha256": str, "tied": dict}
-    absent = [name for name, kind in kinds.items() if not isinstance(description.get(name), kind)]
-    if absent:
-        raise ModelError(f"lacks {', '.join(absent)}", field=str(file), remedy=REMEDY)
+    missing = [name for name, kind in kinds.items() if not isinstance(description.get(name), kind)]
+    if missing:
+        raise ModelError(f"lacks {', '.join(missing)}", field=str(file), remedy=REMEDY)
     return description
 
 
 def _weights(file: Path, expected: str) -> dict[str, Tensor]:
     try:
-        found = sha256(file)
-        if found != expected:
+        if sha256(file) != expected:
             problem = "truncated or altered: its SHA-256 is not the one in architecture.json"
             raise ModelError(problem, field=str(file), remedy=REMEDY)
         return load_file(file)  # type: ignore[no-any-return]
@@ -147,16 +146,16 @@ def _weights(file: Path, expected: str) -> dict[str, Tensor]:
         raise ModelError(f"cannot be read ({error})", field=str(file), remedy=REMEDY) from error
 
 
-def _must_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], folder: Path) -> None:
+def _check_fit(expected: Mapping[str, Tensor], weights: Mapping[str, Tensor], folder: Path) -> None:
     def kind(tensor: Tensor) -> str:
         return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
 
-    faults = [f"{name} is missing" for name in wanted if name not in given]
-    faults += [f"{name} is not in the network" for name in given if name not in wanted]
+    faults = [f"{name} is missing" for name in expected if name not in weights]
+    faults += [f"{name} is not in the network" for name in weights if name not in expected]
     faults += [
-        f"{name} is {kind(given[name])}, not {kind(tensor)}"
-        for name, tensor in wanted.items()
-        if name in given and kind(given[name]) != kind(tensor)
+        f"{name} is {kind(weights[name])}, not {kind(tensor)}"
+        for name, tensor in expected.items()
+        if name in weights and kind(weights[name]) != kind(tensor)
     ]
     if faults:
         shown = "; ".join(faults[:3]) + (f"; and {len(faults) - 3} more" if len(faults) > 3 else "")

@@ -1,4 +1,4 @@
-"""From a name to an architecture, and from an architecture to a network: find a factory and call it."""
+"""Make an architecture from a name, and a network from an architecture: find the factory and call it."""
 
 from __future__ import annotations
 
@@ -25,24 +25,25 @@ def resolve(
 
     Args:
         name: one of `names()`; a torchvision classifier ("resnet50", or "torchvision:vgg19" where the bare
-            name is ours); or "package.module:callable", which is given those of the keyword arguments
+            name is one of netslim's); or "package.module:callable", which gets those of the keyword arguments
             below that it accepts.
         num_classes: number of outputs.
         in_channels: channels of an image.
         image_size: height and width of an image, in pixels.
-        arguments: further arguments of the factory (`depth=29`, `hidden=[100, 60]`); none is ignored.
+        arguments: further arguments of the factory (`depth=29`, `hidden=[100, 60]`); all must be accepted.
 
     Raises:
         ModelError: the name is unknown, or the factory does not take one of `arguments`.
     """
-    known = check_name(name)
+    factory = check_name(name)
     context = {"num_classes": num_classes, "in_channels": in_channels, "image_size": list(image_size)}
-    made_by = torchvision_zoo.describe if known.startswith(torchvision_zoo.PREFIX) else describe
-    return made_by(known, context, arguments)
+    if factory.startswith(torchvision_zoo.PREFIX):
+        return torchvision_zoo.describe(factory, context, arguments)
+    return describe(factory, context, arguments)
 
 
 def describe(factory: str, context: Mapping[str, Any], arguments: Mapping[str, Any]) -> Architecture:
-    """The architecture that calls `factory` with all of `arguments` and what it accepts of `context`.
+    """The architecture that calls `factory` with all `arguments` and the items of `context` that it accepts.
 
     Raises:
         ModelError: the factory cannot be found, or does not accept one of `arguments`.
@@ -72,7 +73,7 @@ def build(architecture: Architecture) -> nn.Module:
             model = _load(factory)(**arguments)
     except NetslimError:
         raise
-    except Exception as error:  # a user's factory may raise anything; its traceback stays attached
+    except Exception as error:  # a user's factory may raise any exception; its traceback is kept
         problem = f"the factory failed ({type(error).__name__}: {error})"
         remedy = f"Its arguments were {dict(arguments)}"
         raise ModelError(problem, field="model", value=factory, remedy=remedy) from error
@@ -87,7 +88,7 @@ def _load(factory: str) -> Callable[..., Any]:
     if not module_name or not name:
         raise ModelError("not of the form package.module:callable", field="model", value=factory)
     try:
-        found = getattr(importlib.import_module(module_name), name)
+        factory_function = getattr(importlib.import_module(module_name), name)
     except ImportError as error:
         remedy = "Install its package in the environment that runs the step, or add its folder to PYTHONPATH"
         raise ModelError(
@@ -95,14 +96,14 @@ def _load(factory: str) -> Callable[..., Any]:
         ) from error
     except AttributeError as error:
         raise ModelError(f"{module_name} has no {name}", field="model", value=factory) from error
-    if not callable(found):
+    if not callable(factory_function):
         raise ModelError(f"{name} is not callable", field="model", value=factory)
-    return found  # type: ignore[no-any-return]
+    return factory_function  # type: ignore[no-any-return]
 
 
-def _accepts(found: Callable[..., Any], factory: str) -> Callable[[str], bool]:
+def _accepts(function: Callable[..., Any], factory: str) -> Callable[[str], bool]:
     try:
-        parameters = inspect.signature(found).parameters
+        parameters = inspect.signature(function).parameters
     except (TypeError, ValueError) as error:
         raise ModelError("its arguments cannot be read", field="model", value=factory) from error
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):

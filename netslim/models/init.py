@@ -1,4 +1,4 @@
-"""How the paper's networks start: He's weights, and every scaling factor at 0.5 (section 4.3)."""
+"""Initial weights: He's for convolutions and linear layers, 0.5 for every scaling factor (section 4.3)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def he(model: Network) -> Network:
 
 
 def start_scaling_factors(model: Network) -> Network:
-    """Set every scaling factor (gamma) to 0.5, in place; one that starts at 0 on purpose stays there."""
+    """Halve every scaling factor (gamma) in place: 0.5 instead of the usual 1; a 0 stays 0."""
     for module in model.modules():
         if isinstance(module, _BatchNorm) and module.affine:
             module.weight.data.mul_(0.5)

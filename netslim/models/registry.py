@@ -19,19 +19,19 @@ CATALOGUE = {
 
 
 def names() -> list[str]:
-    """Our own networks, sorted. Every torchvision classifier is accepted, too (`torchvision_zoo.names()`)."""
+    """netslim's own networks, sorted. `torchvision_zoo.names()` are accepted as well."""
     return sorted(CATALOGUE)
 
 
 def check_name(name: str) -> str:
-    """The factory that `name` stands for, found without building or, for a factory of yours, importing it.
+    """The factory that `name` means. Nothing is built, and a user's factory is not imported.
 
     Raises:
         ModelError: there is no such network.
     """
-    ours = name.replace("_", "-")
-    if ours in CATALOGUE:
-        return ours
+    own_name = name.replace("_", "-")
+    if own_name in CATALOGUE:
+        return own_name
     if ":" in name and not name.startswith(torchvision_zoo.PREFIX):
         return name
     classifier = name.removeprefix(torchvision_zoo.PREFIX)

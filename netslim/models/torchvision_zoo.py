@@ -33,7 +33,7 @@ def describe(factory: str, context: Mapping[str, Any], arguments: Mapping[str, A
     """The architecture of "torchvision:<classifier>"; `arguments` go to its builder."""
     name = factory.removeprefix(PREFIX)
     sizes = {key: context[key] for key in ("num_classes", "in_channels")}
-    if name == "maxvit_t":  # the one network with BatchNorm that must be told its input's size
+    if name == "maxvit_t":  # the only network with BatchNorm whose builder needs the input's size
         sizes["input_size"] = context["image_size"]
     return Architecture(factory, sizes | _DEFAULTS.get(name, {}) | dict(arguments))
 

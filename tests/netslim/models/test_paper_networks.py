@@ -107,18 +107,6 @@ def test_paper_initialisation(name: str) -> None:
             assert spread == pytest.approx(1, abs=5 / module.weight.numel() ** 0.5)
 
 
-@pytest.mark.parametrize("name", models.names())
-@pytest.mark.parametrize("training", [True, False])
-def test_torch_fx_traces_it(name: str, training: bool) -> None:
-    grey = name in ("mlp", "vgg-digits")
-    model = build(name, num_classes=10, **(GREY if grey else SMALL)).train(training)
-    graph = torch.fx.symbolic_trace(model).graph
-    called = {node.target for node in graph.nodes if node.op == "call_module"}
-    normalised = {n for n, m in model.named_modules() if isinstance(m, (nn.BatchNorm1d, nn.BatchNorm2d))}
-    assert normalised
-    assert normalised <= called
-
-
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [

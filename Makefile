@@ -30,7 +30,7 @@ $(VENV)/installed-dev: $(VENV)/installed
 install: $(VENV)/installed  ## install netslim and everything it can use into .venv
 
 demo: $(VENV)/installed  ## the main job: slim a small VGG on handwritten digits in three passes
-	$(BIN)/netslim run --output $(RUNS)
+	$(BIN)/netslim run --max-layer-percent 0.5 --output $(RUNS)
 
 lint: $(VENV)/installed-dev  ## check style and types
 	@mkdir -p build/types/netslim_kfp

@@ -175,8 +175,9 @@ def _mark_sizes_that_do_not_follow(
     varying = {axis for axis, size in enumerate(channels.labels.shape) if size > 1}
     for axis, size in enumerate(sizes):
         if isinstance(size, ChannelCount):
-            follows.add(axis)
-            if axis not in varying or not size.is_proportional_to(channels.labels):
+            if axis in varying and size.is_proportional_to(channels.labels):
+                follows.add(axis)
+            else:
                 size.mark_unprunable()
         elif int(size) == FREE:
             follows.add(axis)

@@ -1,0 +1,91 @@
+"""Concat, split, chunk and slices: which channels the parts have, and which of them must stay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from tests.helpers.traces import Trace, sizes
+
+ALL = {0, 1, 2, 3}
+
+# operation on (1, 4, 2, 2), labels of each part, equal blocks, labels that must stay, reasons
+TABLE: dict[str, tuple[Callable[[Any], Any], list[list[int]], Any, set[int], list[str]]] = {
+    "chunk": (lambda x: x.chunk(2, 1), [[0, 1], [2, 3]], [[[0, 1], [2, 3]]], set(), []),
+    "chunk into unequal parts": (
+        lambda x: x.chunk(3, 1), [[0, 1], [2, 3]], [], ALL, ["a constant size"]
+    ),
+    "split by a constant": (lambda x: x.split(2, 1), [[0, 1], [2, 3]], [], ALL, ["a constant size"]),
+    "split by the count": (
+        lambda x: x.split(x.shape[1] // 2, 1), [[0, 1], [2, 3]], [[[0, 1], [2, 3]]], set(), []
+    ),
+    "split of space": (lambda x: x.split(1, 2), [[0, 1, 2, 3]] * 2, [], set(), []),
+    "first half": (lambda x: [x[:, : x.shape[1] // 2]], [[0, 1]], [[[0, 1], [2, 3]]], set(), []),
+    "second half": (lambda x: [x[:, x.shape[1] // 2 :]], [[2, 3]], [[[0, 1], [2, 3]]], set(), []),
+    "a quarter": (
+        lambda x: [x[:, : x.shape[1] // 4]], [[0]], [[[0], [1], [2], [3]]], set(), []
+    ),
+    "everything": (lambda x: [x[:]], [[0, 1, 2, 3]], [], set(), []),
+    "space, from behind": (lambda x: [x[..., 0]], [[0, 1, 2, 3]], [], set(), []),
+    "a new axis": (lambda x: [x[:, None]], [[0, 1, 2, 3]], [], set(), []),
+    "one channel": (lambda x: [x[:, 2:3]], [[2]], [], ALL, ["a constant index"]),
+    "every other channel": (lambda x: [x[:, ::2]], [[0, 2]], [], ALL, ["a constant index"]),
+    "narrow": (lambda x: [x.narrow(1, 1, 2)], [[1, 2]], [], ALL, ["a constant index"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_channels_of_each_part(name: str) -> None:
+    operation, labels, blocks, unprunable, reasons = TABLE[name]
+    trace = Trace.of()
+    parts = operation(trace.channels(1, 4, 2, 2))
+    truth = operation(torch.arange(4.0).view(1, 4, 1, 1).expand(1, 4, 2, 2))
+    assert list(map(sizes, parts)) == list(map(sizes, truth))
+    assert [part.channels.labels.ravel().tolist() for part in parts] == labels
+    assert [part.unique().tolist() for part in truth] == labels  # torch itself on the numbers of the channels
+    assert trace.blocks() == blocks
+    assert trace.unprunable() == unprunable
+    assert trace.reasons() == reasons
+
+
+def test_a_mask_has_no_rule() -> None:
+    trace = Trace.of()
+    x = trace.channels(1, 4, 2, 2)
+    assert x[:, [0, 2]].channels is None
+    assert trace.unprunable() == ALL
+
+
+def test_a_slice_by_the_count_of_another_tensor_marks_that_count() -> None:
+    trace = Trace.of()
+    unknown, x = trace.unknown(1, 8, 2, 2), trace.channels(1, 4, 2, 2)
+    unknown[:, : x.shape[1]]
+    assert trace.unprunable() == ALL
+
+
+def test_concat_along_the_channels_keeps_each_tensor_s_terms() -> None:
+    trace = Trace.of()
+    a, b = trace.channels(1, 2, 2, 2, sources=True), trace.channels(1, 3, 2, 2)
+    joined = torch.cat([a, b], 1).channels
+    assert joined.labels.ravel().tolist() == [0, 1, 2, 3, 4]
+    assert [source.ravel().tolist() for source in joined.conv_sources] == [[0, 1, -1, -1, -1]]
+    assert not trace.unprunable()
+
+
+def test_concat_with_unknown_channels_gives_new_ones_that_must_stay() -> None:
+    trace = Trace.of()
+    joined = torch.cat([trace.channels(1, 2, 2, 2), trace.unknown(1, 3, 2, 2), torch.zeros(1, 1, 2, 2)], 1)
+    assert joined.channels.labels.ravel().tolist() == [0, 1, 2, 3, 4, 5]
+    assert trace.unprunable() == {2, 3, 4, 5}
+    assert trace.reasons() == ["it is the input", "they are a constant of the model"]
+
+
+def test_concat_across_ties_the_channels_and_keeps_common_constants() -> None:
+    trace = Trace.of()
+    a, b = trace.channels(1, 2, 2, 2, with_bias=3.0), trace.channels(1, 2, 2, 2, with_bias=5.0)
+    joined = torch.cat([a, b], 2).channels
+    assert trace.classes() == [0, 1, 0, 1]
+    assert joined.value_without_bias.ravel().tolist() == [0.0, 0.0]
+    assert str(joined.value_with_bias.ravel().tolist()) == "[nan, nan]"

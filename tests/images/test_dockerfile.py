@@ -10,11 +10,11 @@ from typing import get_args
 import pytest
 
 from netslim.cli.doctor import IMAGES
-from netslim_kfp.components.images import Kind
+from netslim_kfp.components.images import ImageName
 from netslim_kfp.pipelines.local.docker import IMAGE_USER
 
 FOLDER = Path(__file__).parents[2] / "images"
-KINDS: tuple[str, ...] = get_args(Kind)
+KINDS: tuple[str, ...] = get_args(ImageName)
 APART = ("consume", "tracking")
 PACKAGE_LAYERS = (
     *("torch-cuda", "torch-cpu", "data-layer", "train-layer", "export-layer"),

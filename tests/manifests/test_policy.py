@@ -14,7 +14,7 @@ import yaml
 from netslim import __version__
 from netslim.errors import NetslimError, PipelineError, StorageError, TrackingError
 from netslim.steps.launch import trainjob_manifest
-from netslim_kfp.components.images import Kind, image
+from netslim_kfp.components.images import ImageName, image
 from netslim_kfp.pipelines.cluster.platform import placed_on
 from netslim_kfp.pipelines.cluster.profiles import load
 from netslim_kfp.pipelines.compiler.compile import compile_pipeline
@@ -59,7 +59,7 @@ def test_a_server_says_whether_it_lives_and_whether_it_works(overlay: str) -> No
 
 
 def test_images_are_ours_of_this_version_or_pinned() -> None:
-    ours = {image(kind, registry="", tag=__version__) for kind in get_args(Kind)}
+    ours = {image(kind, registry="", tag=__version__) for kind in get_args(ImageName)}
     used = {container["image"] for _, template in every_pod() for container in containers(template)}
     foreign = used - ours
     assert {name.split(":")[0] for name in foreign} == {"postgres"}

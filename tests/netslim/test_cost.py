@@ -145,7 +145,11 @@ UNCOUNTED: list[tuple[nn.Module, Callable[[Any, Tensor], Tensor], tuple[str, ...
 ]
 
 
-@pytest.mark.parametrize(("layer", "call", "names"), UNCOUNTED, ids=lambda value: str(value)[:30])
+@pytest.mark.parametrize(
+    ("layer", "call", "names"),
+    UNCOUNTED,
+    ids=[str(row[2]) + str(number) for number, row in enumerate(UNCOUNTED)],
+)
 def test_products_with_parameters_that_are_not_counted_are_named(
     layer: nn.Module, call: Callable[[Any, Tensor], Tensor], names: tuple[str, ...]
 ) -> None:

@@ -11,7 +11,7 @@ PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadf
 USUAL := not zoo and not browser and not docker and not cluster
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo lint format readmes schema api test test-quick test-zoo test-browser coverage bench \
+.PHONY: help install demo lint lint-tests format readmes schema api test test-quick test-zoo test-browser coverage bench \
 	images images-offline lock e2e-docker manifests e2e-cluster chromium postgresql release clean distclean
 
 help:  ## list the targets
@@ -39,6 +39,8 @@ lint: $(VENV)/installed-dev  ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+lint-tests: lint  ## check the types of tests and benchmarks, too; not clean yet, so not a part of `make test`
 	$(BIN)/mypy --config-file tests/mypy.ini
 
 format: $(VENV)/installed-dev  ## format the code; run it before you commit

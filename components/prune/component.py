@@ -44,8 +44,8 @@ def prune(
         options = PruningOptions(
             percent=percent,
             target=target,
-            scope=scope,
-            policy=policy,
+            scope=scope,  # type: ignore[arg-type]  # KFP knows no Literal; PruningOptions checks it
+            policy=policy,  # type: ignore[arg-type]
             max_layer_percent=max_layer_percent,
             min_channels=min_channels,
             channel_multiple=channel_multiple,

@@ -100,8 +100,8 @@ def _reached(row: PassResult, results: RunResults) -> str:
     """Size and error of the pass in one sentence, in relation to the wide network where it was pruned."""
     wide = results.reference_size
     if wide is None or row.index == 0:
-        params, error = row.size.params, row.errors.test
-        return f"this is the wide network, {params:,} parameters and {error:.2f} % test error."
+        error = row.errors.test
+        return f"this is the wide network, {row.size.params:,} parameters and {error:.2f} % test error."
     params, flops = wide.params / max(1, row.size.params), wide.flops / max(1, row.size.flops)
     reference = results.reference_error
     against = (

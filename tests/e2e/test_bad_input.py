@@ -89,18 +89,21 @@ def test_a_truncated_file_fails_the_first_step_with_its_name(tmp_path: Path) -> 
     assert not list(output.glob("artifacts/*/prepare-data/dataset*")), "no half-written artifact"
 
 
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        (("--image-size", "64"), "has no BatchNorm"),
-        ((), "too small"),
-    ],
-)
+PLAIN = """
+from torch import nn
+def plain(num_classes, in_channels):
+    return nn.Sequential(nn.Conv2d(in_channels, 4, 3), nn.Flatten(), nn.Linear(4 * 6 * 6, num_classes))
+"""
+
+
+@pytest.mark.parametrize(("model", "reason"), [("plain:plain", "has no BatchNorm"), ("alexnet", "too small")])
 def test_a_network_that_cannot_be_slimmed_is_refused_with_the_reason(
-    tmp_path: Path, options: tuple[str, ...], reason: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, reason: str
 ) -> None:
-    """AlexNet has no BatchNorm; images of 8 x 8 pixels are too small for it in the first place."""
-    got, shown, _ = run(tmp_path, "run", "--model", "alexnet", "--no-baseline", "--passes", "1", *options)
+    """A network without BatchNorm; and AlexNet, for which images of 8 x 8 pixels are too small."""
+    (tmp_path / "plain.py").write_text(PLAIN)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    got, shown, _ = run(tmp_path, "run", "--model", model, "--no-baseline", "--passes", "1")
     assert got == ModelError.exit_code, shown
     assert reason in shown
 

@@ -66,7 +66,7 @@ def test_the_messages_in_the_table_are_what_the_code_says() -> None:
         for path in (ROOT / folder).rglob("*.py")
     )
     for words in (
-        "has no CUDA in it",
+        "was built without CUDA",
         "does not compute",
         "not logged in (401)",
         "answers, but not as KFP does",

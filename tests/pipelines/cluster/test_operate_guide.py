@@ -71,7 +71,7 @@ def test_the_messages_in_the_table_are_what_the_code_says() -> None:
         "not logged in (401)",
         "answers, but not as KFP does",
         "is too old for this pipeline",
-        "the server does not answer to the host name",
+        "the server does not accept requests for the host name",
         "runs can be recorded, but no artifacts",
     ):
         assert words in GUIDE

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from netslim.errors import BundleError
-from netslim.storage.atomic import atomic_file, sha256
+from netslim.storage.digests import SUMS, write_digests
 
 __all__ = [
     "CARD",
@@ -39,7 +39,7 @@ __all__ = [
 
 MODEL, PREPROC, INT8 = "model.onnx", "model.preproc.onnx", "model.int8.onnx"
 LABELS, SIGNATURE, SLIMMING, SAMPLES = "labels.txt", "signature.json", "slimming.json", "samples.safetensors"
-METRICS, LATENCY, CARD, CHECKSUMS = "metrics.json", "latency.json", "README.md", "SHA256SUMS"
+METRICS, LATENCY, CARD, CHECKSUMS = "metrics.json", "latency.json", "README.md", SUMS
 KEY_SIGNATURE = "model.sig"
 
 _TEXT, _WEIGHTS = 16 << 20, 2 << 30  # bytes; one ONNX file without external data cannot exceed 2 GiB
@@ -66,10 +66,9 @@ _LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 def write_checksums(folder: Path) -> None:
     """Write SHA256SUMS over the bundle's files in `folder`, in the format of `sha256sum --check`."""
-    names = sorted(name for name in SIZE_LIMITS if name not in NOT_LISTED and (folder / name).is_file())
-    lines = [f"{sha256(folder / name)}  {name}\n" for name in names]
-    with atomic_file(folder / CHECKSUMS) as draft:
-        draft.write_text("".join(lines), encoding="utf-8")
+    write_digests(
+        folder, (name for name in SIZE_LIMITS if name not in NOT_LISTED and (folder / name).is_file())
+    )
 
 
 def read_checksums(folder: str | os.PathLike[str]) -> dict[str, str]:

@@ -22,6 +22,7 @@ from netslim.data.images import ImageFiles
 from netslim.data.info import DatasetInfo, Split
 from netslim.errors import DataError
 from netslim.storage.atomic import read_json, sha256, write_json
+from netslim.storage.digests import check_digests
 
 __all__ = ["PackedDataset", "open_dataset", "write_info", "write_split"]
 
@@ -74,9 +75,10 @@ def open_dataset(directory: str | os.PathLike[str]) -> PackedDataset:
     """Open a dataset that `prepare` wrote; reads dataset.json only.
 
     Raises:
-        DataError: it is not a dataset, or one of another version of netslim.
+        DataError: it is not a dataset, it was altered, or it is one of another version of netslim.
     """
     folder = Path(directory)
+    check_digests(folder, "dataset.json")
     value: Any = read_json(folder / "dataset.json")
     name = value.get("format") if isinstance(value, dict) else None
     if name != FORMAT:

@@ -17,6 +17,7 @@ from netslim.data.validation import draw_validation
 from netslim.errors import ConfigError, did_you_mean
 from netslim.storage import s3
 from netslim.storage.atomic import atomic_directory
+from netslim.storage.digests import write_digests
 
 __all__ = ["PAPER_VALIDATION", "names", "prepare"]
 
@@ -91,6 +92,7 @@ def prepare(
             root=_streamed_from(source, draft),
         )
         write_info(draft, info)
+        write_digests(draft)
     return info
 
 

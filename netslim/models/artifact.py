@@ -1,4 +1,4 @@
-"""The model artifact: a folder with architecture.json and weights.safetensors, and no pickle.
+"""The model artifact: a folder with architecture.json, weights.safetensors and SHA256SUMS, and no pickle.
 
 The architecture builds the wide network, the plan slims it, and the weights must fit the result: each name,
 shape and type.
@@ -24,6 +24,7 @@ from netslim.models.factory import build
 from netslim.pruning.apply_plan import apply_plan
 from netslim.pruning.plan import Plan
 from netslim.storage.atomic import atomic_directory, read_json, sha256, write_json
+from netslim.storage.digests import check_digests, write_digests
 
 __all__ = ["StoredModel", "load_model", "save_model"]
 
@@ -74,6 +75,7 @@ def save_model(
         write_json(draft / DESCRIPTION, description)
         for name, document in beside.items():
             write_json(draft / name, document)
+        write_digests(draft)
 
 
 def load_model(directory: str | os.PathLike[str]) -> StoredModel:
@@ -87,6 +89,7 @@ def load_model(directory: str | os.PathLike[str]) -> StoredModel:
             or the weights do not fit the network.
     """
     folder = Path(directory)
+    check_digests(folder, error=ModelError)
     description = _description(folder)
     architecture = Architecture.from_json(description["architecture"])
     plan = Plan.from_json(description["plan"])

@@ -16,6 +16,7 @@ from netslim.results.format_0_1 import LEDGER_FORMAT
 from netslim.results.measures import Size, wrong_value
 from netslim.results.pass_result import PassResult
 from netslim.storage.atomic import read_json, write_json
+from netslim.storage.digests import check_digest, with_digest
 
 __all__ = ["Decision", "Reference", "RunResults"]
 
@@ -137,8 +138,10 @@ class RunResults:
         return cls(tuple(PassResult.from_json(row) for row in data.get("rows", ())), constants)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        write_json(path, self.to_json())
+        write_json(path, with_digest(self.to_json()))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> RunResults:
-        return cls.from_json(read_json(path))
+        document = read_json(path)
+        check_digest(document, str(path))
+        return cls.from_json(document)

@@ -20,6 +20,8 @@ from netslim.results.run_results import RunResults
 from netslim.results.stopping_rule import should_continue
 from netslim.steps.step_metrics import ExportMetrics, TrainMetrics
 from netslim.steps.step_record import StepRecord, StepRecords, read_step_records
+from netslim.storage.atomic import sha256
+from netslim.storage.digests import REMEDY, check_digests
 
 if TYPE_CHECKING:
     from netslim.data import DatasetInfo, PackedDataset
@@ -67,11 +69,13 @@ def evaluate_step(
         point: `lambda` or `percent` for a point of that sweep; empty for a pass.
 
     Raises:
-        DataError: `onnx` has no record of its training and export.
+        DataError: `onnx` has no record of its training and export, or an input was altered.
         TrackingError: the tracking server refuses the results.
     """
     packed = data.open_dataset(dataset)
+    check_digests(onnx)
     steps = _required_records(onnx)
+    _check_model(Path(onnx) / MODEL, steps.export.metrics.onnx_sha256)
     with progress.bar("measuring", 3) as bar:
         measured = _measure(Path(onnx) / MODEL, packed, bar)
         earlier = RunResults.load(previous) if previous else RunResults()
@@ -111,6 +115,13 @@ def _required_records(onnx: StrPath) -> _RequiredRecords:
         problem = f"has records of {steps}, but needs those of train and export"
         raise DataError(problem, field=str(onnx), remedy="Export a network that the training steps made")
     return _RequiredRecords(records.train, records.export, records)
+
+
+def _check_model(file: Path, recorded: str) -> None:
+    """The ONNX file is the one that was exported; artifacts of version 0.1.0 have no SHA256SUMS."""
+    if not file.is_file() or sha256(file) != recorded:
+        problem = "missing, truncated or altered: its SHA-256 is not the one that the export recorded"
+        raise DataError(problem, field=str(file), remedy=REMEDY)
 
 
 @dataclass(frozen=True)

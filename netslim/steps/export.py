@@ -21,6 +21,7 @@ from netslim.results.measures import Size
 from netslim.steps.step_metrics import ExportMetrics
 from netslim.steps.step_record import StepRecord, read_step_records
 from netslim.storage.atomic import atomic_directory, write_json
+from netslim.storage.digests import write_digests
 
 __all__ = ["export_step"]
 
@@ -82,5 +83,6 @@ def export_step(
         records = replace(read_step_records(start), export=StepRecord(metrics))
         for name, document in records.to_json_files().items():
             write_json(folder / name, document)
+        write_digests(folder)
         bar.advance()
     return metrics

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from netslim.errors import DataError
 from netslim.steps.step_metrics import ExportMetrics, PruneMetrics, TrainMetrics
 from netslim.storage.atomic import read_json
+from netslim.storage.digests import check_digests
 
 __all__ = ["StepRecord", "StepRecords", "read_step_records"]
 
@@ -87,11 +88,12 @@ def read_step_records(folder: str | os.PathLike[str]) -> StepRecords:
     """The records in an artifact; no record in a network that did not come from the pipeline.
 
     Raises:
-        DataError: the file is truncated, or does not hold step records.
+        DataError: the file is truncated or altered, or does not hold step records.
     """
     path = next((p for p in (Path(folder, FILE), Path(folder, FILE_OF_0_1)) if p.exists()), None)
     if path is None:
         return StepRecords()
+    check_digests(folder, path.name)
     content = read_json(path)
     try:
         return StepRecords.from_json(content)

@@ -19,6 +19,7 @@ from netslim.errors import DataError, NetslimError
 from netslim.storage.atomic import atomic_file, read_json, sha256
 
 __all__ = [
+    "REMEDY",
     "SUMS",
     "check_artifact",
     "check_digest",

@@ -137,6 +137,9 @@ def test_a_folder_without_a_dataset_is_refused(tmp_path: Path) -> None:
 def test_foreign_or_edited_json_is_refused(digits: Path, change: dict[str, object], message: str) -> None:
     file = digits / "dataset.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(DataError, match=r"dataset.json: truncated or altered"):
+        data.open_dataset(digits)
+    (digits / "SHA256SUMS").unlink()  # as in a dataset of version 0.1.0
     with pytest.raises(DataError, match=message):
         data.open_dataset(digits)
 
@@ -152,5 +155,6 @@ def test_a_shape_that_contradicts_the_json_is_refused(digits: Path) -> None:
     file = digits / "dataset.json"
     value = json.loads(file.read_text())
     file.write_text(json.dumps(value | {"sizes": value["sizes"] | {"test": 796}}))
+    (digits / "SHA256SUMS").unlink()
     with pytest.raises(DataError, match=r"test.safetensors: holds images of shape \(797, 8, 8, 1\)"):
         data.open_dataset(digits).split("test")

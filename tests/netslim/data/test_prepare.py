@@ -73,6 +73,7 @@ def test_an_image_folder_comes_from_s3_packed_or_streamed(
     packed = data.prepare("folder", tmp_path / "packed", root=f"s3://{bucket}/sets/pets", size=9)
     assert packed.title == "pets (image folder)"
     assert sorted(file.name for file in (tmp_path / "packed").iterdir()) == [
+        "SHA256SUMS",
         "dataset.json",
         "test.safetensors",
         "train.safetensors",

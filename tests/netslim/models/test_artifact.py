@@ -82,7 +82,9 @@ def test_a_second_pass_is_stored_as_one_composed_plan(tmp_path: Path) -> None:
 
 
 def test_there_is_no_pickle_in_it(saved: Path) -> None:
-    assert sorted(file.name for file in saved.iterdir()) == ["architecture.json", "weights.safetensors"]
+    assert sorted(file.name for file in saved.iterdir()) == [
+        *("SHA256SUMS", "architecture.json", "weights.safetensors")
+    ]
     json.loads((saved / "architecture.json").read_text())
     assert set(load_file(saved / "weights.safetensors")) == set(trained("mlp")[0].state_dict())
 
@@ -159,8 +161,26 @@ def test_a_state_that_is_no_tensor_is_refused(odd: Architecture, tmp_path: Path)
 def test_truncated_weights_are_refused(saved: Path, keep: int) -> None:
     file = saved / "weights.safetensors"
     file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(ModelError, match=r"weights.safetensors: truncated or altered.*Run the step that"):
+        artifact.load_model(saved)
+    (saved / "SHA256SUMS").unlink()
     with pytest.raises(ModelError, match=r"weights.safetensors: truncated or altered.*Make the model again"):
         artifact.load_model(saved)
+
+
+def test_a_plan_with_another_channel_is_refused(tmp_path: Path) -> None:
+    """The weights fit it as well, so only the digest of architecture.json shows it."""
+    wide, architecture = trained("mlp")
+    result = netslim.prune(wide, torch.rand(2, *SHAPES["mlp"]), percent=0.4)
+    artifact.save_model(tmp_path / "model", result.model, architecture, result.plan)
+    file = tmp_path / "model" / "architecture.json"
+    content = json.loads(file.read_text())
+    path, kept = next(iter(result.plan.kept.items()))
+    of = content["plan"]["layers"][path]["out"]["of"]
+    content["plan"]["layers"][path]["out"]["keep"] = " ".join(map(str, range(of)[-len(kept) :]))
+    file.write_text(json.dumps(content))
+    with pytest.raises(ModelError, match=r"architecture.json: truncated or altered"):
+        artifact.load_model(tmp_path / "model")
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights", b"\xff" * 100, b"\x80\x04cbuiltins\n"])
@@ -172,6 +192,8 @@ def test_foreign_weights_are_refused_even_with_their_checksum(saved: Path, conte
 
 
 def edit(saved: Path, **change: object) -> None:
+    """Change architecture.json of an artifact without SHA256SUMS, as version 0.1.0 wrote it."""
+    (saved / "SHA256SUMS").unlink()
     file = saved / "architecture.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
 
@@ -198,6 +220,7 @@ def test_missing_files_are_named(saved: Path, tmp_path: Path) -> None:
     ],
 )
 def test_a_foreign_description_is_refused(saved: Path, content: str, message: str) -> None:
+    (saved / "SHA256SUMS").unlink()
     (saved / "architecture.json").write_text(content)
     with pytest.raises(ModelError, match=f"architecture.json: {message}"):
         artifact.load_model(saved)

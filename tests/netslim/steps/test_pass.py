@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import torch
 import netslim
 from netslim import data
 from netslim.bundle.verify import verify
-from netslim.errors import DataError
+from netslim.errors import DataError, ModelError
 from netslim.models import artifact
 from netslim.onnx_export import runtime
 from netslim.pruning.options import PruningOptions
@@ -154,3 +155,62 @@ def test_a_model_without_the_record_of_its_training_is_not_evaluated(
     with pytest.raises(DataError, match="has records of export, but needs those of train and export"):
         evaluated(dataset, tmp_path / "onnx", tmp_path)
     assert not (tmp_path / "results.json").exists()
+
+
+def damaged_copy(folder: Path, name: str, to: Path) -> Path:
+    """A copy of an artifact with one bit of one file flipped."""
+    shutil.copytree(folder, to)
+    content = bytearray((to / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (to / name).write_bytes(content)
+    return to
+
+
+EXPORTED = ("model.onnx", "model.preproc.onnx", "labels.txt", "samples.safetensors", "signature.json")
+
+
+@pytest.mark.parametrize("name", [*EXPORTED, "slimming.json", "step_records.json", "SHA256SUMS"])
+def test_no_bundle_is_made_of_a_damaged_export(name: str, steps: Path, dataset: Path, tmp_path: Path) -> None:
+    damaged = damaged_copy(steps / "onnx", name, tmp_path / "damaged")
+    with pytest.raises(DataError, match=r"SHA256SUMS.*Run the step that wrote it again"):
+        evaluated(dataset, damaged, tmp_path)
+    assert not (tmp_path / "results.json").exists()
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_an_export_without_digests_is_checked_against_its_record(
+    steps: Path, dataset: Path, tmp_path: Path
+) -> None:
+    """Version 0.1.0 wrote no SHA256SUMS, but it recorded the digest of model.onnx."""
+    damaged = damaged_copy(steps / "onnx", "model.onnx", tmp_path / "damaged")
+    (damaged / "SHA256SUMS").unlink()
+    with pytest.raises(DataError, match=r"model.onnx: .*not the one that the export recorded"):
+        evaluated(dataset, damaged, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["architecture.json", "step_records.json", "weights.safetensors"])
+def test_no_step_reads_a_damaged_model(name: str, steps: Path, dataset: Path, tmp_path: Path) -> None:
+    damaged = damaged_copy(steps / "slim", name, tmp_path / "damaged")
+    tune = replace(training_request(dataset, tmp_path / "tuned", epochs=1), start=str(damaged))
+    calls = (
+        lambda: train_step(replace(tune, stage="fine_tune")),
+        lambda: prune_step(dataset, damaged, tmp_path / "pruned", PruningOptions(percent=0.25)),
+        lambda: export_step(dataset, damaged, tmp_path / "onnx", pass_index=1),
+    )
+    for call in calls:
+        with pytest.raises(ModelError, match=f"{name}: truncated or altered"):
+            call()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["damaged"]
+
+
+def test_no_step_reads_a_damaged_dataset_or_damaged_results(
+    steps: Path, dataset: Path, tmp_path: Path
+) -> None:
+    damaged = damaged_copy(dataset, "dataset.json", tmp_path / "damaged")
+    with pytest.raises(DataError, match=r"dataset.json: truncated or altered"):
+        export_step(damaged, steps / "tuned", tmp_path / "onnx", pass_index=1)
+    RunResults(constants={"seed": "3"}).save(tmp_path / "results.json")
+    text = (tmp_path / "results.json").read_text()
+    (tmp_path / "results.json").write_text(text.replace('"seed": "3"', '"seed": "2"'))
+    with pytest.raises(DataError, match=r"results.json: altered: its SHA-256"):
+        RunResults.load(tmp_path / "results.json")

@@ -40,7 +40,7 @@ lint: $(VENV)/installed-dev  ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-lint-tests: lint  ## check the types of tests and benchmarks, too; not clean yet, so not a part of `make test`
+lint-tests: lint  ## check the types of tests and benchmarks, too
 	$(BIN)/mypy --config-file tests/mypy.ini
 
 format: $(VENV)/installed-dev  ## format the code; run it before you commit
@@ -62,7 +62,7 @@ ifdef ARGS
 test: $(VENV)/installed-dev
 	$(BIN)/python -m pytest -m "$(USUAL)" $(ARGS)
 else
-test: lint  ## check style and types, then run all but the long tests; ARGS=tests/x.py runs only that
+test: lint lint-tests  ## check style and types, then run all but the long tests; ARGS=tests/x.py runs only that
 	$(PARALLEL) --durations=25 -m "$(USUAL)"
 endif
 

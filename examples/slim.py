@@ -47,7 +47,7 @@ def train(model: nn.Module, lam: float = 0.0) -> float:
 
 
 features = nn.Sequential(block(1, 24), block(24, 24), nn.MaxPool2d(2), block(24, 48), block(48, 48))
-network = nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 10))
+network: nn.Module = nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 10))
 wide = slim = netslim.count(network, images["train"][:1])
 baseline = error = train(network)
 for number in range(1, 6):

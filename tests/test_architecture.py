@@ -65,7 +65,7 @@ MAY_IMPORT = {
 }
 
 # Packages that only one folder may import.
-ONLY_IN = {
+ONLY_IN: dict[str, str | tuple[str, ...]] = {
     "mlflow": "netslim/tracking/",
     "kfp": ("components/", "pipelines/"),
     "kubernetes": ("netslim/steps/launch/", "pipelines/"),

@@ -15,7 +15,7 @@ from netslim.dependency.records import TraceRecords
 from netslim.dependency.rules import RULES
 from netslim.dependency.tracer import TracedTensor
 
-__all__ = ["Trace", "sizes"]
+__all__ = ["Trace", "channels_of", "has_no_channels", "labels_of", "sizes"]
 
 
 @dataclass
@@ -77,3 +77,21 @@ class Trace:
 def sizes(tensor: Tensor) -> list[int]:
     """The shape as plain numbers: a comparison of channel counts would be recorded."""
     return [int(size) for size in tensor.shape]
+
+
+def channels_of(tensor: Tensor) -> ChannelState:
+    """The state of a result's channels. The result must be a traced tensor with channels."""
+    assert isinstance(tensor, TracedTensor)
+    assert tensor.channels is not None
+    return tensor.channels
+
+
+def has_no_channels(tensor: Tensor) -> bool:
+    """Whether the result is a traced tensor whose channels are not tracked any more."""
+    assert isinstance(tensor, TracedTensor)
+    return tensor.channels is None
+
+
+def labels_of(tensor: Tensor) -> list[int]:
+    """The labels of a result's channels, in order."""
+    return [int(label) for label in channels_of(tensor).labels.ravel()]

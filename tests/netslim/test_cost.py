@@ -186,7 +186,8 @@ def test_an_error_that_torch_does_not_raise_for_missing_data_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A bug of the counter must not hide behind the slower run with data."""
-    model, failed = small(), []
+    model = small()
+    failed: list[bool] = []
     forward = model.forward
 
     def fails_once(x: Tensor) -> Tensor:

@@ -23,7 +23,12 @@ def test_a_log_gets_a_line_every_30_seconds(
     with progress.bar("sparse training", 100) as bar:
         for _ in range(10):
             now += progress.LINE_EVERY / 4
-            bar.advance(10, **{"loss": 0.123456, "train error": 2.5, "factors at zero": "38 %"})
+            metrics: dict[str, float | str] = {
+                "loss": 0.123456,
+                "train error": 2.5,
+                "factors at zero": "38 %",
+            }
+            bar.advance(10, **metrics)
     assert capsys.readouterr().err.splitlines() == [
         "sparse training  40 of 100  loss 0.1235  train error 2.5  factors at zero 38 %",
         "sparse training  80 of 100  loss 0.1235  train error 2.5  factors at zero 38 %",

@@ -10,8 +10,10 @@ from html.parser import HTMLParser
 from typing import Any
 
 import matplotlib.image
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle, StepPatch
 from rich.console import Console
 
 from netslim import report
@@ -215,7 +217,11 @@ def test_names_are_text_and_not_markup() -> None:
 
 def test_the_flops_of_each_layer_are_drawn() -> None:
     (axes,) = drawn("flops", RUN).axes
-    steps = {step.get_label(): list(step.get_data().values) for step in axes.patches}
+    steps = {
+        step.get_label(): np.asarray(step.get_data()[0]).tolist()
+        for step in axes.patches
+        if isinstance(step, StepPatch)
+    }
     wide, slim = [2_760_000, 2_000_000], [276_000, 200_000]
     assert steps == {"baseline": wide, "pass 1": slim, "pass 2": [27_600, 20_000]}
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["features.0", "head"]
@@ -259,7 +265,7 @@ def test_the_training_plot_has_each_epoch_once_and_in_order() -> None:
     by_label: dict[str, list[list[float]]] = {}
     for axes in (errors, sparsity):
         for line in axes.lines:
-            by_label.setdefault(line.get_color(), []).append(list(line.get_xdata()))
+            by_label.setdefault(str(line.get_color()), []).append(np.asarray(line.get_xdata()).tolist())
     for stages in by_label.values():  # train error, validation error, near zero: 4 epochs of 3 trainings
         assert stages == [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]]
     assert len(by_label) == 3
@@ -279,6 +285,7 @@ def test_only_fine_tuning_is_shaded() -> None:
     tuned = row(1, curves={"sparse": curve(2), "fine_tune": curve(3)})
     errors, _ = drawn("training", RunResults((tuned,))).axes
     (shade,) = errors.patches
+    assert isinstance(shade, Rectangle)
     assert (shade.get_x(), shade.get_width()) == (2, 3)
 
 

@@ -43,7 +43,7 @@ def test_each_image_is_moved_by_the_length_and_no_direction_raises_its_loss_more
 def test_parameters_and_their_gradients_are_left_alone(batch):
     model = network()
     before = [parameter.clone() for parameter in model.parameters()]
-    moved = adversarial_examples(model, *batch, RECIPE)
+    moved = adversarial_examples(model, batch[0], batch[1], RECIPE)
     assert not moved.requires_grad
     assert all(parameter.grad is None for parameter in model.parameters())
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before, strict=True))
@@ -52,4 +52,4 @@ def test_parameters_and_their_gradients_are_left_alone(batch):
 def test_an_image_without_a_slope_stays(batch):
     model = network()
     nn.init.zeros_(model[-1].weight)
-    assert torch.equal(adversarial_examples(model, *batch, RECIPE), batch[0])
+    assert torch.equal(adversarial_examples(model, batch[0], batch[1], RECIPE), batch[0])

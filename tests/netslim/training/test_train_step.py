@@ -91,7 +91,7 @@ def test_a_step_returns_its_loss_without_the_l1_term_and_its_errors() -> None:
     torch.manual_seed(0)
     images, labels = torch.randn(6, 1, SIDE, SIDE), torch.arange(6) % 4
     model, reference = network().train(), network().train()
-    gammas = [model[1].weight, model[4].weight]
+    gammas = [model[1].get_parameter("weight"), model[4].get_parameter("weight")]
     optimizer = SGD(model.parameters(), momentum=0.9, nesterov=True, weight_decay=0.0)
     loss, error_count = train_step(model, (images, labels), recipe(), optimizer, gammas, 0.5, lr=0.1)
     logits = reference(images)
@@ -106,10 +106,13 @@ def test_a_weight_on_the_loss_scales_its_gradient_and_not_the_l1_term() -> None:
 
     def gradients(loss_weight: float, lambda_: float) -> list[Tensor]:
         model = network().train()
+        weight, gamma = model[0].get_parameter("weight"), model[1].get_parameter("weight")
         optimizer = SGD(model.parameters(), momentum=0.0, nesterov=False, weight_decay=0.0)
-        settings, weight = recipe(nesterov=False, momentum=0.0), torch.tensor(loss_weight)
-        train_step(model, batch, settings, optimizer, [model[1].weight], lambda_, lr=0.0, loss_weight=weight)
-        return [parameter.grad for parameter in (model[0].weight, model[1].weight)]
+        settings, scale = recipe(nesterov=False, momentum=0.0), torch.tensor(loss_weight)
+        train_step(model, batch, settings, optimizer, [gamma], lambda_, lr=0.0, loss_weight=scale)
+        assert weight.grad is not None
+        assert gamma.grad is not None
+        return [weight.grad, gamma.grad]
 
     plain, scaled, with_l1 = gradients(1.0, 0.0), gradients(0.5, 0.0), gradients(0.5, 0.25)
     for full, half in zip(plain, scaled, strict=True):
@@ -124,7 +127,10 @@ def test_sparse_training_makes_factors_small(dataset: PackedDataset, penalty: st
     train(plain, dataset, recipe(epochs=30, lr=0.02), seed=0)
     settings = recipe(epochs=30, lr=0.02, total_shrinkage=1.5, penalty=penalty)
     result = train(sparse, dataset, settings, seed=0)
-    small = [int((torch.cat([m[1].weight, m[4].weight]).abs() < 0.05).sum()) for m in (plain, sparse)]
+    small = [
+        int((torch.cat([m[i].get_parameter("weight") for i in (1, 4)]).abs() < 0.05).sum())
+        for m in (plain, sparse)
+    ]
     assert small[0] == 0
     assert small[1] >= 4
     assert result.sparsity is not None

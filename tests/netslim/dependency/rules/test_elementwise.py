@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.helpers.traces import Trace, sizes
+from tests.helpers.traces import Trace, channels_of, labels_of, sizes
 
 UNARY: dict[str, Callable[[Any], Any]] = {
     "relu": torch.relu,
@@ -37,7 +37,7 @@ def test_the_constants_are_what_torch_makes_of_them(name: str) -> None:
     trace = Trace.of()
     result = UNARY[name](trace.channels(1, 4, 2, 2, without_bias=0.0, with_bias=-1.5))
     truth = [float(UNARY[name](torch.tensor(value, dtype=torch.float64))) for value in (0.0, -1.5)]
-    assert result.channels.labels.ravel().tolist() == [0, 1, 2, 3]
+    assert labels_of(result) == [0, 1, 2, 3]
     assert result.channels.value_without_bias.ravel() == pytest.approx([truth[0]] * 4)
     assert result.channels.value_with_bias.ravel() == pytest.approx([truth[1]] * 4)
     assert not trace.unprunable()
@@ -72,7 +72,7 @@ def test_two_tensors_tie_their_channels(name: str) -> None:
 def test_a_product_with_zero_is_zero_also_if_the_other_factor_is_not_known() -> None:
     trace = Trace.of()
     a, b = trace.channels(1, 4, 2, 2, without_bias=0.0), trace.channels(1, 4, 1, 1, without_bias=np.nan)
-    assert (a * b).channels.value_without_bias.ravel().tolist() == [0.0] * 4
+    assert channels_of(a * b).value_without_bias.ravel().tolist() == [0.0] * 4
     assert not trace.unprunable()
 
 
@@ -120,7 +120,7 @@ def test_prelu_with_a_slope_for_each_channel_is_removed_with_it() -> None:
     trace = Trace.of({"slopes": torch.tensor([0.1, 0.2, 0.3, 0.4])})
     x = trace.channels(1, 4, 2, 2, with_bias=-10.0)
     result = F.prelu(x, trace.parameter("slopes"))
-    assert result.channels.value_with_bias.ravel() == pytest.approx([-1.0, -2.0, -3.0, -4.0])
+    assert channels_of(result).value_with_bias.ravel() == pytest.approx([-1.0, -2.0, -3.0, -4.0])
     assert trace.records.axes["slopes", 0].tolist() == [0, 1, 2, 3]
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.helpers.traces import Trace, sizes
+from tests.helpers.traces import Trace, labels_of, sizes
 
 # operation on (1, 4, 6, 6), the value of a channel that was 2 everywhere (None: no constant), reasons
 TABLE: dict[str, tuple[Callable[[Any], Any], float | None, list[str]]] = {
@@ -43,7 +43,7 @@ def test_the_constant_of_a_removed_channel(name: str) -> None:
         assert result.channels is None
         assert trace.unprunable() == {0, 1, 2, 3}
         return
-    assert result.channels.labels.ravel().tolist() == [0, 1, 2, 3]
+    assert labels_of(result) == [0, 1, 2, 3]
     value = result.channels.value_without_bias.ravel()[0]
     assert value == pytest.approx(float("nan") if constant is None else constant, nan_ok=True)
     if constant is not None:
@@ -57,4 +57,4 @@ def test_pixel_shuffle_ties_a_block_and_its_inverse_repeats_a_channel() -> None:
     assert trace.classes() == [0] * 4 + [1] * 4
     trace = Trace.of()
     result = F.pixel_unshuffle(trace.channels(1, 2, 4, 4), 2)
-    assert result.channels.labels.ravel().tolist() == [0] * 4 + [1] * 4
+    assert labels_of(result) == [0] * 4 + [1] * 4

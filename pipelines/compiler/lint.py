@@ -156,8 +156,10 @@ def images_are_fixed(ir: IR) -> Iterator[str]:
             yield f"{name} uses the mutable tag of {image}"
 
 
-def no_run_identity_in_parameters(ir: IR) -> Iterator[str]:
+def no_run_identity_in_cached_parameters(ir: IR) -> Iterator[str]:
     for name, task in _tasks(ir):
+        if not task.get("cachingOptions", {}).get("enableCache"):
+            continue
         for parameter, value in task.get("inputs", {}).get("parameters", {}).items():
             constant = str(value.get("runtimeValue", {}).get("constant", ""))
             if "{{$.pipeline_job" in constant or "{{$.pipeline_task" in constant:
@@ -199,7 +201,7 @@ RULES: dict[str, Callable[[IR], Iterator[str]]] = {
         nothing_installed_at_step_start,
         lightweight_components_only,
         images_are_fixed,
-        no_run_identity_in_parameters,
+        no_run_identity_in_cached_parameters,
         deciding_steps_are_uncached,
         no_workspace,
         argv_is_small,

@@ -101,7 +101,7 @@ BREACHES = {
         lambda ir: executor(ir, "prune").__setitem__("image", "registry.example:5000/netslim-train"),
         lambda ir: executor(ir, "prune").__setitem__("image", "netslim-train:latest"),
     ],
-    "no run identity in parameters": [
+    "no run identity in cached parameters": [
         lambda ir: tasks(ir)["prune"]["inputs"]["parameters"].__setitem__(
             "key", {"runtimeValue": {"constant": "{{$.pipeline_job_uuid}}"}}
         ),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from netslim.data.images import ImageFiles, as_array, centre, decode, in_threads, kind
+from netslim.data.folder_files import FolderFiles, find_files
+from netslim.data.image_file import Header, brightest, decode, header
+from netslim.data.images import ImageFiles, as_array, centre, in_threads
 from netslim.data.info import Split
 from netslim.data.raw import Source
 from netslim.errors import DataError
@@ -20,9 +21,10 @@ __all__ = ["load_folder", "load_imagenet"]
 LIMIT = 4 << 30
 """Bytes of pixels above which a folder is streamed instead of packed."""
 
-IMAGES = {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-LAYOUT = "It should hold train/<class>/<image> and test/<class>/<image>"
 IMAGENET = {"train": 1_281_167, "test": 50_000}
+
+DARK = 0.25  # the share of white that 14 bits reach in 16
+SAMPLE = 64  # images of 16 bits that are decoded to look for the brightest value
 
 
 def load_folder(root: Path, *, size: int | None = None) -> Source:
@@ -32,21 +34,24 @@ def load_folder(root: Path, *, size: int | None = None) -> Source:
         size: side to which every image is resized and cropped. Without it, all images must have one size.
 
     Raises:
-        DataError: the layout is wrong, a class has no training images, or images cannot be decoded or differ
-            in size.
+        DataError: the layout is wrong (see `find_files`), or images cannot be decoded (see `decode`), differ
+            in size, or have 16 bits of which they use only the lowest.
     """
-    classes, files = _scan(root)
-    count = sum(len(paths) for paths, _ in files.values())
+    found = find_files(root)
+    title = f"{root.absolute().name} (image folder)"
+    headers = _headers(root, found)
+    _check_depth(root, [path for path, one in headers.items() if one.deep])
+    count = len(headers)
     if size is not None:
         shape, mode = (size, size), "RGB"
         if count * size * size * 3 > LIMIT:
             splits = {
                 name: Split(ImageFiles(root.resolve(), tuple(paths), size), labels)
-                for name, (paths, labels) in files.items()
+                for name, (paths, labels) in found.splits.items()
             }
-            return Source(f"{root.name} (image folder)", classes, "imagenet", splits)
+            return Source(title, found.classes, "imagenet", splits)
     else:
-        shape, mode = _common(root, [path for paths, _ in files.values() for path in paths])
+        shape, mode = _common(root, headers)
     channels = 1 if mode == "L" else 3
     nbytes = count * shape[0] * shape[1] * channels
     if nbytes > LIMIT:
@@ -66,8 +71,8 @@ def load_folder(root: Path, *, size: int | None = None) -> Source:
             in_threads(one, range(len(paths)))
             return packed
 
-        splits = {name: Split(pack(paths), labels) for name, (paths, labels) in files.items()}
-    return Source(f"{root.name} (image folder)", classes, "pad4flip", splits)
+        splits = {name: Split(pack(paths), labels) for name, (paths, labels) in found.splits.items()}
+    return Source(title, found.classes, "pad4flip", splits)
 
 
 def load_imagenet(root: Path, *, size: int | None = None) -> Source:
@@ -81,52 +86,32 @@ def load_imagenet(root: Path, *, size: int | None = None) -> Source:
     return Source(title, source.classes, "imagenet", source.splits)
 
 
-def _scan(root: Path) -> tuple[tuple[str, ...], dict[str, tuple[list[str], NDArray[np.int64]]]]:
-    """The classes, and for each split the paths of its images and their labels."""
-    if not root.is_dir():
-        raise DataError("no such folder", field="data root", value=str(root), remedy=LAYOUT)
-    folders = {name: root / name for name in ("train", "val", "test") if (root / name).is_dir()}
-    if "test" not in folders and "val" in folders:
-        folders["test"] = folders.pop("val")
-    missing = {"train", "test"} - folders.keys()
-    if missing:
-        problem = f"has no folder {' and no folder '.join(sorted(missing))}"
-        raise DataError(problem, field="data root", value=str(root), remedy=LAYOUT)
-    classes = tuple(sorted(entry.name for entry in folders["train"].iterdir() if entry.is_dir()))
-    if not classes:
-        raise DataError("has no folders of classes", field=str(folders["train"]), remedy=LAYOUT)
-    files = {}
-    for name, folder in folders.items():
-        unknown = {entry.name for entry in folder.iterdir() if entry.is_dir()} - set(classes)
-        if unknown:
-            problem = f"has class {min(unknown)}, which train/ does not have"
-            raise DataError(problem, field=str(folder), remedy="Each class needs training images")
-        by_class = [_images(root, folder / label) for label in classes]
-        paths = [path for paths_of_class in by_class for path in paths_of_class]
-        labels = np.repeat(np.arange(len(classes)), [len(paths_of_class) for paths_of_class in by_class])
-        files[name] = (paths, labels.astype(np.int64))
-    return classes, files
+def _headers(root: Path, found: FolderFiles) -> dict[str, Header]:
+    """The header of each image by its path. A wrong file is found here, not in the middle of a training."""
+    paths = found.paths
+    return dict(zip(paths, in_threads(lambda path: header(root / path), paths), strict=True))
 
 
-def _images(root: Path, folder: Path) -> list[str]:
-    """Paths of the images below `folder`, relative to `root`, sorted."""
-    paths: list[str] = []
-    for parent, _, files in os.walk(folder, followlinks=True):
-        relative = Path(parent).relative_to(root).as_posix()
-        paths += [f"{relative}/{file}" for file in files if Path(file).suffix.lower() in IMAGES]
-    return sorted(paths)
-
-
-def _common(root: Path, paths: Sequence[str]) -> tuple[tuple[int, int], str]:
+def _common(root: Path, headers: dict[str, Header]) -> tuple[tuple[int, int], str]:
     """The one size (height, width) of all images, and "L" if all are grey, else "RGB"."""
-    if not paths:
-        raise DataError("has no images", field=str(root), remedy=LAYOUT)
-    kinds = in_threads(lambda path: kind(root / path), paths)
-    first, _ = kinds[0]
-    for path, (size, _) in zip(paths, kinds, strict=True):
+    paths = list(headers)
+    first = headers[paths[0]].size
+    for path, (size, *_) in headers.items():
         if size != first:
             problem = (
                 f"images differ in size: {paths[0]} is {first[0]} x {first[1]}, {path} {size[0]} x {size[1]}"
             )
             raise DataError(problem, field=str(root), remedy="Give a size to resize them all to")
-    return first, "L" if all(grey for _, grey in kinds) else "RGB"
+    return first, "L" if all(one.grey for one in headers.values()) else "RGB"
+
+
+def _check_depth(root: Path, deep: Sequence[str]) -> None:
+    """Refuse images of a camera with 10 to 14 bits that are stored in 16: in 8 bits they would be black."""
+    sample = deep[:: max(1, len(deep) // SAMPLE)][:SAMPLE]
+    found = max(in_threads(lambda path: brightest(root / path), sample), default=1.0)
+    if found < DARK:
+        problem = (
+            f"the images of 16 bits are dark: the largest of their values is {found * 65535:.0f} of 65535"
+        )
+        remedy = "Scale the values to 0 to 65535, or convert the images to 8 bits"
+        raise DataError(problem, field=str(root), remedy=remedy)

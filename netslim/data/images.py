@@ -1,12 +1,11 @@
-"""Image files as arrays: decoded and cropped to one size, one by one or in batches. No torch."""
+"""Image files as arrays: cropped to one size, one by one or in batches. No torch."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,12 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from netslim.errors import DataError
+from netslim.data.image_file import decode
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["ImageFiles", "as_array", "centre", "decode", "in_threads", "kind", "random_crop"]
+__all__ = ["ImageFiles", "as_array", "centre", "in_threads", "random_crop"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -74,56 +73,26 @@ def in_threads(function: Callable[[Item], Result], items: Sequence[Item]) -> lis
         return [result for part in results for result in part]
 
 
-def decode(file: Path, mode: str = "RGB") -> Image.Image:
-    """Read a whole image file.
-
-    Raises:
-        DataError: it is missing, truncated, or not an image.
-    """
-    with _opened(file) as image:
-        return image.convert(mode)
-
-
-def kind(file: Path) -> tuple[tuple[int, int], bool]:
-    """Height and width, and whether the image is grey; only the file's header is read.
-
-    Raises:
-        DataError: it is missing, or not an image.
-    """
-    with _opened(file) as image:
-        return (image.height, image.width), image.mode in ("1", "L")
-
-
-@contextmanager
-def _opened(file: Path) -> Iterator[Image.Image]:
-    from PIL import Image
-
-    try:
-        with Image.open(file) as image:
-            yield image
-    except FileNotFoundError as error:
-        raise DataError("no such image", field=str(file), remedy="Prepare the dataset again") from error
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        Image.DecompressionBombError,
-    ) as error:  # all that Pillow raises
-        remedy = "It is truncated or not an image; replace or remove it"
-        raise DataError(f"cannot be decoded ({error})", field=str(file), remedy=remedy) from error
-
-
 def centre(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    """uint8[size, size, channels] from the image's middle; an image of that size is not changed."""
+    """uint8[size, size, channels] from the image's middle; an image of that size is not changed.
+
+    The shorter side is resized to 256/224 of `size`, then the centre is cropped. Only the pixels of the crop
+    are computed: a resized image of 1 x 60,000 pixels would take gigabytes.
+    """
     from PIL.Image import Resampling
 
     if image.size == (size, size):
         return as_array(image)
     scale = size * MARGIN / min(image.size)
-    width, height = (max(size, round(side * scale)) for side in image.size)
-    image = image.resize((width, height), Resampling.BILINEAR)
-    left, top = (width - size) // 2, (height - size) // 2
-    return as_array(image.crop((left, top, left + size, top + size)))
+    resized = [max(size, round(side * scale)) for side in image.size]
+    # The crop's edges are whole pixels of the resized image; `box` has them in pixels of the image.
+    starts = [(side - size) // 2 for side in resized]
+    left, top = (start * own / side for start, own, side in zip(starts, image.size, resized, strict=True))
+    right, bottom = (
+        min(own, (start + size) * own / side)
+        for start, own, side in zip(starts, image.size, resized, strict=True)
+    )
+    return as_array(image.resize((size, size), Resampling.BILINEAR, box=(left, top, right, bottom)))
 
 
 def random_crop(image: Image.Image, size: int, random: np.random.Generator) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path, PurePosixPath
 
 from netslim.data import digits, folder, torchvision_sets
+from netslim.data.image_file import MAX_SIDE
 from netslim.data.images import ImageFiles
 from netslim.data.info import DatasetInfo
 from netslim.data.packed import write_info, write_split
@@ -109,6 +110,8 @@ def _check_options(
     if size is not None and (name not in FOLDERS or size < 1):
         problem = "must be positive" if name in FOLDERS else f"the images of {name} have their size already"
         raise ConfigError(problem, field="size", value=size)
+    if size is not None and size > MAX_SIDE:
+        raise ConfigError(f"must be at most {MAX_SIDE} pixels", field="size", value=size)
     if download and name in FOLDERS:
         raise ConfigError("cannot be downloaded", field="dataset", value=name, remedy="Give the data root")
     if download and root is not None and s3.is_s3(str(root)):

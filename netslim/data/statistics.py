@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from netslim.data.images import ImageFiles
@@ -11,6 +13,7 @@ from netslim.errors import DataError
 __all__ = ["channel_statistics"]
 
 SAMPLE = 10_000
+BATCH = 256 << 20  # bytes of pixels that are counted at once, at most
 
 
 def channel_statistics(train: Split, seed: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -26,8 +29,9 @@ def channel_statistics(train: Split, seed: int) -> tuple[tuple[float, ...], tupl
         chosen = np.random.RandomState(seed).choice(len(images), SAMPLE, replace=False)
         images = images.take(np.sort(chosen))
     counts = np.zeros((images.shape[-1], 256), dtype=np.int64)
-    for first in range(0, len(images), 1000):
-        batch = images[first : first + 1000]
+    step = max(1, min(1000, BATCH // math.prod(images.shape[1:])))
+    for first in range(0, len(images), step):
+        batch = images[first : first + step]
         for channel, count in enumerate(counts):
             count += np.bincount(batch[..., channel].ravel(), minlength=256)
     values = np.arange(256) / 255

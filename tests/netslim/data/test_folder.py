@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from netslim import data
-from netslim.data import ImageFiles, folder
+from netslim.data import ImageFiles, folder, statistics
 from netslim.errors import ConfigError, DataError
 
 Make = Callable[..., Path]
@@ -36,7 +36,7 @@ def test_the_title_can_be_given(image_folder: Make, tmp_path: Path) -> None:
     assert data.open_dataset(tmp_path / "out").info.title == info.title == "CIFAR-10 (JPEG copy)"
 
 
-@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("1", 1), ("P", 3), ("RGBA", 3)])
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("1", 1), ("LA", 1), ("P", 3), ("RGBA", 3)])
 def test_grey_images_stay_grey_and_all_others_become_rgb(
     image_folder: Make, tmp_path: Path, mode: str, channels: int
 ) -> None:
@@ -83,6 +83,44 @@ def test_what_does_not_fit_is_streamed_and_looks_the_same(
         assert isinstance(files.images, ImageFiles)
         assert files.labels.tolist() == arrays.labels.tolist()
         assert np.array_equal(files.images[:], arrays.images[:])
+
+
+def test_a_wrong_file_is_found_before_images_are_streamed(
+    image_folder: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = image_folder()
+    monkeypatch.setattr(folder, "LIMIT", 100)
+    monkeypatch.setattr(statistics, "SAMPLE", 2)  # so that not every image is decoded
+    (root / "train" / "dog" / "2.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"train/dog/2.png: cannot be decoded"):
+        data.prepare("folder", tmp_path / "out", root=root, size=8)
+
+
+@pytest.mark.parametrize("size", [None, 4])
+def test_images_of_16_bits_keep_their_range(tmp_path: Path, size: int | None) -> None:
+    root = deep_images(tmp_path / "pets", largest=65_535)
+    data.prepare("folder", tmp_path / "out", root=root, size=size)
+    pixels = data.open_dataset(tmp_path / "out").split("train").images[:]
+    assert 110 < pixels.mean() < 145
+    assert len(np.unique(pixels)) > 50
+
+
+def test_images_of_a_12_bit_camera_in_16_bits_are_refused(tmp_path: Path) -> None:
+    root = deep_images(tmp_path / "pets", largest=4_095)
+    with pytest.raises(DataError, match=r"16 bits are dark: .* 4\d\d\d of 65535. Scale the values to 0 to"):
+        data.prepare("folder", tmp_path / "out", root=root)
+
+
+def deep_images(root: Path, *, largest: int) -> Path:
+    """An image folder of 16-bit PNG files, 8 x 8, with values from 0 to `largest`."""
+    random = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for label in ("cat", "dog"):
+            (root / part / label).mkdir(parents=True)
+            for number in range(3):
+                pixels = random.integers(largest + 1, size=(8, 8)).astype(np.uint16)
+                Image.fromarray(pixels).save(root / part / label / f"{number}.png")
+    return root
 
 
 def test_streaming_notices_an_edited_list_and_a_missing_root(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from netslim.data.images import ImageFiles, centre, decode, random_crop
+from netslim.data.image_file import decode
+from netslim.data.images import ImageFiles, centre, random_crop
 from netslim.errors import DataError
 
 
@@ -32,6 +34,34 @@ def test_the_centre_is_the_middle_seven_eighths_of_the_shorter_side() -> None:
 def test_an_image_of_the_right_size_is_left_as_it_is() -> None:
     pixels = np.random.default_rng(0).integers(256, size=(8, 8, 3), dtype=np.uint8)
     assert np.array_equal(centre(Image.fromarray(pixels), 8), pixels)
+
+
+@pytest.mark.parametrize("size", [(300, 400), (37, 31), (32, 9), (500, 20), (3, 200)])
+def test_the_crop_has_the_pixels_of_the_image_that_is_resized_as_a_whole(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(256, size=(*size, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    scale = 16 * 256 / 224 / min(size)
+    resized = image.resize([max(16, round(side * scale)) for side in image.size], Image.Resampling.BILINEAR)
+    left, top = ((side - 16) // 2 for side in resized.size)
+    expected = np.asarray(resized.crop((left, top, left + 16, top + 16))).astype(int)
+    assert np.abs(centre(image, 16) - expected).max() <= 1  # rounded at another point
+
+
+@pytest.mark.parametrize("size", [(60_000, 1), (1, 60_000)])
+def test_a_line_of_pixels_costs_no_more_than_its_crop(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resize, made = Image.Image.resize, []
+
+    def recorded(image: Image.Image, new: tuple[int, int], *rest: Any, **options: Any) -> Image.Image:
+        made.append(new)
+        return resize(image, new, *rest, **options) if max(new) < 10_000 else image
+
+    monkeypatch.setattr(Image.Image, "resize", recorded)
+    line = Image.fromarray(np.full((*size, 3), 77, np.uint8))
+    assert (centre(line, 224) == 77).all()
+    assert (random_crop(line, 224, np.random.default_rng(0)) == 77).all()
+    assert made == [(224, 224)] * 2
 
 
 def test_random_crops_keep_to_their_area_and_aspect_and_mirror_half() -> None:

@@ -31,6 +31,7 @@ def test_the_names() -> None:
         ("digits", {"seed": -1}, r"seed = -1: must be between 0"),
         ("digits", {"size": 16}, r"size = 16: the images of digits have their size already"),
         ("folder", {"root": ".", "size": 0}, r"size = 0: must be positive"),
+        ("folder", {"root": ".", "size": 10**9}, r"size = 1000000000: must be at most 8192 pixels"),
         ("folder", {}, r"data root: folder needs one. Give the folder or the s3:// address of its files\."),
         ("cifar10", {}, r"data root: cifar10 needs one. .*, or ask for the download"),
         ("imagenet", {"download": True}, r"dataset = imagenet: cannot be downloaded"),

@@ -23,6 +23,15 @@ def test_mean_and_std_are_over_pixels(channels: int) -> None:
     np.testing.assert_allclose(std, unit.std((0, 1, 2)), rtol=1e-12)
 
 
+def test_the_batches_in_which_pixels_are_counted_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.random.default_rng(0).integers(256, size=(9, 4, 4, 3), dtype=np.uint8)
+    split = Split(images, np.zeros(9, np.int64))
+    expected = statistics.channel_statistics(split, 0)
+    for nbytes in (1, 100):  # one image of 48 bytes, and two, at once
+        monkeypatch.setattr(statistics, "BATCH", nbytes)
+        assert statistics.channel_statistics(split, 0) == expected
+
+
 def test_a_blank_channel_is_refused() -> None:
     images = np.random.default_rng(0).integers(256, size=(9, 4, 4, 3), dtype=np.uint8)
     images[..., 2] = 7

@@ -21,6 +21,7 @@ PROBLEMS = {  # pydantic's error type: what is wrong, in our words; {} holds wha
     "float_type": "must be a number",
     "finite_number": "must be a finite number",
     "string_type": "must be text",
+    "string_unicode": "has characters that cannot be shown",
     "path_type": "must be a path, written as text",
     "dict_type": "must be a mapping of names to values",
     "literal_error": "unknown choice",

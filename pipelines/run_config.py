@@ -1,39 +1,21 @@
-"""All options of a run in one object: the command line, config files and the pipeline inputs come from it."""
+"""The config of a run: its options, what follows from them, and the inputs of the pipeline."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from fractions import Fraction
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    JsonValue,
-    ModelWrapValidatorHandler,
-    ValidationError,
-    model_validator,
-)
+from pydantic import ModelWrapValidatorHandler, ValidationError, model_validator
 
 from netslim.errors import ConfigError
-from netslim.pruning.options import Policy, PruningOptions, Scope, option_table, parse_ratio
+from netslim.pruning.options import PruningOptions
 from netslim.steps.gpu_check import EXPECTED
-from netslim_kfp.pipelines.config_errors import config_error, shown
+from netslim_kfp.pipelines.config_errors import config_error
+from netslim_kfp.pipelines.run_options import MAX_PASSES, OLD_NAMES, RunOptions, parse_percent
 
 __all__ = ["MAX_PASSES", "OLD_NAMES", "RunConfig", "parse_percent"]
 
-MAX_PASSES = 6  # the paper's Table 4; more would outgrow the cluster's limit on one Workflow object
-MAX_SEED = 2**53  # KFP passes numbers as 64-bit floats, which hold whole numbers up to this
-OLD_NAMES = {"lam": "lambda", "pull": "total_shrinkage", "max_loss": "max_error_increase"}
-"""Names of options in 0.1.0. They keep working, in files and on the command line."""
-
 STRENGTHS = ("lambda", "total_shrinkage", "lam", "pull")
 """The strength of the L1 term in a recipe, by every name; a recipe has one of them."""
-
-PRUNING = option_table()
 
 PRESET_OF_DATASET = {
     "digits": "digits",
@@ -52,160 +34,14 @@ MODEL_OF_PRESET = {
 }
 
 
-def parse_percent(value: object) -> float | Literal["dead"]:
-    """`value` as a share of channels in [0, 1), or the word `dead`. Text is read as a number.
+class RunConfig(RunOptions):
+    """A slimming run.
 
-    Raises:
-        ConfigError: it is neither.
-    """
-    plain = value if isinstance(value, str | int | float) else shown(value)
-    ratio = parse_ratio(shown(value) if isinstance(value, bool) else plain)
-    return float(ratio) if isinstance(ratio, Fraction) else "dead"
-
-
-Share = Annotated[float, Field(ge=0, lt=1)] | Literal["dead"]
-Percent = Annotated[Share, BeforeValidator(parse_percent, json_schema_input_type=Share)]
-Changes = Mapping[str, JsonValue]
-"""Changes of single values: of a recipe's fields, or of a model's arguments."""
-
-
-class RunConfig(BaseModel):
-    """A slimming run. Every field is an option of `netslim run` and a key of its `--config` file.
-
-    `preset` follows from the dataset and `model` from the preset when they are left empty. The descriptions
-    below are the help of the command line; the first of `examples` is the remedy for a wrong value.
+    `preset` follows from the dataset and `model` from the preset when they are left empty.
 
     Raises:
         ConfigError: a value has the wrong type or is out of range, or two options contradict each other.
     """
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_by_name=True
-    )
-
-    model: str = Field(
-        default="",
-        description="vgg19, resnet164, densenet40, mlp, ..., any torchvision classifier, or "
-        "package.module:factory. The default depends on the dataset.",
-        examples=["resnet18"],
-    )
-    model_args: Changes = Field(
-        default_factory=dict, description="Arguments of the model.", examples=[{"depth": 56}]
-    )
-    dataset: str = Field(
-        default="digits",
-        description="digits, mnist, fashion-mnist, cifar10, cifar100, svhn, imagenet or folder.",
-        examples=["cifar10"],
-    )
-    data_root: str = Field(
-        default="", description="Folder or s3:// prefix with the dataset's files.", examples=["photos/"]
-    )
-    download: bool = Field(default=False, description="Download missing files into the data root.")
-    validation: int = Field(
-        default=0,
-        ge=0,
-        description="Images held out of training for choosing; the paper holds out 5000 of CIFAR-10.",
-        examples=[5000],
-    )
-    image_size: int = Field(
-        default=0,
-        ge=0,
-        description="Scale and crop images to this many pixels; 0 keeps their size.",
-        examples=[64],
-    )
-    dataset_title: str = Field(
-        default="", description="The dataset's name in tables, where it differs.", examples=["our photos"]
-    )
-    preset: str = Field(
-        default="",
-        description="Training recipe: digits, cifar, svhn, imagenet or mnist. The default depends on "
-        "the dataset.",
-        examples=["cifar"],
-    )
-    base: Changes = Field(
-        default_factory=dict, description="Changes of the baseline's recipe.", examples=[{"epochs": 40}]
-    )
-    sparse: Changes = Field(
-        default_factory=dict,
-        description="Changes of the recipe for sparse training.",
-        examples=[{"epochs": 40}],
-    )
-    tune: Changes = Field(
-        default_factory=dict, description="Changes of the recipe for fine-tuning.", examples=[{"epochs": 20}]
-    )
-    lambda_: float | None = Field(
-        default=None,
-        alias="lambda",
-        ge=0,
-        description="Weight of the L1 term on the scaling factors; the paper takes 1e-4 for VGG and 1e-5 for "
-        "ResNet and DenseNet.",
-        examples=[0.0001],
-    )
-    total_shrinkage: float | None = Field(
-        default=None,
-        ge=0,
-        description="The same weight as lambda x sum(learning rates) / (1 - momentum), which means the "
-        "same in a short and in a long training.",
-        examples=[2.0],
-    )
-    percent: Percent = Field(
-        default=PRUNING["percent"].default, description=PRUNING["percent"].help, examples=[0.5]
-    )
-    target: Mapping[str, float] = Field(
-        default_factory=dict, description=PRUNING["target"].help, examples=[{"flops": 0.5}]
-    )
-    scope: Scope = Field(default=PRUNING["scope"].default, description=PRUNING["scope"].help)
-    policy: Policy = Field(default=PRUNING["policy"].default, description=PRUNING["policy"].help)
-    max_layer_percent: float | None = Field(
-        default=PRUNING["max_layer_percent"].default,
-        gt=0,
-        le=1,
-        description=PRUNING["max_layer_percent"].help,
-        examples=[0.5],
-    )
-    min_channels: int = Field(
-        default=PRUNING["min_channels"].default, ge=1, description=PRUNING["min_channels"].help, examples=[4]
-    )
-    channel_multiple: int = Field(
-        default=PRUNING["channel_multiple"].default,
-        ge=1,
-        description=PRUNING["channel_multiple"].help,
-        examples=[8],
-    )
-    passes: int = Field(
-        default=3, ge=1, le=MAX_PASSES, description=f"Slimming passes, 1 to {MAX_PASSES}.", examples=[3]
-    )
-    max_error_increase: float = Field(
-        default=1.0,
-        ge=0,
-        description="Stop when the error is this many percentage points above the baseline's.",
-        examples=[1.0],
-    )
-    baseline: bool = Field(default=True, description="Also train and measure the network without slimming.")
-    seed: int = Field(
-        default=0, ge=0, le=MAX_SEED, description="Of weights, order, augmentation and splits.", examples=[1]
-    )
-    gpus: int | None = Field(
-        default=None,
-        ge=0,
-        description="GPUs to train on, one process on each; 0 for the CPU. The default is 1 where there "
-        "is one.",
-        examples=[0],
-    )
-    runner: Literal["subprocess", "docker"] = Field(
-        default="subprocess", description="Run steps as processes or in containers."
-    )
-    output: Annotated[Path, Field(strict=False)] = Field(
-        default=Path("netslim-runs"),
-        description="Folder for results, cache and logs.",
-        examples=["netslim-runs"],
-    )
-    tracking_uri: str = Field(
-        default="",
-        description="MLflow server. By default an SQLite file in the output folder.",
-        examples=["http://127.0.0.1:5000"],
-    )
-    cache: bool = Field(default=True, description="Reuse the results of unchanged steps.")
 
     @model_validator(mode="wrap")
     @classmethod

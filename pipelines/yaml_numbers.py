@@ -1,6 +1,7 @@
 """YAML as users write it: `1e-4` is a number, and a key that occurs twice is an error.
 
-PyYAML follows YAML 1.1, where `1e-4` is text, and keeps the last of several equal keys without a warning.
+PyYAML follows YAML 1.1, where `1e-4` is text, `1:30` is 90 and `010` is 8, and keeps the last of several
+equal keys without a warning. Here `1:30` and `010` are text, which is an error where a number is expected.
 """
 
 from __future__ import annotations
@@ -38,9 +39,17 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+_NUMBERS = {"tag:yaml.org,2002:int", "tag:yaml.org,2002:float"}
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _NUMBERS]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_WHOLE = r"^[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F]+|0o[0-7]+)$"
+_DECIMAL = (
+    r"^([-+]?(\d[\d_]*\.\d*|\.\d+|(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+)|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"
 )
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(_WHOLE), list("-+0123456789"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(_DECIMAL), list("-+.0123456789"))
 
 
 def read_yaml(text: str) -> Any:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from netslim.errors import ConfigError
 from netslim_kfp.pipelines.run_config import MAX_PASSES, RunConfig
+from netslim_kfp.pipelines.run_options import MAX_IMAGE_SIZE
 
 FIELDS = {field.alias or name: field for name, field in RunConfig.model_fields.items()}
 WRONG: dict[str, Any] = {  # by the YAML that has such a value
@@ -142,6 +143,14 @@ def test_the_example_of_a_remedy_is_a_right_value(option: str) -> None:
         ({"max_error_increase": -1}, r"max_error_increase = -1: must be at least 0"),
         ({"gpus": -1}, r"gpus = -1: must be at least 0\. Write for example gpus: 0"),
         ({"base": {"epochs": math.nan}}, r"base\.epochs = \.nan: must be a finite number"),
+        ({"image_size": 10**9}, r"image_size = 1000000000: must be at most 8192"),
+        ({"validation": 10**20}, r"validation = 10+: must be at most 9007199254740992"),
+        ({"min_channels": 10**20}, r"min_channels = 10+: must be at most"),
+        ({"output": ""}, r"output = '': must not be empty\. Write for example output: netslim-runs"),
+        ({"output": Path("a\0b")}, r"output = .*: has characters that cannot be shown"),
+        ({"data_root": "photos\0"}, r'data_root = "photos\\0": has characters that cannot be shown'),
+        ({"data_root": "d\udcff"}, r"data_root = .*: has characters that cannot be shown"),
+        ({"dataset_title": "\x1b[31mred"}, r'dataset_title = "\\e\[31mred": has characters that cannot'),
         ({"precent": 0.5}, r"precent = 0.5: unknown option\. Did you mean percent"),
         ({"nothing_like_it": 0.5}, r"nothing_like_it = 0.5: unknown option\. .*model, model_args, dataset"),
     ],
@@ -149,6 +158,12 @@ def test_the_example_of_a_remedy_is_a_right_value(option: str) -> None:
 def test_a_wrong_value_is_named_with_its_remedy(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         RunConfig(**values)
+
+
+def test_the_largest_image_size_is_that_of_the_data() -> None:
+    from netslim.data.image_file import MAX_SIDE
+
+    assert MAX_IMAGE_SIZE == MAX_SIDE
 
 
 def test_a_config_cannot_be_changed() -> None:

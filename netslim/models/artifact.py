@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from netslim.errors import DataError, ModelError
 from netslim.models.architecture import Architecture
 from netslim.models.factory import build
+from netslim.nn.channel_select import names_without_wrapper
 from netslim.pruning.apply_plan import apply_plan
 from netslim.pruning.plan import Plan
 from netslim.storage.atomic import atomic_directory, read_json, sha256, write_json
@@ -97,6 +98,7 @@ def load_model(directory: str | os.PathLike[str]) -> StoredModel:
     weights |= {alias: weights[name] for alias, name in description["tied"].items() if name in weights}
     with torch.random.fork_rng(devices=[]):
         model = apply_plan(build(architecture), plan)
+    weights = names_without_wrapper(model, weights)
     _check_fit(model.state_dict(), weights, folder)
     model.load_state_dict(weights)
     return StoredModel(model.eval(), architecture, plan)

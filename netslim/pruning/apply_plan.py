@@ -16,10 +16,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from netslim.errors import ModelError
-from netslim.nn.channel_select import ChannelSelect
+from netslim.nn.channel_select import ChannelSelect, add_channel_select, remove_channel_select
 from netslim.nn.module_copy import ModuleIndex, copy_module
 from netslim.pruning.plan import ChannelIndex, LayerEdit, Plan
-from netslim.pruning.slicing import copy_tensor, slice_grouped_weight, slice_weight
+from netslim.pruning.slicing import copy_tensor, kept_groups, slice_grouped_weight, slice_weight
 
 if TYPE_CHECKING:
     from netslim.pruning.bias_compensation import Compensation
@@ -76,7 +76,7 @@ def slim_copy(index: ModuleIndex, plan: Plan, compensation: Compensation | None 
         copies[id(tensor)] = new
     model = copy_module(index, copies)
     new_modules = {path: copies[id(index.modules[path])] for path in plan.layers if path in index.modules}
-    added = _update_layers(model, new_modules, plan, values)
+    added = _update_layers(new_modules, plan, values)
     old_weights = {path: index.modules[path].get_parameter("weight") for path in added}
     return AppliedPlan(model, parameters, tuple((bias, old_weights[path]) for path, bias in added.items()))
 
@@ -100,9 +100,9 @@ def _slice_tensors(
 
 
 def _update_layers(
-    model: nn.Module, new_modules: Mapping[str, nn.Module], plan: Plan, values: Mapping[str, Tensor]
+    new_modules: Mapping[str, nn.Module], plan: Plan, values: Mapping[str, Tensor]
 ) -> dict[str, nn.Parameter]:
-    """Set the widths of the layers of a copy, add biases, and put channel selections around BatchNorms.
+    """Set the widths of the layers of a copy, and add biases and channel selections.
 
     Args:
         new_modules: the copy of each module that the plan changes, by its path in the wide network.
@@ -111,19 +111,13 @@ def _update_layers(
         The added biases, by the path of their layer.
     """
     added: dict[str, nn.Parameter] = {}
-    replaced: dict[nn.Module, nn.Module] = {}
     for path, module in new_modules.items():
         edit = plan.layers[path]
-        layer = module.layer if isinstance(module, ChannelSelect) else module
-        _set_widths(layer, edit)
-        if edit.bias and layer.bias is None:
-            added[path] = _add_bias(layer, edit, values.get(f"{path}.bias"))
+        _set_widths(module, edit)
+        if edit.bias and module.bias is None:
+            added[path] = _add_bias(module, edit, values.get(f"{path}.bias"))
         if edit.norm:
-            selected = _with_channel_select(layer, edit, values.get(f"{path}.fill"))
-            if selected is not module:
-                replaced[module] = selected
-    if replaced:
-        _replace_modules(model, replaced)
+            _set_channel_select(module, edit, values.get(f"{path}.fill"))
     return added
 
 
@@ -138,13 +132,14 @@ def _slice_fns(path: str, edit: LayerEdit, index: ModuleIndex) -> dict[str, Slic
         _check_width(path, "values along its first axis", shape[0], edit.out)
         _check_width(path, "values along its second axis", shape[1], edit.in_)
         return {path: partial(slice_weight, out=edit.out, in_=edit.in_)}
-    if isinstance(module, ChannelSelect):
-        path, module = f"{path}.layer", module.layer
     outputs, inputs = _widths(path, module)
     _check_width(path, "outputs", outputs, edit.out)
     _check_width(path, "inputs", inputs, edit.in_)
     weight: SliceFn = partial(slice_weight, out=edit.out, in_=edit.in_)
     if isinstance(module, _ConvNd) and module.groups > 1:
+        if not kept_groups(module, edit):
+            problem = f"the plan does not leave its {module.groups} groups equally many channels"
+            raise ModelError(problem, field=path, remedy="The plan is for another network")
         weight = partial(slice_grouped_weight, conv=module, edit=edit)
     elif isinstance(module, _ConvTransposeNd):
         weight = partial(slice_weight, out=edit.in_, in_=edit.out)
@@ -181,8 +176,8 @@ def _set_widths(layer: nn.Module, edit: LayerEdit) -> None:
     widths: dict[str, int | None] = {}
     if isinstance(layer, _ConvNd):
         widths = {"out_channels": outputs, "in_channels": inputs}
-        if layer.groups > 1 and layer.groups == layer.in_channels:
-            widths["groups"] = inputs  # depthwise: as many groups as channels
+        if layer.groups > 1:
+            widths["groups"] = kept_groups(layer, edit)
     elif isinstance(layer, nn.Linear):
         widths = {"out_features": outputs, "in_features": inputs}
     elif isinstance(layer, _BatchNorm):
@@ -202,27 +197,21 @@ def _add_bias(layer: nn.Module, edit: LayerEdit, values: Tensor | None) -> nn.Pa
     return bias
 
 
-def _with_channel_select(layer: nn.Module, edit: LayerEdit, constants: Tensor | None) -> nn.Module:
-    """The layer inside a `ChannelSelect` if the edit has channels to read or to write; else the layer."""
-    if edit.reads is None and edit.places is None:
-        return layer
+def _set_channel_select(norm: nn.Module, edit: LayerEdit, constants: Tensor | None) -> None:
+    """Add the channel selection of an edit to a BatchNorm, or remove the one that an earlier pass added.
+
+    Args:
+        constants: [width], added to the output; None for those of the earlier pass if they fit, else 0.
+    """
     places = edit.places
-    selected = ChannelSelect(
-        layer,
-        edit.reads,
-        places.channels if places else None,
-        width=places.width if places else 0,
-        constants=places is not None and places.constants,
-    )
-    if selected.fill is not None and constants is not None:
-        selected.fill.copy_(constants)
-    return selected.train(layer.training)
-
-
-def _replace_modules(model: nn.Module, new: Mapping[nn.Module, nn.Module]) -> None:
-    """Replace modules of a network at every place where they are registered."""
-    parents = list(model.modules())
-    for parent in parents:
-        for name, child in parent.named_children():
-            if child in new and parent is not new[child]:
-                setattr(parent, name, new[child])
+    if edit.reads is None and places is None:
+        remove_channel_select(norm)
+        return
+    fill = None
+    if places is not None and places.constants:
+        before = norm.fill if isinstance(norm, ChannelSelect) else None
+        if constants is None and before is not None and len(before) == places.width:
+            constants = before
+        fill = norm.get_parameter("weight").new_zeros(places.width) if constants is None else constants
+    channels, width = (None, 0) if places is None else (places.channels, places.width)
+    add_channel_select(norm, edit.reads, channels, width, fill)

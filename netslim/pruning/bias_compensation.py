@@ -92,7 +92,7 @@ class Compensation:
         plan: the plan, with added biases and constants.
         notes: where compensation is not exact, as sentences for the report.
         corrections: by the path of a layer's weight.
-        constants: for each ChannelSelect with constants, float64[width], by path.
+        constants: for each BatchNorm with a `fill`, float64[width], by the path of the buffer.
     """
 
     plan: Plan
@@ -164,7 +164,7 @@ def compensate_biases(
             edits[layer.module] = replace(edits[layer.module], bias=True)
         weight, kept = records.values[layer.weight].detach(), ~removed_labels[layer.outputs]
         corrections[layer.weight] = BiasCorrection(layer, weight, removed_values, kept)
-    constants = _constants(graph, removed, removed_labels, edits) if biases else {}
+    constants = _constants(graph, removed, removed_labels, edits, biases=biases)
     notes = []
     if on_average:
         names = _listed(on_average)
@@ -189,17 +189,25 @@ def _share_inside(geometry: KernelGeometry, kernel: tuple[int, ...], transposed:
 
 
 def _constants(
-    graph: DependencyGraph, removed: Bools, removed_labels: Bools, edits: dict[str, LayerEdit]
+    graph: DependencyGraph,
+    removed: Bools,
+    removed_labels: Bools,
+    edits: dict[str, LayerEdit],
+    *,
+    biases: bool,
 ) -> dict[str, Tensor]:
-    """The constants of removed channels in wider tensors, by path; `edits` is changed where there are any."""
+    """The constants in wider tensors, by path; `edits` is changed where there are any.
+
+    Those of an earlier pass are part of the given network, so they stay in any case; with `biases`, those of
+    the removed channels are added.
+    """
     constants: dict[str, Tensor] = {}
     for norm, (start, stop) in zip(graph.norms, pairwise(graph.norm_starts), strict=True):
         edit = edits.get(norm.path)
-        if edit is None or edit.places is None or not norm.bias:
+        if edit is None or edit.places is None:
             continue
-        values = _output_constants(graph.records, norm, removed[start:stop])[
-            ~removed_labels[norm.output_labels]
-        ]
+        values = _output_constants(graph.records, norm, removed[start:stop], biases=biases)
+        values = values[~removed_labels[norm.output_labels]]
         if values.any():
             places = OutputPlacement(edit.places.width, edit.places.channels, constants=True)
             edits[norm.path] = replace(edit, places=places)
@@ -207,12 +215,13 @@ def _constants(
     return constants
 
 
-def _output_constants(records: TraceRecords, norm: NormLayer, removed: Bools) -> Floats:
+def _output_constants(records: TraceRecords, norm: NormLayer, removed: Bools, *, biases: bool) -> Floats:
     """float64[channels of the tensor]: constants of an earlier pass, and the biases of removed channels."""
     values = np.zeros(norm.output_labels.size)
     if norm.fill:
         values += records.values_of(norm.fill)
-    values[norm.output_index[removed]] += records.values_of(norm.bias)[removed]
+    if biases and norm.bias:
+        values[norm.output_index[removed]] += records.values_of(norm.bias)[removed]
     return values
 
 

@@ -12,7 +12,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from netslim.pruning.plan import ChannelIndex, Ints, LayerEdit
 
-__all__ = ["RowReader", "copy_tensor", "slice_grouped_weight", "slice_weight"]
+__all__ = ["RowReader", "copy_tensor", "kept_groups", "slice_grouped_weight", "slice_weight"]
 
 _PART_BYTES = 1 << 18
 """How many bytes of a weight are sliced at once, so that they stay in the cache between the two axes."""
@@ -46,23 +46,42 @@ def slice_weight(
 
 
 def slice_grouped_weight(tensor: Tensor, conv: _ConvNd, edit: LayerEdit) -> Tensor:
-    """A copy of the kept part of a grouped convolution's weight. Each group keeps equally many channels.
+    """A copy of the kept part of a grouped convolution's weight.
 
-    Axis 0 counts the channels of all groups, axis 1 those of one group. In a transposed convolution axis 0 is
-    the inputs.
+    Each group keeps equally many inputs, or none: once a pass has left one input in each group, the next one
+    removes whole groups. Axis 0 of the weight counts the channels of all groups, axis 1 those of one group.
+    In a transposed convolution axis 0 is the inputs.
     """
     first = edit.out or ChannelIndex(conv.out_channels, np.arange(conv.out_channels))
     second = edit.in_ or ChannelIndex(conv.in_channels, np.arange(conv.in_channels))
     if isinstance(conv, _ConvTransposeNd):
         first, second = second, first
     rows = first.index
-    if conv.groups == conv.in_channels or second.index.size == second.of:  # depthwise: whole groups are kept
-        return _in_format_of(tensor, _select_rows(tensor, rows))
     width, *kernel = tensor.shape[1:]
-    columns_of_group = second.index.reshape(conv.groups, -1) % width
-    columns = columns_of_group[rows // (first.of // conv.groups)]  # a row of columns for each kept row
-    kernels = _select_rows(tensor.reshape(-1, *kernel), (rows[:, None] * width + columns).ravel())
-    return _in_format_of(tensor, kernels.reshape(len(rows), -1, *kernel))
+    if conv.groups == conv.in_channels or second.index.size == second.of:  # whole groups are kept
+        return _in_format_of(tensor, _select_rows(tensor, rows))
+    group_of_row, group_of_column = (side.index // (side.of // conv.groups) for side in (first, second))
+    groups, counts = np.unique(group_of_column, return_counts=True)
+    columns = np.zeros((conv.groups, counts[0]), dtype=np.int64)
+    columns[groups] = second.index.reshape(len(groups), -1) % width
+    kernels = (rows[:, None] * width + columns[group_of_row]).ravel()
+    sliced = _select_rows(tensor.reshape(-1, *kernel), kernels)
+    return _in_format_of(tensor, sliced.reshape(len(rows), -1, *kernel))
+
+
+def kept_groups(conv: _ConvNd, edit: LayerEdit) -> int:
+    """How many groups of a grouped convolution an edit keeps; 0 if the groups would not stay equal."""
+    if conv.groups == conv.in_channels == conv.out_channels and edit.in_ and edit.in_ == edit.out:
+        return edit.in_.index.size  # depthwise, the common case
+    kept = []
+    for width, keep in ((conv.out_channels, edit.out), (conv.in_channels, edit.in_)):
+        index = np.arange(width) if keep is None else keep.index
+        groups, counts = np.unique(index // (width // conv.groups), return_counts=True)
+        if np.ptp(counts):
+            return 0
+        kept.append(groups)
+    outputs, inputs = kept
+    return len(outputs) if np.array_equal(outputs, inputs) else 0
 
 
 def copy_tensor(tensor: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from netslim.nn import _torch
+from netslim.nn.channel_select import ChannelSelect
 from netslim.training import distributed
 
 __all__ = ["synchronised"]
@@ -24,17 +25,19 @@ __all__ = ["synchronised"]
 def synchronised(model: nn.Module) -> Iterator[None]:
     """Make every BatchNorm of `model` normalise over all processes' shards of the batch, for a block.
 
-    The modules stay the same objects of the same classes: only their `forward` is replaced. With one process
+    The modules stay the same objects of the same classes: only a method is replaced. With one process
     nothing is changed.
     """
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm)] if distributed.size() > 1 else []
-    for module in norms:
-        module.forward = partial(_forward, module)  # type: ignore[method-assign]
+    # A channel select stays around the normalisation.
+    methods = [(m, "normalise" if isinstance(m, ChannelSelect) else "forward") for m in norms]
+    for module, name in methods:
+        setattr(module, name, partial(_forward, module))
     try:
         yield
     finally:
-        for module in norms:
-            del module.forward
+        for module, name in methods:
+            delattr(module, name)
 
 
 def _forward(module: _BatchNorm, images: Tensor) -> Any:

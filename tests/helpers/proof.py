@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import netslim
-from netslim.nn.channel_select import ChannelSelect
 from netslim.pruning.plan import Plan
 
 __all__ = ["gammas_at_zero", "masked", "outputs", "prove", "relative", "settled", "widths"]
@@ -41,9 +40,8 @@ def masked(model: nn.Module, kept: Mapping[str, Sequence[int]], shift: int = 0) 
     model = copy.deepcopy(model)
     parameters, modules = dict(model.named_parameters()), dict(model.named_modules())
     for path, indices in kept.items():
-        inner = f"{path}.layer" if isinstance(modules.get(path), ChannelSelect) else path
         vectors = (
-            [f"{inner}.weight", f"{inner}.bias"] if path in modules else [path, path.replace("gamma", "beta")]
+            [f"{path}.weight", f"{path}.bias"] if path in modules else [path, path.replace("gamma", "beta")]
         )
         for vector in vectors:
             gone = torch.ones(parameters[vector].shape, dtype=torch.bool)
@@ -85,7 +83,7 @@ def widths(model: nn.Module) -> dict[str, tuple[int, ...]]:
     shapes = {
         name: tuple(parameter.shape) for name, parameter in model.named_parameters() if parameter.dim() > 1
     }
-    return {name.removesuffix(".weight").removesuffix(".layer"): shape for name, shape in shapes.items()}
+    return {name.removesuffix(".weight"): shape for name, shape in shapes.items()}
 
 
 def prove(

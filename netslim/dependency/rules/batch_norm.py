@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from netslim.dependency.channel_state import ChannelState
@@ -13,11 +14,14 @@ from netslim.dependency.records import NormLayer, TraceRecords
 from netslim.dependency.rule import RuleSet
 from netslim.dependency.rules.common import are_parameters, inputs_along, outputs_along, source_of, unknown
 from netslim.dependency.tracer import TracedTensor
-from netslim.nn.channel_select import ChannelSelect
+from netslim.nn.channel_select import type_of
 
 __all__ = ["RULES"]
 
 RULES = RuleSet()
+
+_STANDARD_FORWARD = {_BatchNorm.forward, nn.SyncBatchNorm.forward}
+"""Also a class of the user's own that has one of these: a channel select fits before and behind it."""
 
 
 class NormPaths(NamedTuple):
@@ -77,13 +81,13 @@ def _new_norm(
     records: TraceRecords, paths: NormPaths, read: tuple[Ints, Ints], conv_sources: tuple[Ints, ...]
 ) -> NormLayer:
     """The record of a BatchNorm that is met for the first time; its outputs are new channels."""
-    path, standard = records.owning_module(paths.weight, _BatchNorm)
-    channel_select, _ = records.owning_module(path, ChannelSelect)
+    path, _ = records.owning_module(paths.weight, _BatchNorm)
+    standard = bool(path) and type_of(records.modules[path]).forward in _STANDARD_FORWARD
     input_labels, input_index = read
     if not paths.mean:
         records.uncompensated_sources.extend(conv_sources)
     return NormLayer(
-        path=channel_select or path or paths.weight,
+        path=path or paths.weight,
         is_module=bool(path),
         standard=standard,
         **paths._asdict(),

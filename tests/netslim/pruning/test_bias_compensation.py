@@ -11,7 +11,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import netslim
 from netslim.errors import DataError
-from tests.helpers.proof import gammas_at_zero, outputs, relative, settled
+from tests.helpers.networks import PostActivation
+from tests.helpers.proof import gammas_at_zero, masked, outputs, relative, settled
 
 IMAGES = torch.randn(3, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
@@ -101,3 +102,16 @@ def test_recalibration_takes_the_statistics_of_the_batches_it_is_given() -> None
     assert not any(module.training for module in slim.modules() if isinstance(module, _BatchNorm))
     with pytest.raises(DataError):
         netslim.recalibrate(slim, [])
+
+
+@pytest.mark.parametrize("compensate", [True, False])
+def test_constants_of_an_earlier_pass_stay(compensate: bool) -> None:
+    """They belong to the network that is given: a pass that removes nothing changes nothing."""
+    torch.manual_seed(0)
+    first = netslim.prune(settled(PostActivation(), IMAGES), IMAGES, percent=0.4, policy="select").model
+    assert any(name.endswith("fill") and fill.any() for name, fill in first.named_buffers())
+    same = netslim.prune(first, IMAGES, percent=0, policy="select", compensate=compensate)
+    assert relative(outputs(same.model, IMAGES), outputs(first, IMAGES)) < 1e-12
+    second = netslim.prune(first, IMAGES, percent=0.3, policy="select", compensate=False)
+    truth = outputs(masked(first, second.plan.kept), IMAGES)
+    assert relative(outputs(second.model, IMAGES), truth) < 1e-11

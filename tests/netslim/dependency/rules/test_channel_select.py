@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from netslim.dependency import TraceRecords, trace
-from netslim.nn.channel_select import ChannelSelect
+from netslim.nn.channel_select import add_channel_select
 from netslim.nn.module_copy import ModuleIndex
 
 
@@ -14,8 +14,8 @@ class Model(nn.Module):
     def __init__(self, calls: int) -> None:
         super().__init__()
         self.conv, self.calls = nn.Conv2d(3, 5, 1), calls
-        norm = nn.BatchNorm2d(3)
-        self.norm = ChannelSelect(norm, reads=[0, 2, 4], places=[3, 0, 1], width=4, constants=True)
+        self.norm = nn.BatchNorm2d(3)
+        add_channel_select(self.norm, [0, 2, 4], [3, 0, 1], width=4, fill=torch.zeros(4))
 
     def forward(self, x: Tensor) -> Tensor:
         return sum(self.norm(self.conv(x)) for _ in range(self.calls))  # type: ignore[return-value]

@@ -40,7 +40,7 @@ from benchmarks.stored import output_option, save
 from netslim import models
 from netslim.data import DatasetInfo, Split
 from netslim.training.device import keep_freed_memory
-from netslim.training.loaders.in_memory import Batch
+from netslim.training.loaders.in_memory import Batch, Selection
 from netslim.training.recipe import Recipe
 from netslim.training.trainer import Trainer
 
@@ -153,9 +153,9 @@ def netslim_run(case: Case, split: Split, precision: str) -> Trainer:
     return Trainer(model, dataset, recipe, seed=0, teacher=None, device=torch.device("cpu"))
 
 
-def batches(run: Trainer) -> Iterator[Batch]:
+def batches(run: Trainer) -> Iterator[Batch | Selection]:
     """The batches of one epoch; each is made after the step before it."""
-    return run.loader.epoch(run.step // run.loader.steps)
+    return run.units(run.step // run.loader.steps)
 
 
 def one_epoch(run: Trainer) -> Callable[[], None]:
@@ -200,7 +200,7 @@ def costs(epochs: int) -> dict[str, float]:
         for batch in batches(run):
             name = next(turns)
             run.lambda_, penalty = terms[name]
-            run.recipe = replace(run.recipe, penalty=penalty)
+            run.runner.recipe = replace(run.recipe, penalty=penalty)
             begun = _side.clock()
             run.train_step(batch)
             spent[name].append(_side.clock() - begun)

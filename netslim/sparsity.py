@@ -58,6 +58,10 @@ NEAR_ZERO_SHARE_AT = 1e-3
 Factors = nn.Module | Sequence[nn.Parameter]
 """A model, or its factors collected once by a training loop that calls these functions at every step."""
 
+Number = float | Tensor
+"""A number, or float32[] on the factors' device. A CUDA graph reads the tensor again at every replay, while a
+plain number would stay in the graph. Both give the same factors, up to rounding."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SparsityStats:
@@ -101,23 +105,23 @@ def scaling_factors(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     return found
 
 
-def add_l1_subgradient(factors: Factors, lam: float) -> None:
+def add_l1_subgradient(factors: Factors, lam: Number) -> None:
     """Add lam * sign(gamma) to the gradient of every factor; sign(0) is 0. Call between backward and step.
 
     Factors without a gradient (frozen ones, or not part of this loss) are left alone.
     """
     parameters = _parameters(factors)
-    if not _on_gpu(parameters):
+    if not isinstance(lam, Tensor) and not _on_gpu(parameters):
         for factor in parameters:
             if factor.grad is not None:
                 factor.grad.add_(factor.detach().sign(), alpha=lam)
         return
     gammas, gradients = _with_gradients(parameters)
     if gammas:
-        _torch.foreach_add_(gradients, _torch.foreach_sign(gammas), alpha=lam)
+        _add_scaled(gradients, _torch.foreach_sign(gammas), lam)
 
 
-def add_smooth_l1(factors: Factors, lam: float, width: float = 1e-3) -> None:
+def add_smooth_l1(factors: Factors, lam: Number, width: float = 1e-3) -> None:
     """Add the gradient of the smooth L1 norm, lam * clamp(gamma / width, -1, 1), to that of every factor.
 
     It is the L1 subgradient outside |gamma| < width and falls linearly to 0 inside.
@@ -127,10 +131,10 @@ def add_smooth_l1(factors: Factors, lam: float, width: float = 1e-3) -> None:
         slopes = _torch.foreach_div(gammas, width)
         _torch.foreach_clamp_max_(slopes, 1.0)
         _torch.foreach_clamp_min_(slopes, -1.0)
-        _torch.foreach_add_(gradients, slopes, alpha=lam)
+        _add_scaled(gradients, slopes, lam)
 
 
-def apply_proximal(factors: Factors, lam: float, lr: float, momentum: float = 0.9) -> None:
+def apply_proximal(factors: Factors, lam: Number, lr: Number, momentum: float = 0.9) -> None:
     """Move every trainable factor towards zero by lr * lam / (1 - momentum). Call after the step.
 
     This is the proximal step of the L1 norm: what would cross zero stays at exactly 0 (until its loss
@@ -138,7 +142,9 @@ def apply_proximal(factors: Factors, lam: float, lr: float, momentum: float = 0.
     """
     reach = lr * lam / (1.0 - momentum)
     gammas = [factor.detach() for factor in _parameters(factors) if factor.requires_grad]
-    if _on_gpu(gammas):
+    if isinstance(reach, Tensor):
+        _soft_threshold_(gammas, reach)
+    elif _on_gpu(gammas):
         inside = list(_torch.foreach_clamp_max(gammas, reach))
         _torch.foreach_clamp_min_(inside, -reach)
         _torch.foreach_sub_(gammas, inside)  # g - clamp(g, -r, r): the soft threshold without a branch
@@ -166,6 +172,26 @@ def _parameters(factors: Factors) -> list[nn.Parameter]:
     if isinstance(factors, nn.Module):
         return [factor for _, factor in scaling_factors(factors)]
     return list(factors)
+
+
+def _add_scaled(gradients: list[Tensor], slopes: Sequence[Tensor], lam: Number) -> None:
+    """gradients += lam * slopes; `slopes` is overwritten where lam is a tensor."""
+    if not isinstance(lam, Tensor):
+        _torch.foreach_add_(gradients, slopes, alpha=lam)
+        return
+    _torch.foreach_mul_(slopes, lam.to(slopes[0].dtype))
+    _torch.foreach_add_(gradients, slopes)
+
+
+def _soft_threshold_(gammas: list[Tensor], reach: Tensor) -> None:
+    """gamma = sign(gamma) * max(|gamma| - reach, 0), in place; torch clamps a list by plain numbers only."""
+    if not gammas:
+        return
+    sizes = _torch.foreach_abs(gammas)
+    _torch.foreach_add_(sizes, reach.to(gammas[0].dtype), alpha=-1.0)
+    _torch.foreach_clamp_min_(sizes, 0.0)
+    _torch.foreach_mul_(sizes, _torch.foreach_sign(gammas))
+    _torch.foreach_copy_(gammas, sizes)
 
 
 def _on_gpu(gammas: Sequence[Tensor]) -> bool:

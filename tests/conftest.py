@@ -9,6 +9,7 @@ SLOW = {
         "tests/benchmarks/test_paper.py",
         "tests/netslim/training/test_adversarial.py",
         "tests/netslim/training/test_distributed_training.py",
+        "tests/netslim/training/test_graph_step.py",
         "tests/netslim/training/test_killed.py",
         "tests/netslim/training/test_resuming.py",
         "tests/netslim/training/test_train.py",

@@ -19,11 +19,14 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 __all__ = [
     "DisableTorchFunctionSubclass",
     "TorchDispatchMode",
+    "foreach_abs",
     "foreach_add_",
     "foreach_clamp_max",
     "foreach_clamp_max_",
     "foreach_clamp_min_",
+    "foreach_copy_",
     "foreach_div",
+    "foreach_mul_",
     "foreach_sign",
     "foreach_sub_",
     "fused_sgd_",
@@ -47,11 +50,14 @@ _META = torch.device("meta")
 fused_sgd_ = torch._fused_sgd_
 
 # One kernel launch for all tensors of a list. There is no public function; `torch.optim` uses the same ones.
+foreach_abs = torch._foreach_abs
 foreach_add_ = torch._foreach_add_
 foreach_clamp_max = torch._foreach_clamp_max
 foreach_clamp_max_ = torch._foreach_clamp_max_
 foreach_clamp_min_ = torch._foreach_clamp_min_
+foreach_copy_ = torch._foreach_copy_
 foreach_div = torch._foreach_div
+foreach_mul_ = torch._foreach_mul_
 foreach_sign = torch._foreach_sign
 foreach_sub_ = torch._foreach_sub_
 

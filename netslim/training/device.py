@@ -1,4 +1,4 @@
-"""The device of training: which one, how many threads, which precision, and a model placed on it."""
+"""The device of training: which one, how many threads, and a model placed on it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,40 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from netslim.errors import TrainingError, first_line
 from netslim.nn.modes import restored_modes
 
-__all__ = ["autocast_dtype", "best_device", "cpu_threads", "keep_freed_memory", "model_on_device"]
+__all__ = ["best_device", "cpu_threads", "does_not_compute", "keep_freed_memory", "model_on_device"]
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # from glibc's malloc.h
 
 
 def best_device() -> torch.device:
-    """The current CUDA device if there is one, else the CPU."""
-    return (
-        torch.device("cuda", torch.cuda.current_device())
-        if torch.cuda.is_available()
-        else torch.device("cpu")
-    )
+    """The current CUDA device if there is one, else the CPU.
+
+    Raises:
+        TrainingError: the CUDA device does not compute.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", torch.cuda.current_device())
+    if problem := does_not_compute(device):
+        remedy = "Install a torch for this GPU and its driver; with CUDA_VISIBLE_DEVICES= the CPU is used"
+        raise TrainingError(f"does not compute ({problem})", field=str(device), remedy=remedy)
+    return device
+
+
+def does_not_compute(device: torch.device) -> str:
+    """Multiply two small matrices on a device; the reason if that fails, empty if the product is right.
+
+    A GPU can be seen and yet not work, for example if torch has no kernels for its generation.
+    """
+    try:
+        ones = torch.ones(8, 8, device=device)
+        product = (ones @ ones).cpu()
+    except RuntimeError as error:
+        return first_line(error)
+    return "" if bool((product == 8).all()) else "8 x 8 ones times themselves are not 8"
 
 
 @contextmanager
@@ -52,23 +72,6 @@ def keep_freed_memory() -> None:
     if mallopt:
         mallopt(_TRIM_THRESHOLD, -1)
         mallopt(_MMAP_MAX, 0)
-
-
-def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """The dtype to autocast to, or None for plain float32.
-
-    `auto` is bfloat16 where the hardware multiplies it (Ampere and newer GPUs, CPUs with AVX512-BF16 or
-    AMX); elsewhere it would be emulated, and slower than float32. bfloat16 has float32's range, so gradients
-    need no scaling.
-    """
-    if precision == "auto":
-        if device.type == "cuda":
-            native = torch.cuda.is_bf16_supported(including_emulation=False)
-        else:
-            capabilities = torch.cpu.get_capabilities()
-            native = capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)
-        precision = "bf16" if native else "fp32"
-    return torch.bfloat16 if precision == "bf16" else None
 
 
 @contextmanager

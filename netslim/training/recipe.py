@@ -19,7 +19,7 @@ from netslim.training.lr_schedule import SCHEDULES, Rates, lambda_for_total_shri
 __all__ = ["OLD_NAMES", "PENALTIES", "PRECISIONS", "Recipe", "with_current_names"]
 
 PENALTIES = ("l1", "smooth-l1", "proximal")
-PRECISIONS = ("auto", "fp32", "bf16")
+PRECISIONS = ("auto", "fp32", "tf32", "bf16")
 SELECTIONS = ("last", "val")
 OLD_NAMES = {"lam": "lambda", "pull": "total_shrinkage"}
 """The fields' names in version 0.1.0, with the names of today."""
@@ -67,8 +67,9 @@ class Recipe:
     """`auto` for the augmentation that the dataset suggests; else a name of
     `netslim.training.loaders.augmentation`, or `imagenet` (for folders)."""
     precision: str = "auto"
-    """`fp32`, `bf16` (autocast), or `auto`: bf16 where the hardware computes it, see
-    `netslim.training.device`."""
+    """`fp32`; `tf32` (float32 with shorter products, on NVIDIA GPUs since Ampere; elsewhere it is fp32);
+    `bf16` (autocast); or `auto`: bf16 where the hardware computes it, and on a GPU the faster of bf16 and
+    TF32 in a trial of some steps. See `netslim.training.precision`."""
     threads: int = 0
     """CPU threads; 0 leaves torch's setting. Another number changes the last digits of the result."""
     select: str = "last"

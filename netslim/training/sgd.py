@@ -37,8 +37,13 @@ class SGD:
             parameter.grad = None
 
     @torch.no_grad()
-    def step(self, lr: float) -> None:
-        """Update the parameters and `velocity` in place."""
+    def step(self, lr: float | Tensor) -> None:
+        """Update the parameters and `velocity` in place.
+
+        Args:
+            lr: the learning rate. A CUDA graph reads it from a tensor, float32[] on the parameters' device;
+                a plain number would stay in the graph.
+        """
         parameters: list[Tensor] = []
         gradients: list[Tensor] = []
         velocity: list[Tensor] = []

@@ -16,6 +16,7 @@ from netslim import progress, sparsity
 from netslim.errors import ConfigError
 from netslim.training import distributed
 from netslim.training.checkpoint import Checkpoints, weights_digest
+from netslim.training.determinism import deterministic_algorithms, reserve_workspace
 from netslim.training.device import best_device, cpu_threads, model_on_device
 from netslim.training.evaluate import evaluate
 from netslim.training.recipe import Recipe
@@ -45,6 +46,8 @@ class TrainResult:
     """The optimizer step from which this call continued; 0 if it started at the beginning."""
     refused: tuple[str, ...]
     """Checkpoints that could not be used, each with the reason."""
+    precision: str
+    """The precision of the training: the recipe's, or the one that `auto` was."""
 
 
 def train(
@@ -59,14 +62,19 @@ def train(
     checkpoint_every: float = 60.0,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     device: torch.device | str | None = None,
+    graphs: bool = True,
+    deterministic: bool = False,
     title: str = "training",
 ) -> TrainResult:
     """Train `model` in place on the training split (paper, sections 3 and 4.3).
 
     Afterwards the model is on its old device, and every module is in its old mode; only parameters and
     buffers have changed. torch's random generators outside are not changed. On a CPU with the same number of
-    threads the result is a function of the starting weights, the data, the recipe and the seed, bit for bit,
-    also when the training was killed and resumed any number of times.
+    threads, and on one GPU with `deterministic`, the result is a function of the starting weights, the data,
+    the recipe and the seed, bit for bit, also when the training was killed and resumed any number of times.
+
+    On a GPU the steps run as a CUDA graph (`netslim.training.graph_step`) where that is possible; otherwise
+    the log has the reason. The weights are the same, bit for bit.
 
     Within `netslim.training.distributed.process_group` every process calls this with the same arguments. The
     result is that of one process, up to rounding and to the random numbers of dropout. Only rank 0 writes.
@@ -83,17 +91,25 @@ def train(
             this training alone, or an s3:// folder that trainings may share.
         checkpoint_every: seconds between checkpoints (0: after every step). At SIGTERM one is written after
             the step in progress, and then the process ends with exit code 143.
+        checkpoints_shared: `checkpoint_dir` is for any number of trainings, each of which finds its own by
+            its recipe, seed, data and starting weights. An s3:// folder always is.
         on_epoch: called with each new row of the history.
         device: where to train; by default a GPU if there is one.
+        graphs: False to launch the operations of each step one by one on a GPU, too.
+        deterministic: True for torch's deterministic algorithms, which are slower on a GPU.
         title: the title of the progress bar.
 
     Raises:
-        ConfigError: the recipe needs a teacher or a validation split that is not there.
+        ConfigError: the recipe needs a teacher or a validation split that is not there; or `deterministic` is
+            asked for too late in the process.
         DataError: a split is missing, damaged, or too small.
         ModelError: the recipe has the L1 term and the model has no BatchNorm.
         StorageError: a checkpoint or the history could not be written.
-        TrainingError: the loss became NaN or infinite; it names epoch, lr, lambda and the last checkpoint.
+        TrainingError: the loss became NaN or infinite (the error names epoch, lr, lambda and the last
+            checkpoint), the GPU does not compute, or a layer has no deterministic algorithm.
     """
+    if deterministic and torch.cuda.is_available():
+        reserve_workspace()
     device = torch.device(device) if device is not None else best_device()
     if recipe.distill and teacher is None:
         remedy = "Give the network to distil from, or set distill to 0"
@@ -101,6 +117,8 @@ def train(
     with ExitStack() as stack:
         stack.enter_context(cpu_threads(recipe.threads))
         stack.enter_context(torch.random.fork_rng([device] if device.type == "cuda" else []))
+        if deterministic:
+            stack.enter_context(deterministic_algorithms())
         checkpoints = None
         if checkpoint_dir is not None:
             identity = {
@@ -126,6 +144,7 @@ def train(
             checkpoints=checkpoints,
             checkpoint_every=checkpoint_every,
             history_path=history_path,
+            graphs=graphs,
         )
         resumed_at = trainer.resume()
         bar = stack.enter_context(progress.bar(title, len(trainer.rates)))
@@ -138,4 +157,5 @@ def train(
             sparsity=sparsity.statistics(trainer.gammas) if trainer.gammas else None,
             resumed_at=resumed_at,
             refused=tuple(checkpoints.refused) if checkpoints else (),
+            precision=trainer.runner.precision,
         )

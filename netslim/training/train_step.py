@@ -28,9 +28,9 @@ def train_step(
     recipe: Recipe,
     optimizer: SGD,
     gammas: Sequence[nn.Parameter],
-    lambda_: float,
+    lambda_: float | Tensor,
     *,
-    lr: float,
+    lr: float | Tensor,
     teacher: nn.Module | None = None,
     loss_weight: Tensor | None = None,
     autocast: AbstractContextManager[object] = nullcontext(),  # noqa: B008  (it has no state)
@@ -45,8 +45,9 @@ def train_step(
         recipe: the loss, the form of the L1 term, and the momentum.
         optimizer: of the model's parameters.
         gammas: the model's scaling factors.
-        lambda_: the weight of the L1 term; 0 for none.
-        lr: the learning rate of this step.
+        lambda_: the weight of the L1 term; the number 0 for none.
+        lr: the learning rate of this step. Where a CUDA graph repeats the step, it and `lambda_` are
+            float32[] on the model's device: the graph would keep plain numbers.
         teacher: the network to distil from, in eval mode.
         loss_weight: a factor on the gradient, where the batch is one process's share; None for 1.
         autocast: the precision of the forward pass.
@@ -66,12 +67,13 @@ def train_step(
         outputs = model(images)
         loss = training_loss(outputs, labels, teacher_logits, recipe)
     loss.backward(loss_weight)  # type: ignore[no-untyped-call]
-    if lambda_ and recipe.penalty == "l1":
+    sparse = isinstance(lambda_, Tensor) or lambda_ != 0  # bool() of a tensor would wait for the device
+    if sparse and recipe.penalty == "l1":
         sparsity.add_l1_subgradient(gammas, lambda_)
-    elif lambda_ and recipe.penalty == "smooth-l1":
+    elif sparse and recipe.penalty == "smooth-l1":
         sparsity.add_smooth_l1(gammas, lambda_)
     optimizer.step(lr)
-    if lambda_ and recipe.penalty == "proximal":
+    if sparse and recipe.penalty == "proximal":
         sparsity.apply_proximal(gammas, lambda_, lr, recipe.momentum)
     error_count = (logits_of(outputs).detach().argmax(1) != labels).sum()
     return loss.detach(), error_count

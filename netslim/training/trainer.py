@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,16 @@ from netslim.errors import ConfigError, ModelError, TrainingError
 from netslim.progress import Bar
 from netslim.training import distributed
 from netslim.training.checkpoint import Checkpoints
-from netslim.training.device import autocast_dtype
 from netslim.training.evaluate import evaluate
+from netslim.training.graph_step import capture_for
 from netslim.training.history import History
 from netslim.training.loaders import TrainingData, loader_for
-from netslim.training.loaders.in_memory import Batch
+from netslim.training.loaders.in_memory import Batch, InMemory, Selection
+from netslim.training.precision import default_precision
 from netslim.training.recipe import Recipe
 from netslim.training.sgd import SGD
 from netslim.training.signals import Stop
-from netslim.training.train_step import train_step
+from netslim.training.step_runner import StepRunner
 from netslim.training.training_state import BestWeights, CheckpointState, EpochMeter
 
 __all__ = ["Trainer"]
@@ -46,6 +47,7 @@ class Trainer:
         checkpoints: where to keep checkpoints; None for nowhere.
         checkpoint_every: seconds between two of them.
         history_path: where to write one JSON object per epoch; None for nowhere.
+        graphs: whether the steps may run as a CUDA graph, where that is possible.
 
     Raises:
         ConfigError: the recipe selects by validation, and there is no validation split.
@@ -64,21 +66,21 @@ class Trainer:
         checkpoints: Checkpoints | None = None,
         checkpoint_every: float = 60.0,
         history_path: Path | None = None,
+        graphs: bool = True,
     ) -> None:
         self.model, self.info, self.recipe, self.seed = model, dataset.info, recipe, seed
-        self.teacher = teacher if recipe.distill else None
-        self.parallel_model = distributed.parallel(model)
+        self.device = device
         self.loader = loader_for(
-            dataset, batch_size=recipe.batch_size, augment=recipe.augment, seed=seed, device=device
+            dataset,
+            batch_size=recipe.batch_size,
+            augment=recipe.augment,
+            seed=seed,
+            device=device,
+            by_torch=True if capture_for(device) else None,
         )
         self.rates = recipe.learning_rates(self.loader.steps)
         self.lambda_ = recipe.effective_lambda(self.loader.steps)
         self.gammas = _scaling_factors(model, required=self.lambda_ > 0)
-        # The loss is a mean over this process's share of the batch; weighted so, the shares' losses add up.
-        shard = self.loader.shard
-        self.batch_fraction = (shard.stop - shard.start) / self.loader.batch_size
-        weight = distributed.size() * self.batch_fraction  # `parallel_model` averages over the processes
-        self.loss_weight = torch.tensor(weight, device=device)
         self.validation = dataset.split("val") if "val" in dataset.info.sizes else None
         if recipe.select == "val" and self.validation is None:
             remedy = "Prepare the dataset with validation images, or select last"
@@ -89,10 +91,20 @@ class Trainer:
             nesterov=recipe.nesterov,
             weight_decay=recipe.weight_decay,
         )
-        dtype = autocast_dtype(recipe.precision, device)
-        self.autocast = torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
         self.step = 0
         self.meter, self.best = EpochMeter(device), BestWeights()
+        self.runner = StepRunner(
+            model,
+            self.loader,
+            recipe,
+            optimizer=self.optimizer,
+            gammas=self.gammas,
+            rates=self.rates,
+            teacher=teacher if recipe.distill else None,
+            meter=self.meter,
+            device=device,
+            graphs=graphs,
+        )
         self.state = CheckpointState(model, self.optimizer, self.best, self.meter, device)
         self.checkpoints, self.checkpoint_every = checkpoints, checkpoint_every
         self.saved_step, self.saved_at = 0, time.monotonic()
@@ -106,19 +118,46 @@ class Trainer:
         if checkpoint:
             self.state.from_tensors(checkpoint.tensors, checkpoint.metadata["best_error"])
             self.step = checkpoint.step
+            if self.recipe.precision == "auto" and self.device.type == "cuda":  # a trial could choose another
+                before = checkpoint.metadata.get("precision", default_precision(self.device))  # as in 0.1.0
+                self.runner.set_precision(before)
         distributed.assert_equal_on_all_ranks("checkpoint", self.step)
         self.saved_step = self.step
         return self.step
 
     def fit(self, bar: Bar, stop: Stop, on_epoch: Callable[[dict[str, Any]], None] | None) -> None:
         """Train the remaining steps, and leave the selected weights in the model."""
+        self.model.train()
+        self.runner.choose_precision(step=self.step, lambda_=self.lambda_)
+        with self.runner.products():
+            self._remaining_steps(bar, stop, on_epoch)
+        self.runner.close()
+        if self.checkpoints and self.saved_step < self.step:
+            self._save(self.checkpoints)
+        if self.best.tensors:
+            self.model.load_state_dict(self.best.tensors)
+
+    def units(self, epoch: int, first: int = 0) -> Iterator[Batch | Selection]:
+        """What `train_step` takes for each step of an epoch, from step `first` of it on."""
+        if isinstance(self.loader, InMemory) and self.loader.by_torch:
+            return self.loader.selections(epoch, first)
+        return self.loader.epoch(epoch, first)
+
+    def train_step(self, unit: Batch | Selection) -> None:
+        """One optimizer step on this process's share of a batch, or on its selection."""
+        distributed.seed_rank(self.seed, self.step)
+        self.runner.run(unit, self.step, self.lambda_)
+        self.step += 1
+
+    def _remaining_steps(
+        self, bar: Bar, stop: Stop, on_epoch: Callable[[dict[str, Any]], None] | None
+    ) -> None:
         last_reported_step, next_report = 0, 0.0
         flags = distributed.AsyncFlags()
-        self.model.train()
         while self.step < len(self.rates):
             epoch, first = divmod(self.step, self.loader.steps)
-            for batch in self.loader.epoch(epoch, first):
-                self.train_step(batch)
+            for unit in self.units(epoch, first):
+                self.train_step(unit)
                 epoch_ends = self.step % self.loader.steps == 0
                 if epoch_ends:
                     row = self._end_epoch(epoch)
@@ -135,28 +174,6 @@ class Trainer:
                     if stopping:
                         stop.obey()
         flags.last()
-        if self.checkpoints and self.saved_step < self.step:
-            self._save(self.checkpoints)
-        if self.best.tensors:
-            self.model.load_state_dict(self.best.tensors)
-
-    def train_step(self, batch: Batch) -> None:
-        """One optimizer step on this process's share of a batch."""
-        distributed.seed_rank(self.seed, self.step)
-        loss, error_count = train_step(
-            self.parallel_model,
-            batch,
-            self.recipe,
-            self.optimizer,
-            self.gammas,
-            self.lambda_,
-            lr=float(self.rates[self.step]),
-            teacher=self.teacher,
-            loss_weight=self.loss_weight,
-            autocast=self.autocast,
-        )
-        self.meter.add(loss, error_count, self.batch_fraction)
-        self.step += 1
 
     def _end_epoch(self, epoch: int) -> dict[str, Any]:
         """Write the epoch's row, and keep the weights if they are the best on the validation split."""
@@ -210,7 +227,11 @@ class Trainer:
         if distributed.rank() != 0:
             return
         best_error = self.best.error if self.best.tensors else None
-        metadata = {"history": self.history.rows, "best_error": best_error}
+        metadata = {
+            "history": self.history.rows,
+            "best_error": best_error,
+            "precision": self.runner.precision,
+        }
         checkpoints.save(self.step, self.state.to_tensors(sums), metadata)
         self.saved_at = time.monotonic()
 

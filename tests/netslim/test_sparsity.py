@@ -135,6 +135,36 @@ def test_frozen_factors_stay():
     assert not torch.equal(model[6].weight, before["6.weight"])
 
 
+@pytest.mark.parametrize("penalty", ["l1", "smooth-l1", "proximal"])
+def test_a_strength_in_tensors_does_what_the_number_does(penalty):
+    """Beyond that, a later call reads the tensors' new values."""
+    by_number, by_tensor = network(), network()
+    lam, lr = torch.zeros(()), torch.zeros(())
+    for strength, rate in ((0.25, 0.5), (0.0625, 0.25)):
+        lam.fill_(strength)
+        lr.fill_(rate)
+        for model, arguments in ((by_number, (strength, rate)), (by_tensor, (lam, lr))):
+            gradients(model)
+            if penalty == "l1":
+                sparsity.add_l1_subgradient(model, arguments[0])
+            elif penalty == "smooth-l1":
+                sparsity.add_smooth_l1(model, arguments[0], 0.02)
+            else:
+                sparsity.apply_proximal(model, *arguments, momentum=0.5)
+        for a, b in zip(by_number.parameters(), by_tensor.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-7)
+            torch.testing.assert_close(a.grad, b.grad, rtol=1e-6, atol=1e-7)
+
+
+def test_a_strength_in_a_tensor_serves_factors_in_double_precision_too():
+    factor = nn.Parameter(torch.tensor([0.5, -0.25, 0.0], dtype=torch.float64))
+    factor.grad = torch.zeros_like(factor)
+    sparsity.add_l1_subgradient([factor], torch.tensor(0.125))
+    sparsity.apply_proximal([factor], torch.tensor(0.25), torch.tensor(0.5), momentum=0.5)
+    assert factor.grad.tolist() == [0.125, -0.125, 0.0]
+    assert factor.tolist() == [0.25, 0.0, 0.0]
+
+
 @pytest.mark.parametrize("nesterov", [False, True])
 @pytest.mark.parametrize("penalty", ["l1", "proximal"])
 def test_both_penalties_pull_as_far_as_stated(penalty, nesterov):

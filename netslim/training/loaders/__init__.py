@@ -48,6 +48,7 @@ def loader_for(
     augment: str = "auto",
     seed: int,
     device: torch.device | str = "cpu",
+    by_torch: bool | None = None,
 ) -> TrainingLoader:
     """The loader of a dataset's training split: in memory, or streamed from image files.
 
@@ -56,6 +57,7 @@ def loader_for(
         augment: `auto` for the augmentation that the dataset suggests, else the name of one.
         seed: of the order and the augmentation.
         device: where the batches are needed.
+        by_torch: see `InMemory`.
 
     Raises:
         ConfigError: the augmentation does not exist for this kind of dataset.
@@ -69,4 +71,6 @@ def loader_for(
         return Streamed(split, info, batch_size=batch_size, augment=name, seed=seed, device=device)
     from netslim.training.loaders.in_memory import InMemory
 
-    return InMemory(split, info, batch_size=batch_size, augment=name, seed=seed, device=device)
+    return InMemory(
+        split, info, batch_size=batch_size, augment=name, seed=seed, device=device, by_torch=by_torch
+    )

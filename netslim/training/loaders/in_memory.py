@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,10 +27,37 @@ from netslim.training.loaders.augmentation import (
 if TYPE_CHECKING:
     from netslim.data import DatasetInfo, Split
 
-__all__ = ["Batch", "InMemory", "Normalise", "ordered", "whole_batches"]
+__all__ = ["Batch", "InMemory", "Normalise", "Selection", "ordered", "whole_batches"]
 
 Batch = tuple[Tensor, Tensor]
 """Images, float32[batch, channels, height, width] with channels-last strides, and labels, int64[batch]."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which images a batch has, and how they are cropped and distorted, as tensors on the images' device."""
+
+    crops: Tensor
+    """int64[4, batch]: image, mirrored, top and left as in `CropBatch`."""
+    matrices: Tensor | None
+    """float32[batch, 2, 3] of `affine_matrices`; None without a warp."""
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        return [self.crops] if self.matrices is None else [self.crops, self.matrices]
+
+    def clone(self) -> Selection:
+        """A copy in memory of its own."""
+        return Selection(self.crops.clone(), None if self.matrices is None else self.matrices.clone())
+
+    def fits(self, other: Selection) -> bool:
+        """Whether all shapes are those of `other`."""
+        return [t.shape for t in self.tensors] == [t.shape for t in other.tensors]
+
+    def copy_(self, other: Selection) -> None:
+        """Overwrite the tensors with those of `other`, which must fit."""
+        for own, new in zip(self.tensors, other.tensors, strict=True):
+            own.copy_(new)
 
 
 class InMemory:
@@ -47,6 +74,8 @@ class InMemory:
         augment: a name in `AUGMENTATIONS`.
         seed: of the order and the crops.
         device: where the images are kept and the batches are made.
+        by_torch: whether torch makes the batches, from selections; by default not on a CPU, where numpy is
+            faster.
 
     Raises:
         ConfigError: packed images cannot be augmented so.
@@ -62,6 +91,7 @@ class InMemory:
         augment: str,
         seed: int,
         device: torch.device | str = "cpu",
+        by_torch: bool | None = None,
     ) -> None:
         assert isinstance(split.images, np.ndarray), "image folders are streamed"
         if augment not in AUGMENTATIONS:
@@ -75,43 +105,69 @@ class InMemory:
         self.normalise = Normalise(info, self.device)
         height, width = info.image_size
         rows = padded_rows(split.images, self.augmentation)
-        self.labels: Any = self._on_device(split.labels)
+        self.by_torch = self.device.type != "cpu" if by_torch is None else by_torch
+        self.labels: Any
         self.windows: Any
-        if self.device.type == "cpu":
+        if not self.by_torch:
+            self.labels = split.labels
             self.windows = crop_windows(rows, height, width, info.channels)
         else:  # the same windows as a tensor
+            self.labels = torch.from_numpy(split.labels).to(self.device)
             tensor = torch.from_numpy(rows).to(self.device)
             self.windows = tensor.unfold(2, height, 1).unfold(3, width * info.channels, info.channels)
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch (counted from 0), from batch number `start` on."""
-        drawn = draw_crops(self.count, self.augmentation, seed=self.seed, epoch=epoch)
-        indices = {
-            name: self._on_device(getattr(drawn, name)) for name in ("image", "mirrored", "top", "left")
-        }
-        crops = replace(drawn, **indices)
+        if self.by_torch:
+            yield from map(self.batch, self.selections(epoch, start))
+            return
+        crops = draw_crops(self.count, self.augmentation, seed=self.seed, epoch=epoch)
         for step in range(start, self.steps):
-            first = step * self.batch_size
-            batch = crops[first + self.shard.start : first + self.shard.stop]
-            rows = torch.as_tensor(batch.of(self.windows))
-            labels = torch.as_tensor(self.labels[batch.image])
+            batch = crops[self._images_of(step)]
+            rows = torch.from_numpy(batch.of(self.windows))
+            labels = torch.from_numpy(self.labels[batch.image])
             if self.augmentation.warp is not None:
                 assert batch.warp is not None
-                rows = self._warped(rows, batch.warp, self.augmentation.warp)
+                rows = self._warped(rows, self._matrices(batch.warp, self.augmentation.warp))
             yield self.normalise(rows), labels
 
-    def _warped(self, rows: Tensor, warps: NDArray[np.float32], limits: Warp) -> Tensor:
+    def selections(self, epoch: int, start: int = 0) -> Iterator[Selection]:
+        """What `batch` makes the batches of one epoch from; the epoch's choices go to the device at once."""
+        assert self.by_torch
+        drawn = draw_crops(self.count, self.augmentation, seed=self.seed, epoch=epoch)
+        indices = np.stack([drawn.image, drawn.mirrored, drawn.top, drawn.left])
+        crops, matrices = torch.from_numpy(indices).to(self.device), None
+        if self.augmentation.warp is not None:
+            assert drawn.warp is not None
+            matrices = self._matrices(drawn.warp, self.augmentation.warp)
+        for step in range(start, self.steps):
+            part = self._images_of(step)
+            yield Selection(crops[:, part], None if matrices is None else matrices[part])
+
+    def batch(self, selection: Selection) -> Batch:
+        """Make a batch on the device. All shapes follow from the selection's, and the host does not wait."""
+        image, mirrored, top, left = selection.crops
+        rows = self.windows[image, mirrored, top, left]
+        if selection.matrices is not None:
+            rows = self._warped(rows, selection.matrices)
+        return self.normalise(rows), self.labels[image]
+
+    def _images_of(self, step: int) -> slice:
+        """This process's part of the epoch's choices for one step."""
+        first = step * self.batch_size
+        return slice(first + self.shard.start, first + self.shard.stop)
+
+    def _matrices(self, warps: NDArray[np.float32], limits: Warp) -> Tensor:
+        height, width, _ = self.normalise.shape
+        return torch.from_numpy(affine_matrices(warps, limits, (height, width))).to(self.device)
+
+    def _warped(self, rows: Tensor, matrices: Tensor) -> Tensor:
         """Rows of pixels, distorted: [batch, height, width * channels], uint8 before and float32 after."""
         height, width, channels = self.normalise.shape
-        matrices = torch.from_numpy(affine_matrices(warps, limits, (height, width))).to(self.device)
         images = rows.view(-1, height, width, channels).permute(0, 3, 1, 2).float()
         grid = F.affine_grid(matrices, list(images.shape), align_corners=False)
         warped = F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
         return warped.permute(0, 2, 3, 1).reshape(-1, height, width * channels)
-
-    def _on_device(self, array: NDArray[Any]) -> Any:
-        """`array` where it is used as an index: numpy gathers faster on a CPU, torch works on a GPU."""
-        return array if self.device.type == "cpu" else torch.from_numpy(array).to(self.device)
 
 
 def whole_batches(count: int, batch_size: int, info: DatasetInfo) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Placing a model on a device, CPU threads, memory and precision."""
+"""Choosing a device, placing a model on it, CPU threads and memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from netslim.training.device import autocast_dtype, best_device, cpu_threads, model_on_device
+from netslim.errors import TrainingError
+from netslim.training.device import best_device, cpu_threads, does_not_compute, model_on_device
 
 
 def test_a_model_is_channels_last_in_the_block_and_unchanged_after_it():
@@ -59,20 +60,17 @@ def test_freed_memory_is_reused_without_page_faults():
     assert faults("as it is") > 10_000
 
 
-def test_a_given_precision_is_used():
-    cpu = torch.device("cpu")
-    assert autocast_dtype("fp32", cpu) is None
-    assert autocast_dtype("bf16", cpu) == torch.bfloat16
-
-
-@pytest.mark.parametrize(
-    ("feature", "native"), [("avx512_bf16", True), ("amx_bf16", True), ("avx512_f", False)]
-)
-def test_auto_is_bf16_only_where_the_cpu_multiplies_it(monkeypatch, feature, native):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {feature: True})
-    assert autocast_dtype("auto", torch.device("cpu")) == (torch.bfloat16 if native else None)
-
-
 def test_the_best_device_can_be_used():
     assert best_device().type == ("cuda" if torch.cuda.is_available() else "cpu")
     torch.zeros(1, device=best_device())
+
+
+def test_a_gpu_that_does_not_compute_is_an_error_of_one_sentence(monkeypatch):
+    """The meta device computes nothing: its tensors have no values to read."""
+    assert does_not_compute(torch.device("cpu")) == ""
+    assert "meta" in does_not_compute(torch.device("meta"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    monkeypatch.setattr("netslim.training.device.does_not_compute", lambda device: "CUDA error: no kernel")
+    with pytest.raises(TrainingError, match=r"cuda:3: does not compute \(CUDA error: no kernel\)\. .*torch"):
+        best_device()

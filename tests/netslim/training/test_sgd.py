@@ -43,6 +43,20 @@ def test_it_equals_torchs(momentum, nesterov, layout):
     assert all(parameter.grad is None for parameter in ours.parameters() if parameter.requires_grad)
 
 
+def test_a_rate_in_a_tensor_gives_the_bits_of_the_number():
+    """float32 on a GPU, where the kernel reads no other; 0.3 is rounded to it first."""
+    rate = torch.tensor(0.3)
+    results = []
+    for lr in (rate, float(rate)):
+        parameter = nn.Parameter(torch.linspace(-1, 1, 33))
+        optimizer = SGD([parameter], momentum=0.9, nesterov=True, weight_decay=0.01)
+        for step in range(3):
+            parameter.grad = torch.sin(torch.arange(33.0) + step)
+            optimizer.step(lr)
+        results.append(parameter.detach())
+    assert torch.equal(*results)
+
+
 def test_training_does_not_load_torchs_compiler():
     """The point of it: two seconds less in every training process."""
     script = """

@@ -10,7 +10,7 @@ from netslim.data import DatasetInfo, Split
 from netslim.errors import ConfigError, DataError
 from netslim.training import distributed
 from netslim.training.loaders.augmentation import AUGMENTATIONS, draw_crops
-from netslim.training.loaders.in_memory import InMemory, Normalise, ordered
+from netslim.training.loaders.in_memory import InMemory, Normalise, Selection, ordered
 from tests.helpers import infos
 
 
@@ -69,6 +69,40 @@ def test_training_batches_have_the_drawn_crops(augment):
             assert int(label) == data.labels[number]
             count += 1
     assert count == 20
+
+
+@pytest.mark.parametrize("augment", ["none", "pad4flip", "affine"])
+def test_batches_made_by_torch_are_those_made_by_numpy(augment):
+    """As on a GPU: an epoch's choices are sent at once, and batches are made from them."""
+    data = split()
+    by_torch, by_numpy = (
+        InMemory(data, info(data.images), batch_size=5, augment=augment, seed=1, by_torch=made_by)
+        for made_by in (True, False)
+    )
+    assert len(list(by_torch.epoch(3, 2))) == 2
+    selections = by_torch.selections(3, 2)
+    for (images, labels), selection, (expected, expected_labels) in zip(
+        by_torch.epoch(3, 2), selections, by_numpy.epoch(3, 2), strict=True
+    ):
+        torch.testing.assert_close(images, expected, rtol=1e-6, atol=1e-6)
+        assert torch.equal(labels, expected_labels)
+        assert torch.equal(by_torch.batch(selection)[0], images)
+        assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_selection_is_overwritten_in_place_by_one_of_its_shape():
+    data = split()
+    loader = InMemory(data, info(data.images), batch_size=5, augment="affine", seed=1, by_torch=True)
+    first, second = list(loader.selections(0))[:2]
+    kept = first.clone()
+    addresses = [tensor.data_ptr() for tensor in kept.tensors]
+    assert kept.fits(second)
+    kept.copy_(second)
+    assert [tensor.data_ptr() for tensor in kept.tensors] == addresses
+    assert torch.equal(loader.batch(kept)[0], loader.batch(second)[0])
+    assert not torch.equal(loader.batch(kept)[0], loader.batch(first)[0])
+    short = Selection(second.crops[:, :3], second.matrices[:3])
+    assert not kept.fits(short)
 
 
 def test_padding_is_black_before_normalising():

@@ -11,9 +11,24 @@ from pathlib import Path
 
 import pytest
 
+from netslim.__main__ import main
 from netslim.errors import ConfigError, DataError, ModelError, TrackingError
 
-pytestmark = pytest.mark.slow  # each test starts the command line, and some of them a pipeline
+pytestmark = pytest.mark.slow  # each test calls the command line, and some of them start a pipeline
+
+
+def call(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
+) -> tuple[int, str, Path]:
+    """Call the command line in this process, for what ends before a step. Returns as `run` does."""
+    output = folder / "out"
+    monkeypatch.chdir(folder)
+    for name in [name for name in os.environ if name.startswith("MLFLOW_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(sys, "argv", ["netslim", *arguments, "--output", str(output)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0), capsys.readouterr().err.strip(), output
 
 
 def run(folder: Path, *arguments: str) -> tuple[int, str, Path]:
@@ -56,9 +71,14 @@ def run(folder: Path, *arguments: str) -> tuple[int, str, Path]:
     ],
 )
 def test_found_before_the_first_step(
-    tmp_path: Path, options: tuple[str, ...], code: int, message: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...],
+    code: int,
+    message: str,
 ) -> None:
-    got, shown, output = run(tmp_path, "run", *options)
+    got, shown, output = call(tmp_path, monkeypatch, capsys, "run", *options)
     assert got == code, shown
     assert message in shown
     assert "Traceback" not in shown
@@ -118,9 +138,15 @@ def test_a_network_that_cannot_be_slimmed_is_refused_with_the_reason(
         ("precent: 0.5\n", "netslim: precent = 0.5: unknown option. Did you mean percent?"),
     ],
 )
-def test_a_wrong_config_file_is_one_line_and_exit_code_2(tmp_path: Path, text: str, message: str) -> None:
+def test_a_wrong_config_file_is_one_line_and_exit_code_2(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+    message: str,
+) -> None:
     (tmp_path / "run.yaml").write_text(text)
-    got, shown, output = run(tmp_path, "run", "--config", "run.yaml")
+    got, shown, output = call(tmp_path, monkeypatch, capsys, "run", "--config", "run.yaml")
     assert got == ConfigError.exit_code == 2, shown
     assert shown.startswith(message)
     assert len(shown.splitlines()) == 1

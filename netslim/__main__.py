@@ -40,7 +40,19 @@ class Commands(click.Group):
         return {point.name: point for point in entry_points(group="netslim.commands")}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        order = ["run", "show", "verify", "bench", "sign", "publish", "sweep", "submit", "compile", "doctor"]
+        order = [
+            "run",
+            "show",
+            "verify",
+            "bench",
+            "sign",
+            "publish",
+            "sweep",
+            "submit",
+            "logs",
+            "compile",
+            "doctor",
+        ]
         return sorted(
             self._entry_points(), key=lambda name: (order.index(name) if name in order else 99, name)
         )

@@ -56,23 +56,11 @@ def _api(client: KfpClient) -> Iterator[Result]:
     except NetslimError as error:
         yield False, "KFP's login", str(error)
         return
-    api = client.client()
-    query = [("page_size", 1)]
+    query = {"page_size": "1"}
     if client.namespace:
-        query += [
-            ("resource_reference_key.type", "NAMESPACE"),
-            ("resource_reference_key.id", client.namespace),
-        ]
+        query |= {"resource_reference_key.type": "NAMESPACE", "resource_reference_key.id": client.namespace}
     try:
-        client.call(
-            "list runs by the API v1beta1",
-            api.call_api,
-            "/apis/v1beta1/runs",
-            "GET",
-            query_params=query,
-            auth_settings=["Bearer"],
-            _preload_content=False,
-        )
+        client.fetch("list runs by the API v1beta1", "/apis/v1beta1/runs", **query)
         yield True, "KFP's reasons", "--wait can print why a step waits or failed"
     except NetslimError as error:
         yield None, "KFP's reasons", f"--wait prints states only: {error}"

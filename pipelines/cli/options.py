@@ -15,10 +15,13 @@ from netslim_kfp.pipelines.config_file import load
 from netslim_kfp.pipelines.run_config import OLD_NAMES, RunConfig
 from netslim_kfp.pipelines.yaml_numbers import read_yaml
 
-__all__ = ["LOCAL", "config_from", "gpus_option", "pairs", "platform_options", "run_options"]
+__all__ = ["LOCAL", "PARALLEL", "config_from", "gpus_option", "pairs", "platform_options", "run_options"]
 
 LOCAL = frozenset({"runner", "output", "tracking_uri"})
 """Options of a run on this machine; on a cluster the profiles and the cluster's settings decide these."""
+
+PARALLEL = 4
+"""Points of a sweep that run at a time on a cluster, if the user does not choose."""
 
 FLAGS = {"model_args": "model-arg"}  # one argument per flag
 ENVIRONMENT = {"tracking_uri": "MLFLOW_TRACKING_URI"}

@@ -84,19 +84,22 @@ class KfpClient:
             problem = f"cannot be read ({error.strerror})"
             raise ConfigError(problem, field="token_file", value=self.token_file) from error
 
-    def call(self, action: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    def call(
+        self, action: str, function: Callable[..., T], *args: Any, timeout: float = TIMEOUT, **kwargs: Any
+    ) -> T:
         """Send one request.
 
         Args:
             action: for the message of a refusal, such as "start the run".
             function: a method of kfp-server-api; it gets the other arguments.
+            timeout: seconds to wait for the answer.
 
         Raises:
             UnavailableError: the server may answer later.
             PipelineError: the server refuses.
         """
         with self._refusals(action):
-            return function(*args, _request_timeout=TIMEOUT, **kwargs)
+            return function(*args, _request_timeout=timeout, **kwargs)
 
     def read(self, action: str, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Send one request that changes nothing. It is sent again while the server is unavailable.
@@ -110,6 +113,24 @@ class KfpClient:
             except UnavailableError:
                 time.sleep(pause)
         return self.call(action, function, *args, **kwargs)
+
+    def fetch(self, action: str, path: str, **query: str) -> str:
+        """The body of the answer to a GET request that kfp-server-api has no method for. It is sent once.
+
+        Raises:
+            UnavailableError, PipelineError: as `call`.
+        """
+        answer: Any = self.call(
+            action,
+            self.client().call_api,
+            path,
+            "GET",
+            query_params=list(query.items()),
+            auth_settings=["Bearer"],
+            _preload_content=False,
+            _return_http_data_only=True,
+        )
+        return str(answer.data.decode(errors="replace"))
 
     def ensure(self, find: Callable[[], T | None], make: Callable[[], T]) -> tuple[T, bool]:
         """Find an object by its name, or make it. Returns the object and whether it was made.

@@ -30,6 +30,7 @@ __all__ = ["PlaceTask", "no_placement", "placed_on"]
 PlaceTask = Callable[[Any], Any]
 """A function that gives a KFP task its resources, in place, and returns the task."""
 
+DEFAULT_PULL = "IfNotPresent"  # Kubernetes' own, for tags other than `latest`, which are refused
 WAITING_CPU, WAITING_MEMORY = "1", "2Gi"  # of a step that waits for its nodes
 S3_CONFIG = ("AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION")
 S3_SECRET = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -38,6 +39,7 @@ S3_SECRET = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 GPU_LABEL = "netslim/gpus"
 NODES_NOTE = "netslim/nodes"  # an annotation, for the same reason
 RUN_LABEL, RUN_ENV = "pipeline/runid", "KFP_RUN_ID"  # KFP puts this label on every pod of a run
+KEY_ENV = "NETSLIM_RUN_KEY"  # it wins over KFP_RUN_ID (netslim.tracking.destination)
 
 
 def no_placement(task: Any) -> Any:
@@ -45,8 +47,13 @@ def no_placement(task: Any) -> Any:
     return task
 
 
-def placed_on(profiles: Mapping[str, Profile]) -> PlaceTask:
-    """A function that applies to each KFP task the profile of its step."""
+def placed_on(profiles: Mapping[str, Profile], *, run_key: str = "") -> PlaceTask:
+    """A function that applies to each KFP task the profile of its step.
+
+    Args:
+        run_key: the key of the run in MLflow, when it is not the id that KFP gives the run. KFP's cache does
+            not look at environment variables, so finished steps are taken from an earlier run all the same.
+    """
 
     def place(task: Any) -> Any:
         profile = profiles[PROFILE_OF_STEP[task.component_spec.name.replace("-", "_")]]
@@ -58,6 +65,8 @@ def placed_on(profiles: Mapping[str, Profile]) -> PlaceTask:
         _set_node(task, profile)
         _set_storage(task, profile)
         _set_environment(task, profile)
+        if run_key:
+            task.set_env_variable(KEY_ENV, run_key)
         return task
 
     return place
@@ -98,7 +107,8 @@ def _set_node(task: Any, profile: Profile) -> None:
         kubernetes.add_toleration(task, **{TOLERATION[key]: value for key, value in toleration.items()})
     for label, value in profile.labels.items():
         kubernetes.add_pod_label(task, label, value)
-    kubernetes.set_image_pull_policy(task, profile.image_pull_policy)
+    if profile.image_pull_policy != DEFAULT_PULL:  # each setting is stored nine times in the run's object
+        kubernetes.set_image_pull_policy(task, profile.image_pull_policy)
     if profile.image_pull_secrets:
         kubernetes.set_image_pull_secrets(task, profile.image_pull_secrets)
     kubernetes.set_security_context(task, run_as_non_root=True)

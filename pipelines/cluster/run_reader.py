@@ -47,7 +47,7 @@ class RunReader:
         Empty where a gateway hides that API, or before Argo has seen the run.
         """
         try:
-            text = self._get(f"/apis/v1beta1/runs/{self.run_id}")
+            text = self.backend.fetch("look at the steps", f"/apis/v1beta1/runs/{self.run_id}")
             manifest = json.loads(text).get("pipeline_runtime", {}).get("workflow_manifest")
             return steps_of(json.loads(manifest)) if manifest else []
         except (PipelineError, ValueError):
@@ -57,7 +57,8 @@ class RunReader:
         """The log of the step's newest pod, also when the pod is gone; empty where the API has none."""
         for name in (step.pod, step.node):
             try:
-                if name and (text := self._get(f"/apis/v1alpha1/runs/{self.run_id}/nodes/{name}/log")):
+                path = f"/apis/v1alpha1/runs/{self.run_id}/nodes/{name}/log"
+                if name and (text := self.backend.fetch("read a log", path)):
                     return text
             except PipelineError:
                 continue  # the pod is gone and its log was not kept, or this server has another name for it
@@ -103,20 +104,6 @@ class RunReader:
         else:
             problem, remedy = "no step has this name", did_you_mean(wanted, names)
         raise PipelineError(problem, field="step", value=wanted, remedy=remedy)
-
-    def _get(self, path: str) -> str:
-        """The body of an answer that kfp-server-api has no method for."""
-        client = self.backend.client()
-        answer: Any = self.backend.call(
-            "read from the server",
-            client.call_api,
-            path,
-            "GET",
-            auth_settings=["Bearer"],
-            _preload_content=False,
-            _return_http_data_only=True,
-        )
-        return str(answer.data.decode(errors="replace"))
 
 
 def titles_of(spec: Mapping[str, Any]) -> dict[str, str]:

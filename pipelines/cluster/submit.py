@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import kfp_server_api as kfp
 
-from netslim.errors import ConfigError, PipelineError
-from netslim_kfp.pipelines.cluster.kfp_client import KfpClient, UnavailableError, equals
+from netslim.errors import ConfigError
+from netslim_kfp.pipelines.cluster.kfp_client import KfpClient, equals
 
-__all__ = ["Submission", "Version", "cancel", "schedule", "start", "upload", "wait"]
+__all__ = ["Submission", "Version", "cancel", "schedule", "start", "upload"]
 
-PATIENCE = 600.0  # seconds without an answer; the server may be upgraded during a run of days
-ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
+CREATION = 150.0  # seconds: KFP's MLflow plugin holds a new run for a minute when its server does not answer
 
 
 @dataclass(frozen=True)
@@ -32,13 +30,17 @@ class Version:
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """A run to start: a version, values for its inputs, an experiment, and a name that no other run has."""
+    """A run to start: a version, values for its inputs, an experiment, and a name that no other run has.
+
+    `kfp_mlflow` is whether KFP's own MLflow plugin may record it, where the plugin is switched on.
+    """
 
     version: Version
     name: str
     arguments: Mapping[str, Any]
     experiment: str
     service_account: str = ""
+    kfp_mlflow: bool = True
 
 
 def upload(backend: KfpClient, file: Path, name: str) -> Version:
@@ -109,7 +111,7 @@ def start(backend: KfpClient, submission: Submission) -> str:
 
     def make() -> Any:
         body = kfp.V2beta1Run(**_common(submission, experiment_id))
-        return backend.call("start the run", runs.run_service_create_run, body)
+        return backend.call("start the run", runs.run_service_create_run, body, timeout=CREATION)
 
     return str(backend.ensure(find, make)[0].run_id)
 
@@ -150,45 +152,11 @@ def schedule(backend: KfpClient, submission: Submission, cron: str) -> str:
             no_catchup=True,
             mode=kfp.RecurringRunMode.ENABLE,
         )
-        return backend.call("make the schedule", api.recurring_run_service_create_recurring_run, body)
+        return backend.call(
+            "make the schedule", api.recurring_run_service_create_recurring_run, body, timeout=CREATION
+        )
 
     return str(backend.ensure(find, make)[0].recurring_run_id)
-
-
-def wait(
-    backend: KfpClient,
-    run_id: str,
-    *,
-    every: float = 10.0,
-    on_state: Callable[[str], None] = lambda state: None,
-) -> None:
-    """Return when the run has succeeded.
-
-    Args:
-        every: seconds between two requests for the state.
-        on_state: is called with each new state.
-
-    Raises:
-        PipelineError: the run failed or was canceled, or the server refuses.
-    """
-    runs, before, answered = kfp.RunServiceApi(backend.client()), "", time.monotonic()
-    while True:
-        try:
-            run = backend.read("look at the run", runs.run_service_get_run, run_id)
-        except UnavailableError:
-            if time.monotonic() - answered > PATIENCE:
-                raise
-            continue
-        answered = time.monotonic()
-        if run.state and run.state != before:
-            on_state(run.state)
-            before = run.state
-        if before in ENDED:
-            break
-        time.sleep(every)
-    if before in ("FAILED", "CANCELED"):
-        words = f" ({run.error.message})" if run.error and run.error.message else ""
-        raise PipelineError(f"the run {before.lower()}{words}", remedy="Read the log of the step that failed")
 
 
 def cancel(backend: KfpClient, run_id: str) -> None:
@@ -227,6 +195,7 @@ def _common(submission: Submission, experiment_id: str) -> dict[str, Any]:
         ),
         "runtime_config": kfp.V2beta1RuntimeConfig(parameters=dict(submission.arguments)),
         "service_account": submission.service_account or None,
+        "plugins_input": None if submission.kfp_mlflow else {"mlflow": {"disabled": True}},
     }
 
 

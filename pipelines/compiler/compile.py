@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,23 @@ from netslim.storage.atomic import atomic_file
 from netslim_kfp.pipelines.compiler.lint import lint
 from netslim_kfp.pipelines.compiler.minify import minify
 
-__all__ = ["compile_pipeline"]
+__all__ = ["InputNote", "compile_pipeline"]
+
+
+@dataclass(frozen=True)
+class InputNote:
+    """What KFP's page shows of an input: a sentence, and the values of a drop-down list, if it has one."""
+
+    description: str
+    choices: tuple[str, ...] = ()
 
 
 def compile_pipeline(
-    pipeline: Callable[..., Any], path: str | os.PathLike[str], *, cache: bool = True
+    pipeline: Callable[..., Any],
+    path: str | os.PathLike[str],
+    *,
+    cache: bool = True,
+    notes: Mapping[str, InputNote] | None = None,
 ) -> dict[str, Any]:
     """Compile `pipeline` to the file `path`, minified and checked by the portability rules.
 
@@ -26,6 +39,7 @@ def compile_pipeline(
         pipeline: a pipeline function.
         path: the file to write.
         cache: whether steps may take the results of earlier runs.
+        notes: what KFP's page shows of the pipeline's inputs, by their names.
 
     Returns:
         The pipeline's intermediate representation, its first YAML document.
@@ -38,6 +52,7 @@ def compile_pipeline(
         compiled: dict[str, Any]
         compiled, *platform = yaml.safe_load_all(text)
         minify(compiled)
+        _describe(compiled, notes or {})
         breaches = lint(compiled)
         assert not breaches, breaches  # our own pipelines: a breach is our bug
         if not cache:
@@ -45,6 +60,18 @@ def compile_pipeline(
         header = "".join(line for line in text.splitlines(keepends=True) if line.startswith("#"))
         draft.write_text(header + yaml.safe_dump_all([compiled, *platform]), encoding="utf-8")
     return compiled
+
+
+def _describe(ir: dict[str, Any], notes: Mapping[str, InputNote]) -> None:
+    """Write descriptions and choices of the pipeline's inputs, in place.
+
+    KFP 2.17's backend and page know `literals`, for which its SDK has no notation yet.
+    """
+    for name, definition in ir["root"]["inputDefinitions"]["parameters"].items():
+        if note := notes.get(name):
+            definition["description"] = note.description
+            if note.choices:
+                definition["literals"] = list(note.choices)
 
 
 def _disable_cache(ir: dict[str, Any]) -> None:

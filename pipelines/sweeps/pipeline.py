@@ -16,7 +16,9 @@ from netslim_kfp.pipelines.inputs import Inputs, pipeline
 from netslim_kfp.pipelines.run_config import RunConfig
 from netslim_kfp.pipelines.tasks import Tasks
 
-__all__ = ["build_lambda", "build_percent", "lambda_inputs", "percent_inputs"]
+__all__ = ["LAMBDA", "PERCENT", "build_lambda", "build_percent", "lambda_inputs", "percent_inputs"]
+
+LAMBDA, PERCENT = "lambda-search", "percent-study"  # the names of the pipelines
 
 NOT_IN_A_SWEEP = frozenset({"base", "passes", "max_loss"})
 """Inputs of a run that no sweep has: it has no baseline and no passes."""
@@ -32,19 +34,23 @@ def percent_inputs() -> dict[str, Any]:
     return {"percents": list, **_shared(RunConfig(), without=NOT_IN_A_SWEEP | {"percent", "target"})}
 
 
-def build_lambda(*, place: PlaceTask = no_placement) -> Callable[..., Any]:
+def build_lambda(*, place: PlaceTask = no_placement, parallel: int = 1) -> Callable[..., Any]:
     """The search for lambda (paper, section 4.3): train, prune and fine-tune with each strength.
 
     Each of the `strengths` is a text such as "lambda=0.0001" or "total_shrinkage=2", because a KFP backend
     passes each item of a loop as text.
+
+    Args:
+        place: gives each step its resources on a cluster (netslim_kfp.pipelines.cluster.platform).
+        parallel: points at a time. On one machine it is one, because two trainings at once would share one
+            GPU or the cores of a laptop.
     """
 
     def lambda_search(inputs: Inputs) -> None:
         tasks = Tasks(inputs, place, title)
         with tasks.ending("lambda-search-points"):
             data = tasks.prepare()
-            # One after the other, because two trainings at once would share one GPU or the cores of a laptop.
-            with dsl.ParallelFor(items=inputs.strengths, parallelism=1, name="lambda") as strength:
+            with dsl.ParallelFor(items=inputs.strengths, parallelism=parallel, name="lambda") as strength:
                 sparse = tasks.train(
                     data, stage="sparse", recipe=inputs.sparse, pass_index=1, strength=strength
                 )
@@ -54,26 +60,30 @@ def build_lambda(*, place: PlaceTask = no_placement) -> Callable[..., Any]:
 
     return pipeline(
         lambda_search,
-        name="lambda-search",
+        name=LAMBDA,
         description="Which strength of the L1 term gives the lowest error?",
         inputs=lambda_inputs(),
     )
 
 
-def build_percent(*, place: PlaceTask = no_placement) -> Callable[..., Any]:
-    """The study of the pruned percentage (paper, Figure 5): prune one sparse network by each percent."""
+def build_percent(*, place: PlaceTask = no_placement, parallel: int = 1) -> Callable[..., Any]:
+    """The study of the pruned percentage (paper, Figure 5): prune one sparse network by each percent.
+
+    Args:
+        place, parallel: as `build_lambda` takes them.
+    """
 
     def percent_study(inputs: Inputs) -> None:
         tasks = Tasks(inputs, place, title)
         with tasks.ending("percent-study-points"):
             data = tasks.prepare()
             sparse = tasks.train(data, stage="sparse", recipe=inputs.sparse, pass_index=1)
-            with dsl.ParallelFor(items=inputs.percents, parallelism=1, name="percent") as percent:
+            with dsl.ParallelFor(items=inputs.percents, parallelism=parallel, name="percent") as percent:
                 _measure_point(tasks, data, sparse, point="percent", percent=percent)
 
     return pipeline(
         percent_study,
-        name="percent-study",
+        name=PERCENT,
         description="How much can be pruned before the error rises?",
         inputs=percent_inputs(),
     )

@@ -63,6 +63,13 @@ class Cluster:
     runs: list[Any] = field(default_factory=list)
     schedules: list[Any] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    bodies: list[Any] = field(default_factory=list)
+    workflows: list[Any] = field(default_factory=list)
+    """What the Workflow of every run is at each look at it; the last one stays."""
+    logs: dict[str, str] = field(default_factory=dict)
+    """The log of each step by the name of its pod."""
+    history: list[str] = field(default_factory=list)
+    """The states of every run's history, added to its own."""
     address: str = ""
 
     def asked(self, pattern: str) -> int:
@@ -111,7 +118,10 @@ class Handler(BaseHTTPRequestHandler):
             given = self.dispatch(request, query)
             if fault:
                 raise RefusedError(fault.status, "upstream request timeout")
-            self.reply(200, MODELS.sanitize_for_serialization(given))
+            if isinstance(given, bytes):
+                self.send(200, "text/plain", given)
+            else:
+                self.reply(200, MODELS.sanitize_for_serialization(given))
         except RefusedError as refusal:
             if refusal.status == 0:
                 self.close_connection = True
@@ -119,9 +129,11 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(refusal.status, {"code": 3, "message": refusal.message, "details": []})
 
     def reply(self, status: int, content: Any) -> None:
-        data = json.dumps(content).encode()
+        self.send(status, "application/json", json.dumps(content).encode())
+
+    def send(self, status: int, kind: str, data: bytes) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
@@ -216,6 +228,7 @@ class Handler(BaseHTTPRequestHandler):
         return kfp.V2beta1ListRunsResponse(runs=named(found, query))
 
     def create_run(self, query: dict[str, str]) -> Any:
+        self.cluster.bodies.append(json.loads(self.body))
         run = self.checked(self.read("V2beta1Run"))
         run.run_id, run.state = str(uuid.uuid4()), "PENDING"
         self.cluster.runs.append(run)
@@ -243,7 +256,31 @@ class Handler(BaseHTTPRequestHandler):
             raise RefusedError(404, "run not found")
         if self.cluster.states:
             run.state = self.cluster.states.pop(0)
+        states = [*self.cluster.history, run.state]
+        run.state_history = [kfp.V2beta1RuntimeStatus(state=state) for state in states]
         return run
+
+    def get_workflow(self, query: dict[str, str], run_id: str) -> Any:
+        """The run as KFP's API v1beta1 gives it: with the Workflow as text."""
+        workflows = self.cluster.workflows
+        if not workflows:
+            raise RefusedError(404, "Not Found")
+        workflow = workflows.pop(0) if len(workflows) > 1 else workflows[0]
+        return {"run": {"id": run_id}, "pipeline_runtime": {"workflow_manifest": json.dumps(workflow)}}
+
+    def list_runs_v1(self, query: dict[str, str]) -> Any:
+        return {"runs": []}
+
+    def get_log(self, query: dict[str, str], run_id: str, node: str) -> bytes:
+        if node not in self.cluster.logs:
+            raise RefusedError(500, f"Failed to read logs for run {run_id}")
+        return self.cluster.logs[node].encode()
+
+    def get_version(self, query: dict[str, str], pipeline_id: str, version_id: str) -> Any:
+        found = [v for v in self.cluster.versions if v.pipeline_version_id == version_id]
+        if not found:
+            raise RefusedError(404, "pipeline version not found")
+        return found[0]
 
     def terminate_run(self, query: dict[str, str], run_id: str) -> Any:
         self.get_run(query, run_id).state = "CANCELING"
@@ -275,12 +312,16 @@ ROUTES = {
     "GET /pipelines": "list_pipelines",
     "POST /pipelines": "create_pipeline",
     "GET /pipelines/([^/]+)/versions": "list_versions",
+    "GET /pipelines/([^/]+)/versions/([^/]+)": "get_version",
     "POST /pipelines/upload_version": "upload_version",
     "GET /experiments": "list_experiments",
     "POST /experiments": "create_experiment",
     "GET /runs": "list_runs",
     "POST /runs": "create_run",
     "GET /runs/([^/:]+)": "get_run",
+    "GET /apis/v1beta1/runs": "list_runs_v1",
+    "GET /apis/v1beta1/runs/([^/:]+)": "get_workflow",
+    "GET /apis/v1alpha1/runs/([^/:]+)/nodes/([^/]+)/log": "get_log",
     "POST /runs/([^/:]+):terminate": "terminate_run",
     "GET /recurringruns": "list_schedules",
     "POST /recurringruns": "create_schedule",

@@ -8,7 +8,7 @@ from pydantic import ModelWrapValidatorHandler, ValidationError, model_validator
 
 from netslim.errors import ConfigError
 from netslim.pruning.options import PruningOptions
-from netslim.steps.gpu_check import EXPECTED
+from netslim.steps.gpu_check import DETERMINISTIC, EXPECTED, GRAPHS
 from netslim_kfp.pipelines.config_errors import config_error
 from netslim_kfp.pipelines.run_options import MAX_PASSES, OLD_NAMES, RunOptions, parse_percent
 
@@ -106,14 +106,24 @@ class RunConfig(RunOptions):
         return f"netslim/{self.dataset}"
 
     def environment(self) -> dict[str, str]:
-        """Environment variables for the steps of a run on this machine. They change no result.
+        """Environment variables for the steps of a run on this machine. They change rounding at most.
 
         On a cluster they come from the profile.
         """
-        if self.gpus is None:
-            return {}
-        hidden = {"CUDA_VISIBLE_DEVICES": ""} if self.gpus == 0 else {}
-        return {EXPECTED: str(self.gpus), **hidden}
+        variables: dict[str, str] = {}
+        if self.gpus is not None:
+            variables[EXPECTED] = str(self.gpus)
+        if self.gpus == 0:
+            variables["CUDA_VISIBLE_DEVICES"] = ""
+        if not self.graphs:
+            variables[GRAPHS] = "off"
+        if self.deterministic:
+            variables |= {DETERMINISTIC: "on", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+        return variables
+
+    def run_name(self) -> str:
+        """The name of a run that starts now."""
+        return self.name or f"{self.model}-{self.dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
 
     def pipeline_arguments(self) -> dict[str, Any]:
         """The values of the compiled pipeline's inputs, by the inputs' names, each of a type that KFP has.

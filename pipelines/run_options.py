@@ -187,6 +187,14 @@ class RunOptions(BaseModel):
         "is one.",
         examples=[0],
     )
+    graphs: bool = Field(
+        default=True,
+        description="On a GPU, run training steps as CUDA graphs where possible; the weights are the same.",
+    )
+    deterministic: bool = Field(
+        default=False,
+        description="On a GPU, use deterministic algorithms: slower, and bit-identical from run to run.",
+    )
     runner: Literal["subprocess", "docker"] = Field(
         default="subprocess", description="Run steps as processes or in containers."
     )

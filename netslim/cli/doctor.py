@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import click
 
+from netslim.cli.torch_checks import gpus, outside_bounds, required_torch
 from netslim.errors import NetslimError
 
 __all__ = ["doctor"]
@@ -95,10 +96,10 @@ def run_checks(tracking_uri: str | None, data_root: str | None) -> Iterator[Chec
         yield from (required(name) for name in (CONSUMER if kind == "consume" else SERVER))
     elif kind:
         yield from (required(name) for name, extra in PACKAGES.items() if extra in IMAGES[kind])
-        yield accelerator()
+        yield from (CheckResult(*check) for check in gpus())
     else:
         yield from packages()
-        yield accelerator()
+        yield from (CheckResult(*check) for check in gpus())
         yield kfp_runner()
         yield docker_runner()
     if tracking_uri:
@@ -110,29 +111,28 @@ def run_checks(tracking_uri: str | None, data_root: str | None) -> Iterator[Chec
 def required(name: str) -> CheckResult:
     """Check a package that the image must contain."""
     try:
-        return CheckResult(True, name, importlib.metadata.version(name))
+        return found(name, importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
         return CheckResult(False, name, "missing: build the image again")
+
+
+def found(name: str, version: str) -> CheckResult:
+    """Check the version of a package that is there."""
+    bounds = required_torch() if name == "torch" else ""
+    if outside_bounds(version, bounds):
+        return CheckResult(
+            False, name, f"{version}, but netslim is made for torch {bounds}: pip install 'netslim[torch]'"
+        )
+    return CheckResult(True, name, version)
 
 
 def packages() -> Iterator[CheckResult]:
     for name, extra in PACKAGES.items():
         try:
-            yield CheckResult(True, name, importlib.metadata.version(name))
+            yield found(name, importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
             missing = "missing: reinstall netslim" if extra == "core" else f"pip install 'netslim[{extra}]'"
             yield CheckResult((False if extra == "core" else None), name, missing)
-
-
-def accelerator() -> CheckResult:
-    try:
-        import torch
-    except ModuleNotFoundError:
-        return CheckResult(None, "GPU", "unknown without torch")
-    if torch.cuda.is_available():
-        count = torch.cuda.device_count()
-        return CheckResult(True, "GPU", f"{count} x {torch.cuda.get_device_name(0)}")
-    return CheckResult(None, "GPU", f"none; the CPU is used with {torch.get_num_threads()} threads")
 
 
 def kfp_runner() -> CheckResult:

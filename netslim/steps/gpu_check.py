@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 
-from netslim.errors import PipelineError, first_line
+from netslim.errors import PipelineError
 
-__all__ = ["EXPECTED", "check_gpus", "promised"]
+__all__ = ["DETERMINISTIC", "EXPECTED", "GRAPHS", "check_gpus", "promised"]
 
 EXPECTED = "NETSLIM_EXPECTED_GPUS"
 """Environment variable: how many GPUs the step's profile asks for. Only steps on a cluster have it."""
+
+GRAPHS = "NETSLIM_GRAPHS"
+"""Environment variable: `off` for trainings without CUDA graphs, which give the same weights."""
+
+DETERMINISTIC = "NETSLIM_DETERMINISTIC"
+"""Environment variable: `on` for trainings with torch's deterministic algorithms."""
 
 
 def promised() -> int:
@@ -18,7 +24,7 @@ def promised() -> int:
 
 
 def check_gpus() -> None:
-    """Run a small computation on every promised GPU. Without a promise nothing is done, and torch not loaded.
+    """Multiply two matrices on every promised GPU. Without a promise nothing is done, and torch not loaded.
 
     A process that torchrun started checks its own GPU only.
 
@@ -33,6 +39,8 @@ def check_gpus() -> None:
         return
     import torch
 
+    from netslim.nn.device_check import does_not_compute
+
     if not torch.backends.cuda.is_built():  # type: ignore[no-untyped-call]
         remedy = "Take an image built with images/build.py --variant cuda"
         raise _missing(wanted, f"this image's torch {torch.__version__} was built without CUDA", remedy)
@@ -42,11 +50,9 @@ def check_gpus() -> None:
         raise _missing(wanted, f"torch {torch.__version__} sees {visible}", remedy)
     own = os.environ.get("LOCAL_RANK")
     for index in range(wanted) if own is None else [int(own)]:
-        try:
-            torch.ones(1, device=f"cuda:{index}").sum().item()
-        except RuntimeError as error:
+        if problem := does_not_compute(torch.device("cuda", index)):
             remedy = "The driver or the GPU's generation does not fit this image (docs/operate.md)"
-            raise _missing(wanted, f"GPU {index} does not compute ({first_line(error)})", remedy) from error
+            raise _missing(wanted, f"GPU {index} does not compute ({problem})", remedy)
 
 
 def _missing(wanted: int, problem: str, remedy: str) -> PipelineError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -15,11 +16,13 @@ from netslim.results.measures import Size
 from netslim.sparsity import ZERO_GAMMA
 from netslim.steps.step_metrics import PruneMetrics
 from netslim.steps.step_record import StepRecord, read_step_records
-from netslim.training.device import keep_freed_memory
+from netslim.training.device import best_device, keep_freed_memory, model_on_device
 from netslim.training.evaluate import evaluate
 from netslim.training.loaders import loader_for
+from netslim.training.precision import float32_products
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from netslim.cost import Cost
@@ -60,10 +63,14 @@ def prune_step(
         # Compensation is exact for channels at zero, where new statistics would only add noise. Once a live
         # channel is removed, the statistics of the layers behind it are out of date.
         recalibrated = options.compensate and result.threshold >= ZERO_GAMMA
-        if recalibrated:
-            netslim.recalibrate(result.model, _training_images(packed))
-        bar.advance()
-        error = evaluate(result.model, packed.split("test"), packed.info)
+        device = best_device()
+        # Channels are chosen and sliced on the CPU, in a moment and alike everywhere; images pass on the GPU.
+        with model_on_device(result.model, device) if device.type == "cuda" else nullcontext():
+            if recalibrated:
+                with float32_products(device, tf32=False):
+                    netslim.recalibrate(result.model, _training_images(packed, device))
+            bar.advance()
+            error = evaluate(result.model, packed.split("test"), packed.info)
         bar.advance(1, **{"test error": error})
     metrics = PruneMetrics(
         settings=options.to_inputs(),
@@ -81,7 +88,7 @@ def prune_step(
     return metrics
 
 
-def _training_images(packed: PackedDataset) -> Iterator[Tensor]:
+def _training_images(packed: PackedDataset, device: torch.device | str = "cpu") -> Iterator[Tensor]:
     """Batches of `RECALIBRATE_ON` training images, shuffled and augmented, or of all if there are fewer.
 
     Shuffled, because an image folder is ordered by class. Augmented, because the statistics that they replace
@@ -89,7 +96,7 @@ def _training_images(packed: PackedDataset) -> Iterator[Tensor]:
     plain images, 26.2 with statistics of augmented images).
     """
     size = packed.info.batch_of(2**21, least=8, most=250)
-    batches = loader_for(packed, batch_size=size, seed=0).epoch(0)
+    batches = loader_for(packed, batch_size=size, seed=0, device=device).epoch(0)
     return (images for images, _ in islice(batches, RECALIBRATE_ON // size))
 
 

@@ -15,6 +15,7 @@ from netslim import data, models, sparsity, tracking
 from netslim.models import artifact
 from netslim.pruning.plan import Plan
 from netslim.results.measures import Histogram
+from netslim.steps.gpu_check import DETERMINISTIC, GRAPHS
 from netslim.steps.step_metrics import TrainMetrics
 from netslim.steps.step_record import StepRecord, StepRecords, read_step_records
 from netslim.steps.training_request import TrainingRequest
@@ -47,6 +48,8 @@ def run_training(request: TrainingRequest) -> TrainMetrics:
     recipe = presets.stage(request.preset, request.stage, overrides)
     network = _starting_network(request, packed.info)
     result = _train(request, network, packed, recipe)
+    if recipe.precision == "auto":
+        print(f"precision auto was {result.precision}", flush=True)
     metrics = _metrics(request, network, recipe, result, packed.info)
     if distributed.rank() == 0:
         records = _records(request, StepRecord(metrics, result.history))
@@ -82,7 +85,10 @@ def _starting_network(request: TrainingRequest, info: DatasetInfo) -> artifact.S
 def _train(
     request: TrainingRequest, network: artifact.StoredModel, packed: PackedDataset, recipe: Recipe
 ) -> TrainResult:
-    """Train the network in place, and upload its curves during training where an experiment is named."""
+    """Train the network in place, and upload its curves during training where an experiment is named.
+
+    The variables `GRAPHS` and `DETERMINISTIC` say how steps are run on a GPU.
+    """
     distill = request.teacher is not None and recipe.distill > 0
     with ExitStack() as stack:
         history = Path(stack.enter_context(TemporaryDirectory())) / "history.jsonl"
@@ -101,7 +107,10 @@ def _train(
             seed=request.seed,
             teacher=artifact.load_model(str(request.teacher)).model if distill else None,
             history_path=history,
-            checkpoint_dir=os.environ.get(CHECKPOINTS) or Path(request.model).with_name("checkpoints"),
+            checkpoint_dir=shared or Path(request.model).with_name("checkpoints"),
+            checkpoints_shared=bool(shared),
+            graphs=os.environ.get(GRAPHS) != "off",
+            deterministic=os.environ.get(DETERMINISTIC) == "on",
             title=TITLES[request.stage],
         )
 

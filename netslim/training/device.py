@@ -10,10 +10,11 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from netslim.errors import TrainingError, first_line
+from netslim.errors import TrainingError
+from netslim.nn.device_check import does_not_compute
 from netslim.nn.modes import restored_modes
 
-__all__ = ["best_device", "cpu_threads", "does_not_compute", "keep_freed_memory", "model_on_device"]
+__all__ = ["best_device", "cpu_threads", "keep_freed_memory", "model_on_device"]
 
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # from glibc's malloc.h
 
@@ -31,19 +32,6 @@ def best_device() -> torch.device:
         remedy = "Install a torch for this GPU and its driver; with CUDA_VISIBLE_DEVICES= the CPU is used"
         raise TrainingError(f"does not compute ({problem})", field=str(device), remedy=remedy)
     return device
-
-
-def does_not_compute(device: torch.device) -> str:
-    """Multiply two small matrices on a device; the reason if that fails, empty if the product is right.
-
-    A GPU can be seen and yet not work, for example if torch has no kernels for its generation.
-    """
-    try:
-        ones = torch.ones(8, 8, device=device)
-        product = (ones @ ones).cpu()
-    except RuntimeError as error:
-        return first_line(error)
-    return "" if bool((product == 8).all()) else "8 x 8 ones times themselves are not 8"
 
 
 @contextmanager

@@ -47,19 +47,32 @@ def process_group() -> Iterator[None]:
     """Join the processes that torchrun started together with this one, for a block.
 
     Without torchrun's environment variables this is the only process, and nothing changes.
+
+    Raises:
+        ConfigError: this machine has fewer GPUs than processes were started on it.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
     backend = "gloo"
     if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        _take_gpu(int(os.environ["LOCAL_RANK"]))
         backend = "cpu:gloo,cuda:nccl"  # NCCL cannot send tensors in host memory, such as AsyncFlags
     dist.init_process_group(backend)
     try:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def _take_gpu(number: int) -> None:
+    """Make a GPU this process's own; a ConfigError if there is none with the number."""
+    there = torch.cuda.device_count()
+    if number >= there:
+        problem = f"process {number + 1} on this machine has no GPU, because there are {there}"
+        remedy = "Start one process per GPU, or hide the GPUs with CUDA_VISIBLE_DEVICES= to train on the CPU"
+        raise ConfigError(problem, field="processes", remedy=remedy)
+    torch.cuda.set_device(number)
 
 
 def shard(count: int) -> slice:

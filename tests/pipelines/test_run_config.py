@@ -60,6 +60,8 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "baseline": bool,
     "seed": int,
     "gpus": (int, type(None)),
+    "graphs": bool,
+    "deterministic": bool,
     "runner": (),
     "output": str,
     "tracking_uri": str,
@@ -238,6 +240,11 @@ def test_gpus_are_an_environment_variable_and_change_no_cache_key() -> None:
     assert RunConfig().environment() == {}
     assert RunConfig(gpus=4).environment() == {"NETSLIM_EXPECTED_GPUS": "4"}
     assert RunConfig(gpus=0).environment() == {"NETSLIM_EXPECTED_GPUS": "0", "CUDA_VISIBLE_DEVICES": ""}
+    assert RunConfig(graphs=False).environment() == {"NETSLIM_GRAPHS": "off"}
+    assert RunConfig(deterministic=True).environment() == {
+        "NETSLIM_DETERMINISTIC": "on",
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    }
     assert RunConfig(gpus=4).pipeline_arguments() == RunConfig().pipeline_arguments()
 
 

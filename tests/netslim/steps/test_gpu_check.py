@@ -39,23 +39,21 @@ def test_too_few_gpus_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_gpu_that_does_not_compute_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
+    asked: list[int] = []
 
-    def ones(_size: int, *, device: str) -> torch.Tensor:
-        asked.append(device)
-        if device == "cuda:1":
-            raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore")
-        return torch.zeros(1)
+    def does_not_compute(device: torch.device) -> str:
+        asked.append(device.index)
+        return "CUDA error: no kernel image is available for execution on the device" if device.index else ""
 
     monkeypatch.setenv(EXPECTED, "2")
     monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch, "ones", ones)
+    monkeypatch.setattr("netslim.nn.device_check.does_not_compute", does_not_compute)
     with pytest.raises(
         PipelineError, match=r"GPU 1 does not compute \(CUDA error: no kernel image .*device\)\."
     ):
         check_gpus()
-    assert asked == ["cuda:0", "cuda:1"]
+    assert asked == [0, 1]
     monkeypatch.setenv("LOCAL_RANK", "0")  # one of several processes checks its own GPU
     check_gpus()
-    assert asked == ["cuda:0", "cuda:1", "cuda:0"]
+    assert asked == [0, 1, 0]

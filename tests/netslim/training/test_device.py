@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from netslim.errors import TrainingError
-from netslim.training.device import best_device, cpu_threads, does_not_compute, model_on_device
+from netslim.nn.device_check import does_not_compute
+from netslim.training.device import best_device, cpu_threads, model_on_device
 
 
 def test_a_model_is_channels_last_in_the_block_and_unchanged_after_it():

@@ -90,3 +90,16 @@ def test_a_single_process_gets_its_own_flags_at_once() -> None:
     assert flags.last() == ()
     assert (distributed.size(), distributed.rank(), distributed.shard(7)) == (1, 0, slice(0, 7))
     distributed.assert_equal_on_all_ranks("checkpoint", 3)
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    for name, value in {"WORLD_SIZE": "3", "LOCAL_RANK": "2"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    expected = "process 3 on this machine has no GPU, because there are 2"
+    with pytest.raises(ConfigError, match=expected), distributed.process_group():
+        pass
+    assert taken == []

@@ -15,7 +15,9 @@ from netslim.storage.atomic import atomic_file
 __all__ = ["CHECKPOINTS", "LocalBackend", "S3Backend", "StorageBackend", "open_backend"]
 
 CHECKPOINTS = "NETSLIM_CHECKPOINTS"
-"""Environment variable with an s3:// folder for checkpoints: a retried step on a cluster has a new disk."""
+"""Environment variable with a folder for the checkpoints of all trainings.
+
+It is an s3:// folder on a cluster, where a retried step has a new disk."""
 
 
 class StorageBackend(Protocol):

@@ -53,17 +53,21 @@ class Checkpoints:
     """The checkpoints of one training, in one folder.
 
     Args:
-        root: a folder, created with the first checkpoint; or an s3:// folder that any number of trainings
-            share, where each has a folder named by its identity.
+        root: a folder, created with the first checkpoint.
         identity: the inputs of the training, as strings by name (recipe, seed, data, ...). A checkpoint of
             another identity is refused, with the names that differ.
+        shared: any number of trainings share `root`, where each has a folder named by its identity. An s3://
+            folder is always shared.
     """
 
-    def __init__(self, root: str | os.PathLike[str], identity: Mapping[str, str]) -> None:
+    def __init__(
+        self, root: str | os.PathLike[str], identity: Mapping[str, str], *, shared: bool = False
+    ) -> None:
         self.identity = dict(identity)
-        if is_s3(root):
+        if shared or is_s3(root):
             folder = hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:16]
             root = f"{str(root).rstrip('/')}/{folder}"
+        self.root = str(root)
         self.backend = open_backend(root)
         self.refused: list[str] = []
         self._kept: list[str] = []

@@ -60,6 +60,7 @@ def train(
     history_path: Path | None = None,
     checkpoint_dir: str | Path | None = None,
     checkpoint_every: float = 60.0,
+    checkpoints_shared: bool = False,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     device: torch.device | str | None = None,
     graphs: bool = True,
@@ -87,8 +88,7 @@ def train(
         seed: of the order, the augmentation and dropout.
         teacher: the network to distil from; used when `recipe.distill` is above 0.
         history_path: a file to which one JSON object per epoch is appended.
-        checkpoint_dir: where checkpoints are written, and from where the training is resumed: a folder for
-            this training alone, or an s3:// folder that trainings may share.
+        checkpoint_dir: a folder where checkpoints are written, and from where the training is resumed.
         checkpoint_every: seconds between checkpoints (0: after every step). At SIGTERM one is written after
             the step in progress, and then the process ends with exit code 143.
         checkpoints_shared: `checkpoint_dir` is for any number of trainings, each of which finds its own by
@@ -128,7 +128,9 @@ def train(
                 "starting weights": weights_digest(model),
                 "teacher": weights_digest(teacher if recipe.distill else None),
             }
-            checkpoints = Checkpoints(checkpoint_dir, identity)
+            checkpoints = Checkpoints(checkpoint_dir, identity, shared=checkpoints_shared)
+            if distributed.rank() == 0:
+                progress.emit_event("checkpoints", folder=checkpoints.root)
         stack.enter_context(model_on_device(model, device))
         stack.enter_context(synchronised(model))
         if teacher is not None:

@@ -151,6 +151,17 @@ def test_trainings_that_share_a_bucket_have_folders_of_their_own(root):
     assert Checkpoints(root, IDENTITY | {"recipe": "b"}).latest() is None
 
 
+def test_trainings_that_share_a_local_folder_have_folders_of_their_own(tmp_path):
+    other = IDENTITY | {"seed": "1"}
+    for identity, which in ((IDENTITY, "this"), (other, "other")):
+        checkpoints = Checkpoints(tmp_path, identity, shared=True)
+        checkpoints.save(1, TENSORS, {"which": which})
+        assert Path(checkpoints.root).parent == tmp_path
+    found = Checkpoints(tmp_path, IDENTITY, shared=True).latest()
+    assert found.metadata == {"which": "this"}
+    assert not Checkpoints(tmp_path, IDENTITY | {"recipe": "b"}, shared=True).refused
+
+
 @pytest.mark.parametrize("damage", ["truncate", "empty", "foreign"])
 def test_a_damaged_object_is_refused_and_the_one_before_is_read(root, damage):
     checkpoints = Checkpoints(root, IDENTITY)

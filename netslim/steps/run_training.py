@@ -36,8 +36,8 @@ TITLES = {"base": "training", "sparse": "sparse training", "fine_tune": "fine-tu
 def run_training(request: TrainingRequest) -> TrainMetrics:
     """Train in this process, or in this and the other processes of a process group, and write the model.
 
-    Checkpoints are written to the folder in the variable CHECKPOINTS, or beside the model. A retry of the
-    step continues from the last one. Only rank 0 writes the model.
+    Checkpoints are written to the folder in the variable CHECKPOINTS, which all trainings share, or beside
+    the model. A retry of the step continues from the last one. Only rank 0 writes the model.
 
     Raises:
         NetslimError: an input cannot be used, or the training diverged.
@@ -90,6 +90,7 @@ def _train(
     The variables `GRAPHS` and `DETERMINISTIC` say how steps are run on a GPU.
     """
     distill = request.teacher is not None and recipe.distill > 0
+    shared = os.environ.get(CHECKPOINTS, "")
     with ExitStack() as stack:
         history = Path(stack.enter_context(TemporaryDirectory())) / "history.jsonl"
         if request.experiment and distributed.rank() == 0:

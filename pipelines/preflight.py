@@ -6,6 +6,7 @@ from pathlib import Path
 
 from netslim import data, models, tracking
 from netslim.errors import ConfigError, DataError
+from netslim.storage.atomic import storage_errors
 from netslim.training import presets
 from netslim_kfp.pipelines.local import docker
 from netslim_kfp.pipelines.run_config import RunConfig
@@ -14,12 +15,16 @@ __all__ = ["check_names", "check_run"]
 
 
 def check_run(config: RunConfig, tracking_uri: str) -> None:
-    """Check names, recipes, the data's root, the runner and the tracking server, for a run on this machine.
+    """Check names, recipes, output, the data's root, the runner and the tracking server, for a local run.
+
+    The output folder is made.
 
     Raises:
-        ConfigError, ModelError, DataError, TrackingError, PipelineError: the first mistake.
+        ConfigError, ModelError, DataError, StorageError, TrackingError, PipelineError: the first mistake.
     """
     check_names(config)
+    with storage_errors(config.output):
+        config.output.resolve().mkdir(parents=True, exist_ok=True)
     root = config.data_root
     if root and not root.startswith("s3://") and not Path(root).exists() and not config.download:
         raise DataError(

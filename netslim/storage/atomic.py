@@ -37,6 +37,9 @@ def storage_errors(path: Path) -> Iterator[None]:
         if code in (errno.EACCES, errno.EPERM, errno.EROFS):
             remedy = "Choose a folder you may write to"
             raise StorageError("no permission to write here", field=str(path), remedy=remedy) from error
+        if code == errno.ENAMETOOLONG:
+            remedy = "Choose a shorter one"
+            raise StorageError("the name is too long", field=str(path), remedy=remedy) from error
         if code in (errno.ENOTDIR, errno.EEXIST):
             remedy = "Choose another folder, or move the file away"
             raise StorageError("a file is in place of a folder", field=str(path), remedy=remedy) from error

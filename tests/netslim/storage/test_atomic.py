@@ -87,6 +87,12 @@ def test_a_file_in_place_of_the_folder_is_one_sentence(tmp_path: Path, kind: typ
         pass
 
 
+@pytest.mark.parametrize("kind", [atomic_file, atomic_directory])
+def test_a_name_that_is_too_long_is_one_sentence(tmp_path: Path, kind: type) -> None:
+    with pytest.raises(StorageError, match=r"a: the name is too long\."), kind(tmp_path / ("x" * 300) / "a"):
+        pass
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [(None, "no such file"), (b'{"a": 1', "not valid JSON"), (b"\xff\xfe", "not valid JSON")],

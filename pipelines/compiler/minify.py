@@ -1,10 +1,10 @@
 """Shorten a compiled pipeline, because a cluster stores each step several times.
 
 The definition and the command of a step are stored four to six times in the one object that describes a run,
-and the size of that object is limited (netslim_kfp.pipelines.compiler.size_estimate). Three things are left
+and the size of that object is limited (netslim_kfp.pipelines.compiler.size_estimate). Four things are left
 out: the descriptions of the steps' inputs, which are in the READMEs; the defaults of inputs that are always
-given; and the source of the steps, because the step's image contains the function
-(netslim_kfp.components.step). The cache distinguishes versions by the tag of the image.
+given; CPU and memory in the fields of KFP before 2.10; and the source of the steps, because the step's image
+contains the function (netslim_kfp.components.step). The cache distinguishes versions by the tag of the image.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 __all__ = ["minify"]
 
+OLD_AMOUNTS = ("cpuLimit", "cpuRequest", "memoryLimit", "memoryRequest")  # kfp writes each amount twice
 START = """d=$(mktemp -d)
 printf %s "$0" > $d/step.py
 _KFP_RUNTIME=true python3 -m kfp.dsl.executor_main --component_module_path $d/step.py "$@"
@@ -26,6 +27,8 @@ def minify(ir: dict[str, Any]) -> None:
             _trim_inputs(ir["components"][task["componentRef"]["name"]], task.get("inputs", {}))
     for executor in ir["deploymentSpec"]["executors"].values():
         container = executor["container"]
+        for amount in OLD_AMOUNTS:  # the backend reads the new fields where they are there
+            container.get("resources", {}).pop(amount, None)
         name = container["args"][-1]
         container["command"] = [
             "sh",

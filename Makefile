@@ -12,7 +12,7 @@ USUAL := not zoo and not browser and not docker and not cluster
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo lint lint-tests format readmes schema api test test-quick test-zoo test-browser coverage bench \
-	images images-offline lock e2e-docker manifests e2e-cluster chromium postgresql release clean distclean
+	images images-offline lock e2e-docker manifests e2e-cluster e2e-kind chromium postgresql release clean distclean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 16
@@ -104,6 +104,9 @@ manifests: $(VENV)/installed-dev  ## render the manifests into build/, and check
 
 e2e-cluster: $(VENV)/installed-dev postgresql  ## run the manifests' tracking server on PostgreSQL and an S3 API
 	$(BIN)/python -m pytest -m cluster tests/e2e/test_tracking_server.py
+
+e2e-kind: $(VENV)/installed-dev  ## run it all on Kubeflow Pipelines, in a cluster made with kind (long)
+	tests/e2e/kind.sh $(BIN)/python
 
 chromium:  # needed by test-browser
 	@command -v chromium > /dev/null || images/apt.sh chromium

@@ -65,7 +65,9 @@ class CheckResult(NamedTuple):
     "--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="Also check that this MLflow server can be used."
 )
 @click.option("--data-root", help="Also check that this folder or s3:// prefix can be read.")
-def doctor(tracking_uri: str | None, data_root: str | None) -> None:
+@click.option("--host", help="Also check the Kubeflow Pipelines backend at this address, and its namespace.")
+@click.option("--namespace", default="", help="With --host: the namespace.  [default: KFP's]")
+def doctor(tracking_uri: str | None, data_root: str | None, host: str | None, namespace: str) -> None:
     """Check which packages are installed, which runners work, and whether server and data can be reached.
 
     The exit code is 1 when a required package is missing, or when a check that an option asks for fails.
@@ -75,7 +77,7 @@ def doctor(tracking_uri: str | None, data_root: str | None) -> None:
 
     console = Console()
     failed: list[str] = []
-    for result in run_checks(tracking_uri, data_root):
+    for result in (*run_checks(tracking_uri, data_root), *(backend(host, namespace) if host else ())):
         mark = {True: "[green]ok[/]", False: "[red]no[/]", None: "[dim]--[/]"}[result.passed]
         console.print(f" {mark}  {result.name:<16} {escape(result.detail)}", highlight=False, soft_wrap=True)
         if result.passed is False:
@@ -106,6 +108,20 @@ def run_checks(tracking_uri: str | None, data_root: str | None) -> Iterator[Chec
         yield reachable("tracking server", tracking_uri, check_tracking)
     if data_root:
         yield reachable("data root", data_root, check_root)
+
+
+def backend(host: str, namespace: str) -> Iterator[CheckResult]:
+    """Checks of a Kubeflow Pipelines backend, from the package that uses it.
+
+    They come by an entry point, because this package does not import those that are built on it.
+    """
+    points = importlib.metadata.entry_points(group="netslim.checks", name="backend")
+    try:
+        (check,) = [point.load() for point in points]
+    except (ModuleNotFoundError, ValueError):
+        yield CheckResult(False, "KFP", "pip install 'netslim[pipeline]'")
+        return
+    yield from (CheckResult(*result) for result in check(host, namespace))
 
 
 def required(name: str) -> CheckResult:

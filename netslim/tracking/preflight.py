@@ -74,8 +74,12 @@ def _of_store(uri: str, location: str, error: Exception) -> Diagnosis:
     if sqlite_file(uri):
         reason = error.strerror if isinstance(error, OSError) else diagnose(uri, error).problem
         return Diagnosis(f"{problem} ({reason})", "Make that a folder you may write to")
+    reason = diagnose(uri, error).problem
+    if "cannot be reached" in reason:  # it was, a moment ago
+        reason = "it closed the connection, or waited too long, when it wrote there"
     return Diagnosis(
-        f"{problem}: {diagnose(uri, error).problem}",
+        f"{problem}: the server has no store that works ({reason})",
         "Check on the server: --artifacts-destination, and the address and the keys of its store "
-        "(AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)",
+        "(AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY); in a cluster `netslim doctor "
+        "--host` checks the name in the address",
     )

@@ -43,3 +43,15 @@ def test_services_in_settings_and_guide_exist() -> None:
     assert named <= set(KFP) | set(OURS)
     for name, port in re.findall(r"service/([a-z-]+) (\d+)(?::\d+)?\b", guide):
         assert int(port) in {**KFP, **OURS}[name]
+
+
+def test_what_a_pod_of_a_run_requests_of_the_disk_is_in_the_guide() -> None:
+    """The LimitRange is for each container; Argo adds `wait` to `main`, and Kubernetes adds the two up."""
+    limits = of_kind(cluster("gpu-cluster"), "LimitRange")["netslim-ephemeral-storage"]
+    (each,) = limits["spec"]["limits"]
+    request = each["defaultRequest"]["ephemeral-storage"]
+    total = 2 * int(request.removesuffix("Mi"))
+    assert total <= 1024  # a node with a small disk must take several drivers at a time
+    guide = (ROOT.parent / "docs/operate.md").read_text(encoding="utf-8")
+    assert f"requests {request} for each container" in guide
+    assert f"a pod requests {total}Mi" in guide.replace("\n", " ")

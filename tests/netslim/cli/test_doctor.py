@@ -82,3 +82,11 @@ def test_a_container_engine_that_hangs_is_optional(monkeypatch: pytest.MonkeyPat
     result = module.docker_runner()
     assert (result.passed, result.name) == (None, "runner docker")
     assert result.detail.startswith("the engine does not answer: restart it")
+
+
+def test_a_backend_is_checked_where_it_is_asked_for() -> None:
+    """What is checked is tested in tests/pipelines/cli/test_check_backend.py."""
+    result = run("--host", f"http://127.0.0.1:{free_port()}")
+    assert result.exit_code == 1
+    assert "cannot be reached" in line_of(result, "KFP")
+    assert result.output.rstrip().endswith("Not usable: KFP")

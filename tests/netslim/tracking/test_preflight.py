@@ -126,7 +126,10 @@ def test_a_server_whose_store_does_not_exist(make_server: Callable[..., MlflowSe
     store = {"AWS_ENDPOINT_URL_S3": "http://no-such-store.invalid:9000"}
     keys = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_MAX_ATTEMPTS": "1"}
     server = make_server(artifacts="s3://bucket/runs", environment=store | keys)
-    expected = r"no artifacts in mlflow-artifacts:/\d+: the server .*\. Check on the server: --artifacts-dest"
+    expected = (
+        r"no artifacts in mlflow-artifacts:/\d+: the server has no store that works \(.*\)\. "
+        r"Check on the server: --artifacts-dest"
+    )
     with pytest.raises(TrackingError, match=expected) as caught:
         tracking.check_tracking_server(server.uri, "netslim/new")
     assert is_plain(caught.value)

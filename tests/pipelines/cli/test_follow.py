@@ -6,18 +6,23 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
+from netslim import report, tracking
 from netslim.errors import ConfigError, PipelineError
+from netslim.results.run_results import RunResults
 from netslim_kfp.pipelines.cli.logs import logs
 from netslim_kfp.pipelines.cli.submit import submit
 from netslim_kfp.pipelines.cluster.workflow import steps_of
 from tests.helpers.compiled import remember_compiled
 from tests.helpers.kfp_samples import at, sample
 from tests.helpers.kfp_server import Cluster, serving
+from tests.helpers.results import pass_result
 
 SHORT = ("--passes", "1", "--no-baseline")  # the pipeline of the samples of failed runs
 MISTAKE = (
@@ -204,6 +209,33 @@ def test_json_is_one_object_on_stdout(cluster: Cluster) -> None:
     }
     assert {step["step"]: step["state"] for step in found["steps"]}["prepare data"] == "succeeded"
     assert "pass 1: train sparse" in result.stderr
+
+
+def test_the_table_is_that_of_netslim_run(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = RunResults((pass_result(0, test=1.5), pass_result(1, test=2.25)))
+    read: list[tuple[str, ...]] = []
+
+    def read_run(*given: str) -> Any:
+        read.append(given)
+        return SimpleNamespace(results=results, view="http://mlflow/#/1")
+
+    monkeypatch.setattr(tracking, "read_run", read_run)
+    cluster.states, cluster.workflows = ["SUCCEEDED"], [sample("succeeded-two-passes")["workflow"]]
+    result = run(cluster, "--tracking-uri", "http://mlflow", "--json")
+    assert read == [("http://mlflow", "", cluster.runs[0].run_id)]
+    console = Console()
+    with console.capture() as captured:
+        console.print(report.table(results, width=console.width))
+    assert captured.get().strip() in result.stderr
+    assert "MLflow    http://mlflow/#/1" in result.stderr
+    assert [each["index"] for each in json.loads(result.stdout)["passes"]] == [0, 1]
+
+
+def test_a_tracking_server_that_cannot_be_read_does_not_hide_the_end(cluster: Cluster) -> None:
+    ends_like(cluster, "out-of-memory")
+    result = run(cluster, "--tracking-uri", "mlruns")
+    assert "Table     not read: MLFLOW_TRACKING_URI = mlruns: MLflow cannot keep runs there" in result.output
+    assert "out of memory" in str(result.exception)
 
 
 @pytest.mark.parametrize("option", ["--resubmit", "--cancel"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,23 @@ def test_our_commands_have_the_options_that_the_guide_gives_them(line: str) -> N
     }
     used = {word for word in words if word.startswith("-") and len(word) > 1}
     assert used <= known, used - known
+
+
+def test_the_script_for_kind_is_valid_and_its_options_exist() -> None:
+    """It needs a network and docker, so nothing else in the tests runs it."""
+    script = ROOT / "tests/e2e/kind.sh"
+    subprocess.run(["bash", "-n", script], check=True)
+    text = script.read_text(encoding="utf-8").replace("\\\n", " ")
+    used: dict[str, set[str]] = {}
+    for name, line in re.findall(r'^ *(?:"\$python" -m netslim )?(submit|doctor) (.*)$', text, re.MULTILINE):
+        used.setdefault(name, set()).update(re.findall(r"(?<= )--[a-z-]+", line))
+    assert set(used) == {"submit", "doctor"}
+    for name, options in used.items():
+        (point,) = [point for point in entry_points(group="netslim.commands") if point.name == name]
+        command: Any = point.load()
+        assert options <= {option for each in command.params for option in (*each.opts, *each.secondary_opts)}
+    assert "kind.sh" in (ROOT / "Makefile").read_text()
+    assert "make e2e-kind" in (ROOT / ".github/workflows/kind.yml").read_text()
 
 
 def test_the_guide_shows_both_commands() -> None:

@@ -163,7 +163,7 @@ def test_settings_and_secrets_are_references_that_may_be_absent(tmp_path: Path) 
                for pair in block["keyToEnv"] if block["optional"]}
         for step, extra in by_step.items()
     }  # fmt: skip
-    assert found["evaluate"] == {"MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN"}
+    assert found["evaluate"] == {"MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_TOKEN", "KF_PIPELINES_UI_ENDPOINT"}
     assert found["prepare_data"] == {
         "AWS_ENDPOINT_URL_S3",
         "AWS_DEFAULT_REGION",

@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import kfp_server_api as kfp
 import pytest
 from click.testing import CliRunner, Result
 
 from netslim.errors import ConfigError, NetslimError, PipelineError
+from netslim_kfp.pipelines.cli import submit as command
 from netslim_kfp.pipelines.cli.submit import submit
 from netslim_kfp.pipelines.cluster import watch as watching
 from netslim_kfp.pipelines.cluster.kfp_client import KfpClient
@@ -110,6 +112,73 @@ def test_a_wait_is_given_up_when_the_server_is_gone(
     monkeypatch.setattr(watching, "PATIENCE", 0.0)
     cluster.faults = [Fault("GET /runs/", 503, times=99)]
     assert "cannot look at the run (503" in refused(run(cluster, "--wait"))
+
+
+def sweep(cluster: Cluster, *options: str) -> Result:
+    return CliRunner().invoke(submit, ["--host", cluster.address, "--namespace", "ann", "--sweep", *options])
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "points", "limit"),
+    [
+        (
+            ("percent", "--percents", "0.1, dead", "--parallel", "2"),
+            "percent-study",
+            {"percents": ["0.1", "dead"]},
+            {"parallelismLimit": 2},
+        ),
+        (
+            ("lambda", "--lambdas", "1e-3,1e-4", "--parallel", "0"),
+            "lambda-search",
+            {"strengths": ["lambda=0.001", "lambda=0.0001"], "validation": 200},
+            None,
+        ),
+    ],
+)
+def test_a_sweep_runs_its_points_in_parallel_up_to_a_limit(
+    cluster: Cluster, options: tuple[str, ...], name: str, points: dict[str, Any], limit: Any
+) -> None:
+    result = sweep(cluster, *options)
+    assert result.exit_code == 0, result.exception
+    (started,), (version,) = cluster.runs, cluster.versions
+    assert cluster.pipelines[0].display_name == name
+    assert points.items() <= started.runtime_config.parameters.items()
+    tasks = [
+        task
+        for component in version.pipeline_spec["pipeline_spec"]["components"].values()
+        for task in component.get("dag", {}).get("tasks", {}).values()
+    ]
+    (loop,) = [task for task in tasks if "parameterIterator" in task]
+    assert loop.get("iteratorPolicy") == limit
+
+
+def test_a_sweep_refuses_what_it_would_ignore(cluster: Cluster) -> None:
+    message = refused(sweep(cluster, "percent", "--passes", "2"), ConfigError)
+    assert "does not apply to `netslim submit --sweep percent`" in message
+    assert cluster.runs == []
+
+
+def test_kfps_own_mlflow_plugin_is_left_out_on_request(cluster: Cluster) -> None:
+    run(cluster)
+    run(cluster, "--no-kfp-mlflow")
+    assert [body.get("plugins_input") for body in cluster.bodies] == [None, {"mlflow": {"disabled": True}}]
+
+
+def test_a_run_that_is_long_in_starting_gets_time_and_the_likely_reason(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timeouts = []
+    create = kfp.RunServiceApi.run_service_create_run
+
+    def patient(self: Any, body: Any, **options: Any) -> Any:
+        timeouts.append(options["_request_timeout"])
+        return create(self, body, **options)
+
+    monkeypatch.setattr(kfp.RunServiceApi, "run_service_create_run", patient)
+    assert "--no-kfp-mlflow" not in run(cluster).output
+    monkeypatch.setattr(command, "SLOW", -1.0)
+    assert "--no-kfp-mlflow leaves it out" in run(cluster).output
+    assert timeouts == [150.0] * 2
 
 
 def test_without_wait_nobody_asks_how_it_went(cluster: Cluster) -> None:

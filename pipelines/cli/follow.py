@@ -38,7 +38,7 @@ class Followed:
     @property
     def worth_another_try(self) -> bool:
         """Whether the same run may succeed when it is submitted again."""
-        return self.ending.state == "failed" and not (self.cause and self.cause.user_error)
+        return self.cause is not None and self.cause.worth_another_try
 
     def raise_unless_succeeded(self) -> None:
         """Raise PipelineError with the step and the cause, when the run failed or was canceled."""

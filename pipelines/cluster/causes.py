@@ -29,13 +29,14 @@ REMEDIES = {
     "no image": "Check NETSLIM_REGISTRY, NETSLIM_IMAGE_TAG and image_pull_secrets in the profiles",
 }
 KILLED = (137, 143)  # 128 + SIGKILL, SIGTERM
+WORTH_ANOTHER_TRY = ("out of memory", "time-out", "out of tries", "evicted", "pod deleted", "killed")
 # Lines of KFP's launcher and executor and of Argo's emissary, which stand around those of a step.
 FOREIGN = re.compile(r'[IWEF]\d{4} \d\d:\d\d:\d\d|time="|\{"(time|level|ts)"|\[KFP Executor|\s*$')
 
 
 @dataclass(frozen=True)
 class Cause:
-    """Why a step ended. `code` is the exit code of the step's process, None where it is not known.
+    """Why a step ended. `code` is the exit code of the step's process, None where no log has it.
 
     `word` is short, such as `out of memory`; `detail` is the message of the step or of Kubernetes.
     """
@@ -56,6 +57,12 @@ class Cause:
         """Whether the step ended with an error that it would end with again."""
         return self.code in USER_ERRORS
 
+    @property
+    def worth_another_try(self) -> bool:
+        """Whether the step may succeed as it is. Not where a user's mistake cannot be excluded."""
+        crashed = self.code is not None and not self.user_error
+        return self.word in WORTH_ANOTHER_TRY or crashed
+
 
 def cause_of(step: Step, log: str, *, canceled: bool = False) -> Cause:
     """What ended the failed `step`.
@@ -70,13 +77,18 @@ def cause_of(step: Step, log: str, *, canceled: bool = False) -> Cause:
     for word, pattern in WORDS:
         if re.search(pattern, step.message):
             return Cause(word, step.message)
-    statuses = re.findall(r"exit status (\d+)", log) or re.findall(r"exit code (\d+)", step.message)
-    code = int(statuses[-1]) if statuses else None
-    if code in KILLED or "signal: killed" in log:
+    code, of_pod = _last_number(r"exit status (\d+)", log), _last_number(r"exit code (\d+)", step.message)
+    if code in KILLED or of_pod in KILLED or "signal: killed" in log:
         return Cause("killed", step.message, code)
     errors = re.findall(r"^netslim: (.+)$", log, re.MULTILINE)
-    word = f"exit code {code}" if code is not None else "an error"
+    shown = of_pod if code is None else code
+    word = "an error" if shown is None else f"exit code {shown}"
     return Cause(word, errors[-1] if errors else step.message, code)
+
+
+def _last_number(pattern: str, text: str) -> int | None:
+    found = re.findall(pattern, text)
+    return int(found[-1]) if found else None
 
 
 def own_lines(log: str, at_most: int) -> list[str]:

@@ -29,7 +29,7 @@ def failed(name: str) -> Step:
         ("out-of-memory", "", "out of memory", None),
         ("timed-out", "", "time-out", None),
         ("user-mistake", MISTAKE, "exit code 8", 8),
-        ("user-mistake", "", "exit code 1", 1),
+        ("user-mistake", "", "exit code 1", None),
     ],
 )
 def test_each_sample_has_its_word(name: str, log: str, word: str, code: int | None) -> None:
@@ -63,8 +63,23 @@ def test_a_users_mistake_is_named_by_the_steps_own_message_and_not_worth_another
     assert cause.detail == "s3://data/missing: nothing to download there. Check the bucket and the folder."
     assert cause.user_error
     assert cause.remedy == ""
-    for log in ("exit status 1", "exit status 143", "signal: killed", ""):
-        assert not cause_of(failed("user-mistake"), log).user_error
+    assert not cause.worth_another_try
+
+
+@pytest.mark.parametrize(
+    ("name", "log", "again"),
+    [
+        ("out-of-memory", "", True),
+        ("timed-out", "", True),
+        ("canceled", "", True),  # a pod that got SIGTERM, in a run that was not canceled
+        ("user-mistake", "exit status 1", True),  # a crash
+        ("user-mistake", "signal: killed", True),
+        ("user-mistake", "exit status 3", False),
+        ("user-mistake", "", False),  # without a log it may be a user's mistake
+    ],
+)
+def test_what_is_worth_another_try(name: str, log: str, again: bool) -> None:
+    assert cause_of(failed(name), log).worth_another_try == again
 
 
 def test_lines_of_kfp_and_argo_are_not_the_steps_own() -> None:

@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from netslim.child_process import end_with_parent
 from netslim_kfp.components.images import ImageName, image
 
 __all__ = ["step"]
@@ -24,6 +25,7 @@ __all__ = ["step"]
 def step(image_name: ImageName) -> Callable[[Callable[..., Any]], Any]:
     """Decorate a function that runs in the image `image_name`."""
     if os.environ.get("_KFP_RUNTIME") == "true":
+        end_with_parent()  # the step itself begins seconds later, when it has imported what it needs
         return lambda function: function
     from kfp import dsl
 

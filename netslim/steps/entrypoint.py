@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from netslim import progress
+from netslim.child_process import end_with_parent
 from netslim.errors import NetslimError, PipelineError
 
 __all__ = ["step_process"]
@@ -14,19 +18,42 @@ __all__ = ["step_process"]
 
 @contextmanager
 def step_process() -> Iterator[None]:
-    """Run a block as the whole work of a container.
+    """Run a block as the whole work of a container, or of a process of a local run.
 
     A NetslimError ends the process with its exit code and without a traceback. It is also written as a
     progress event, because the program that started the pipeline may read nothing else of this process. Any
     other exception is a bug: it is written as an event too, and keeps its traceback.
+
+    SIGTERM ends the process with exit code 143, after `finally` blocks have removed what is incomplete. The
+    step of a local run ends so with its parent, too (netslim.child_process).
     """
+    end_with_parent()
+    with _exit_at_sigterm():
+        try:
+            yield
+        except NetslimError as error:
+            progress.emit_event("error", **error.to_json())
+            print(f"netslim: {error}", file=sys.stderr, flush=True)
+            raise SystemExit(error.exit_code) from None
+        except Exception as error:
+            bug = PipelineError(f"{type(error).__name__}: {error}", remedy="This is a bug in netslim")
+            progress.emit_event("error", **bug.to_json())
+            raise
+
+
+@contextmanager
+def _exit_at_sigterm() -> Iterator[None]:
+    """Nothing changes outside the main thread, where Python cannot handle signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _exit)
     try:
         yield
-    except NetslimError as error:
-        progress.emit_event("error", **error.to_json())
-        print(f"netslim: {error}", file=sys.stderr, flush=True)
-        raise SystemExit(error.exit_code) from None
-    except Exception as error:
-        bug = PipelineError(f"{type(error).__name__}: {error}", remedy="This is a bug in netslim")
-        progress.emit_event("error", **bug.to_json())
-        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second signal must not stop the `finally` blocks
+    raise SystemExit(128 + number)

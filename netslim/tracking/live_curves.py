@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from netslim.child_process import kill_with_parent
 from netslim.tracking.destination import Destination
 
 __all__ = ["live_curves"]
@@ -121,6 +122,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def main() -> None:
     """The background process: read the order, then upload every few seconds until the input ends."""
     order = UploadOrder(**json.loads(sys.stdin.buffer.raw.readline()))  # type: ignore[union-attr]
+    kill_with_parent(GRACE)  # a training that was killed does not do it
     if _input_ends_within(order.delay):
         return
     uploader = Uploader(order)

@@ -16,8 +16,15 @@ __all__ = ["minify"]
 OLD_AMOUNTS = ("cpuLimit", "cpuRequest", "memoryLimit", "memoryRequest")  # kfp writes each amount twice
 START = """d=$(mktemp -d)
 printf %s "$0" > $d/step.py
-_KFP_RUNTIME=true python3 -m kfp.dsl.executor_main --component_module_path $d/step.py "$@"
+export _KFP_RUNTIME=true
+exec python3 -m kfp.dsl.executor_main --component_module_path $d/step.py "$@"
 """
+"""The shell becomes the step's process, so signals for the one reach the other."""
+
+MODULE = """import os, shutil
+shutil.rmtree(os.path.dirname(__file__))
+from netslim_kfp.components.{name}.component import {name}"""
+"""KFP's executor reads the function from a file. Once it is read, its folder is removed."""
 
 
 def minify(ir: dict[str, Any]) -> None:
@@ -34,7 +41,7 @@ def minify(ir: dict[str, Any]) -> None:
             "sh",
             "-ec",
             START,
-            f"from netslim_kfp.components.{name}.component import {name}",
+            MODULE.format(name=name),
         ]
 
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 import json
 import re
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
-from netslim.errors import NetslimError
+from netslim.errors import NetslimError, PipelineError
 from netslim.progress import metrics_text
+from netslim_kfp.pipelines.local.steps import EXIT
 
 __all__ = ["RunView", "step_titles"]
 
@@ -24,6 +27,9 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 STARTED = re.compile(r"Executing task '([^']+)'")
 ENDED = re.compile(r"Task '([^']+)' finished with status (\w+)")
 CACHED = re.compile(r"Task (\S+) cache hit")
+NOT_USED = re.compile(r"Cached results of (\S+) are not used: (.*)")
+PROCESS_ENDED = re.compile(f"{EXIT}(.*)")
+MEMORY = "The system kills processes when memory runs out: free some, or lower batch_size"
 
 
 def step_titles(ir: dict[str, Any]) -> dict[str, str]:
@@ -46,7 +52,8 @@ class RunView:
         events: the file that steps append their events to.
         console: where to draw; without a terminal there is no bar.
 
-    `executed` and `cached` list the titles of steps, `errors` the errors of failed steps.
+    `executed` and `cached` list the titles of steps, `errors` the errors of failed steps in their order, and
+    `checkpoints` the folders of their trainings.
     """
 
     def __init__(self, titles: dict[str, str], events: Path, console: Console) -> None:
@@ -54,6 +61,9 @@ class RunView:
         self.executed: list[str] = []
         self.cached: list[str] = []
         self.errors: list[NetslimError] = []
+        self.checkpoints: set[Path] = set()
+        self.errors_before = 0  # how many there were when the step began
+        self.exit = self.last_words = ""  # how the step's process ended, and the last line before
         self.read_to = 0
         self.started: dict[str, float] = {}
         self.metrics: dict[str, Any] = {}
@@ -83,8 +93,12 @@ class RunView:
         if match := CACHED.search(text):
             self.cached.append(self._title(match[1]))
             self._print("[dim]cached[/]", self._title(match[1]), "")
+        elif match := NOT_USED.search(text):
+            rest = escape(f"its cached results are not used: {match[2]}")
+            self._print("[yellow]damaged[/]", self._title(match[1]), rest)
         elif match := STARTED.search(text):
             self.current = self._title(match[1])
+            self.errors_before, self.exit, self.last_words = len(self.errors), "", ""
             self.started[self.current], self.metrics = time.monotonic(), {}
             self.progress.reset(self.task, total=None, description=self.current, metrics="")
         elif match := ENDED.search(text):
@@ -93,9 +107,19 @@ class RunView:
             good = match[2] == "SUCCESS"
             if good:
                 self.executed.append(title)
+            elif len(self.errors) == self.errors_before:
+                self.errors.append(self._unexplained(title))
             seconds = time.monotonic() - self.started.get(title, time.monotonic())
             mark = "[green]done[/]  " if good else "[red]failed[/]"
             self._print(mark, title, f"{seconds:5.1f} s  {metrics_text(self.metrics)}")
+        elif match := PROCESS_ENDED.search(text):
+            self.exit = match[1]
+        elif self.current and text.strip():
+            self.last_words = text.strip()
+
+    def warn(self, text: str) -> None:
+        """Print a sentence that a user should read."""
+        self.console.print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
     def poll(self) -> None:
         """Read the events written since the last call."""
@@ -107,11 +131,14 @@ class RunView:
                 if not text.endswith("\n"):
                     break  # still being written
                 self.read_to = stream.tell()
-                self._event(json.loads(text))
+                with suppress(json.JSONDecodeError):  # a process was killed, or the disk full, in mid-line
+                    self._event(json.loads(text))
 
     def _event(self, event: dict[str, Any]) -> None:
         if event["event"] == "error":
             self.errors.append(NetslimError.from_json(event))
+        elif event["event"] == "checkpoints":
+            self.checkpoints.add(Path(event["folder"]))
         elif event["event"] in ("start", "advance"):
             self.metrics = event["metrics"] or self.metrics
             self.progress.update(
@@ -122,8 +149,16 @@ class RunView:
                 metrics=metrics_text(self.metrics),
             )
 
+    def _unexplained(self, title: str) -> PipelineError:
+        """The error of a step that wrote none: it was killed, or failed before it could."""
+        problem = self.exit or "failed"
+        if "signal" not in problem and self.last_words:
+            problem += f" after the line {self.last_words!r}"
+        remedy = MEMORY if "SIGKILL" in problem else None
+        return PipelineError(problem, field="step", value=title, remedy=remedy)
+
     def _title(self, name: str) -> str:
         return self.titles.get(name, name)
 
     def _print(self, mark: str, title: str, rest: str) -> None:
-        self.console.print(f"  {mark} {title:<24} {rest}".rstrip(), highlight=False)
+        self.console.print(f"  {mark} {title:<24} {rest}".rstrip(), highlight=False, soft_wrap=True)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
+import shutil
 import sys
-import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -17,9 +16,15 @@ from typing import Any
 from rich.console import Console
 
 from netslim import progress
+from netslim.child_process import exit_text
 from netslim.errors import NetslimError, PipelineError
+from netslim.storage.atomic import storage_errors
+from netslim.storage.backends import CHECKPOINTS
+from netslim.tracking.destination import KEY, URI
 from netslim_kfp.pipelines.compiler.compile import compile_pipeline
 from netslim_kfp.pipelines.local.console import RunView, step_titles
+from netslim_kfp.pipelines.local.follow import follow
+from netslim_kfp.pipelines.local.scratch import events_file, scratch_folder
 from netslim_kfp.pipelines.run_config import RunConfig
 
 __all__ = ["Outcome", "run_local"]
@@ -47,7 +52,7 @@ def run_local(
 
     All files are written below `config.output`. `<key>/` holds the compiled pipeline and the log.
     `artifacts/` holds the results of the steps and their cache; all runs share it, so that an unchanged step
-    is not run again.
+    is not run again. `checkpoints/` holds those of unfinished trainings, from which the next run continues.
 
     Args:
         pipeline: the pipeline function.
@@ -58,76 +63,61 @@ def run_local(
 
     Raises:
         NetslimError: a step failed; the class and the message are those of the step.
-        PipelineError: a step failed and wrote no error message; the message names the log.
+        PipelineError: a step, or the process that runs the steps, ended without an error message.
+        StorageError: the output cannot be written.
     """
     key = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}"
     output = config.output.resolve()
     folder, root = output / key, output / "artifacts"
-    folder.mkdir(parents=True)
-    root.mkdir(exist_ok=True)
+    with storage_errors(folder):
+        folder.mkdir(parents=True)
+        root.mkdir(exist_ok=True)
     ir = compile_pipeline(pipeline, folder / "pipeline.yaml")
-    events = root / f"{key}.events.jsonl"  # below the root, which containers see
-    environment = {
-        **config.environment(),
-        "MLFLOW_TRACKING_URI": tracking_uri,
-        "NETSLIM_RUN_KEY": key,
-        progress.ENVIRONMENT: str(events),
-    }
-    request = {
-        "ir": str(folder / "pipeline.yaml"),
-        "arguments": arguments,
-        "root": str(root),
-        "cache": config.cache,
-        "runner": config.runner,
-        "environment": environment,
-    }
-    (folder / "run.json").write_text(json.dumps(request, indent=1), encoding="utf-8")
-    with RunView(step_titles(ir), events, console) as view:
-        code = _follow(folder, environment, view)
-    events.unlink(missing_ok=True)
+    checkpoints = os.environ.get(CHECKPOINTS) or str(output / "checkpoints")
+    with events_file(folder) as events, scratch_folder() as scratch:
+        settings = {
+            **config.environment(),
+            CHECKPOINTS: checkpoints,
+            KEY: key,
+            progress.ENVIRONMENT: str(events),
+        }
+        request = {
+            "ir": str(folder / "pipeline.yaml"),
+            "arguments": arguments,
+            "root": str(root),
+            "workspace": str(scratch / "workspace"),
+            "cache": config.cache,
+            "runner": config.runner,
+            "environment": settings,
+        }
+        _write_privately(folder / "run.json", json.dumps(request, indent=1))
+        command = [sys.executable, "-m", "netslim_kfp.pipelines.local.worker", str(folder / "run.json")]
+        # The server's address may contain a password, so it is in no file.
+        environment = {**os.environ, **settings, URI: tracking_uri, "TMPDIR": str(scratch)}
+        with RunView(step_titles(ir), events, console) as view:
+            code = follow(command, environment, folder / "log.txt", view)
     if code != 0:
-        raise failure(view, folder / "log.txt")
+        raise failure(view, folder / "log.txt", code)
+    for finished in view.checkpoints:
+        shutil.rmtree(finished, ignore_errors=True)  # the models are there
     return Outcome(key, folder, tuple(view.executed), tuple(view.cached))
 
 
-def _follow(folder: Path, environment: dict[str, str], view: RunView) -> int:
-    """Start the worker, copy its output into the log, and draw until it ends. Returns its exit code."""
-    command = [sys.executable, "-m", "netslim_kfp.pipelines.local.worker", str(folder / "run.json")]
-    with (
-        (folder / "log.txt").open("w", encoding="utf-8") as log,
-        subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
-        ) as worker,
-    ):
-
-        def copy() -> None:
-            assert worker.stdout is not None
-            for line in worker.stdout:
-                log.write(line)
-                log.flush()
-                view.line(line)
-
-        reader = threading.Thread(target=copy, daemon=True)
-        reader.start()
-        try:
-            while reader.is_alive():
-                reader.join(0.1)
-                view.poll()
-        except KeyboardInterrupt:
-            worker.terminate()
-            raise
-        return worker.wait()
+def _write_privately(file: Path, text: str) -> None:
+    """Only the user may read it: the arguments of a run can contain what is not for others."""
+    file.touch(mode=0o600)
+    file.write_text(text, encoding="utf-8")
 
 
-def failure(view: RunView, log: Path) -> NetslimError:
-    """The error of the step that failed first, with its class, and the path of the log in its remedy."""
-    if not view.errors:
-        problem, remedy = "a step failed and wrote no error message", "Read its last lines"
-        return PipelineError(problem, field="log", value=str(log), remedy=remedy)
+def failure(view: RunView, log: Path, code: int) -> NetslimError:
+    """The error of the step that failed first, with its class, and the path of the log in its remedy.
+
+    Args:
+        code: the exit code of the worker process: 1 where a step failed.
+    """
+    if code != 1 or not view.errors:  # it was killed, and the step with it, or it failed itself
+        problem = f"the process that runs the steps {exit_text(code)}"
+        return PipelineError(problem, field="log", value=str(log), remedy="Read its last lines")
     error = view.errors[0]
     advice = error.remedy or ""
     stop = "" if not advice or advice.endswith(("?", ".")) else "."

@@ -2,6 +2,7 @@
 
 It is a process of its own because KFP's local runner redirects the root logger and `print`, while the user's
 terminal shows progress bars (netslim_kfp.pipelines.local.console). Its output is written to the run's log.
+It ends with the process that started it, and at SIGTERM. The running step ends first, and no other starts.
 
 Usage: python -m netslim_kfp.pipelines.local.worker RUN.json
 """
@@ -10,27 +11,42 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
+from netslim.child_process import GRACE, end_with_parent
 from netslim_kfp.pipelines.local import docker
+from netslim_kfp.pipelines.local.steps import StepProcesses
 
-__all__ = ["main"]
+__all__ = ["SLACK", "main"]
+
+SLACK = 5.0
+"""Seconds that this process may take to end after its last step."""
 
 
 def main(request: str) -> int:
     """Run a compiled pipeline.
 
     Args:
-        request: a JSON file with the keys ir, arguments, root, cache and runner, and for docker environment.
+        request: a JSON file with the keys ir, arguments, root, workspace, cache and runner, and for docker
+            environment.
 
     Returns:
-        The exit code: 1 when a step failed.
+        The exit code: 1 when a step failed, 143 when the run was stopped.
     """
+    end_with_parent(GRACE + SLACK)
     from kfp import components, local
 
+    from netslim_kfp.pipelines.local import cache
+
+    steps = StepProcesses()
+    steps.install()
+    cache.install()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: steps.stop())
     wanted: dict[str, Any] = json.loads(Path(request).read_text(encoding="utf-8"))
     if wanted["runner"] == "docker":
         wanted["arguments"] = docker.absolute(wanted["arguments"])
@@ -41,6 +57,7 @@ def main(request: str) -> int:
     local.init(
         runner=runner(wanted),
         pipeline_root=wanted["root"],
+        workspace_root=wanted["workspace"],
         enable_caching=wanted["cache"],
         cache_root=str(Path(wanted["root"]) / "cache"),
     )
@@ -49,7 +66,7 @@ def main(request: str) -> int:
         pipeline(**wanted["arguments"])
     except RuntimeError as error:  # KFP's error for a failed step; the step has written its own
         logging.error("%s", error)
-        return 1
+        return 128 + signal.SIGTERM if steps.stopped else 1
     return 0
 
 

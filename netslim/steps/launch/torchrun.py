@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from netslim import progress
+from netslim import child_process, progress
 from netslim.errors import NetslimError, PipelineError
 from netslim.steps.gpu_check import check_gpus
 from netslim.steps.step_metrics import TrainMetrics
@@ -75,6 +75,7 @@ def main(folder: str) -> int:
     )
     from netslim.training import distributed
 
+    child_process.end_with_parent()  # torchrun's processes inherit its standard input
     if os.environ["RANK"] != "0":
         os.environ.pop(progress.ENVIRONMENT, None)  # only rank 0 draws a progress bar
     try:
@@ -91,7 +92,11 @@ def main(folder: str) -> int:
 
 def _run(command: list[str], *, environment: dict[str, str]) -> int:
     """Run `command`, pass SIGTERM on to it, and return its exit code."""
-    with stop_on_sigterm() as stop, subprocess.Popen(command, env=environment) as workers:
+    ends_with_this = {**environment, child_process.ENVIRONMENT: "1"}
+    with (
+        stop_on_sigterm() as stop,
+        subprocess.Popen(command, env=ends_with_this, stdin=subprocess.PIPE) as workers,
+    ):
         while True:
             try:
                 return workers.wait(timeout=POLL)

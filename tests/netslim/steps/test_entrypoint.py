@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +54,23 @@ def test_a_step_without_an_error_writes_no_event(events: Path) -> None:
     with step_process():
         pass
     assert not events.exists()
+
+
+def test_sigterm_ends_the_step_after_its_finally_blocks(events: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    removed = []
+
+    def work() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)  # a second signal does not stop them
+            removed.append("the incomplete folder")
+
+    with pytest.raises(SystemExit) as ended, step_process():
+        work()
+    assert ended.value.code == 143
+    assert removed
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert not events.exists(), "being stopped is no error of the step"

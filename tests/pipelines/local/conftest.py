@@ -24,6 +24,10 @@ def work(ending: str = "") -> str:
         if ending == "bug":
             raise KeyError("layers")
     if ending == "killed":
+        os.kill(os.getppid(), 9)  # the shell that KFP starts
+        os._exit(0)
+    if ending == "exit":
+        print("no space", flush=True)
         os._exit(9)
     return os.environ["NETSLIM_RUN_KEY"]
 

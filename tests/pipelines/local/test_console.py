@@ -93,3 +93,69 @@ def test_every_step_has_a_title_under_both_of_its_names(tmp_path: Path) -> None:
     assert executed <= set(titles)
     assert len(set(titles.values())) == len(executed) == 20
     assert titles["prune-3"] == "pass 3: prune"
+
+
+FAILED = "00:00:09 - ERROR - Task 'train-sparse-2' finished with status FAILURE\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (
+            ["    MemoryError\n", "\n", "    The process of the step ended with exit code 1\n"],
+            "step = pass 1: train sparse: ended with exit code 1 after the line 'MemoryError'.",
+        ),
+        (
+            ["    halfway\n", "    The process of the step ended by SIGSEGV (signal 11)\n"],
+            "step = pass 1: train sparse: ended by SIGSEGV (signal 11).",
+        ),
+        (
+            ["    The process of the step ended by SIGKILL (signal 9)\n"],
+            "step = pass 1: train sparse: ended by SIGKILL (signal 9). "
+            "The system kills processes when memory runs out: free some, or lower batch_size.",
+        ),
+        (["    of a container\n"], "step = pass 1: train sparse: failed after the line 'of a container'."),
+    ],
+)
+def test_a_step_that_wrote_no_error_is_named_with_its_end(
+    tmp_path: Path, screen: Console, lines: list[str], message: str
+) -> None:
+    later = [
+        "Executing task 'prune'\n",
+        "    words of another step\n",
+        FAILED.replace("train-sparse-2", "prune"),
+    ]
+    with RunView(TITLES, tmp_path / "events", screen) as view:
+        for line in ["    words before the first step\n", LOG[0], *lines, FAILED, *later]:
+            view.line(line)
+    assert str(view.errors[0]) == message
+    assert "pass 1: prune" in str(view.errors[1])
+
+
+def test_the_steps_own_error_is_the_first_one(
+    tmp_path: Path, screen: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(progress.ENVIRONMENT, str(tmp_path / "events"))
+    with RunView(TITLES, tmp_path / "events", screen) as view:
+        view.line(LOG[0])
+        progress.emit_event("error", **DataError("no images").to_json())
+        view.line("    The process of the step ended with exit code 3\n")
+        view.line(FAILED)
+    assert [str(error) for error in view.errors] == ["no images."]
+
+
+def test_results_that_cannot_be_reused_are_one_line(tmp_path: Path, screen: Console) -> None:
+    with RunView(TITLES, tmp_path / "events", screen) as view:
+        view.line("Cached results of prune are not used: [out]/model: truncated or altered.\n")
+    (line,) = shown(screen).splitlines()
+    assert line.split(maxsplit=4) == ["damaged", "pass", "1:", "prune", line.split(maxsplit=4)[4]]
+    assert line.endswith("its cached results are not used: [out]/model: truncated or altered.")
+
+
+def test_a_line_that_a_killed_process_left_incomplete_is_skipped(tmp_path: Path, screen: Console) -> None:
+    events = tmp_path / "events"
+    whole = json.dumps({"event": "error", **DataError("no").to_json()}) + "\n"
+    events.write_text(whole[:20] + whole + whole)
+    with RunView(TITLES, events, screen) as view:
+        view.poll()
+    assert [str(error) for error in view.errors] == ["no."]

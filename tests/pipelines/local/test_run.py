@@ -53,7 +53,16 @@ def test_an_unchanged_step_runs_once_and_then_comes_from_the_cache(start: Any, t
     [
         ("error", ConfigError, r"^percent = 2: too large\. Write 0\.5\. The log is .*log\.txt\.$"),
         ("bug", PipelineError, r"^KeyError: 'layers'\. This is a bug in netslim\. The log is .*log\.txt\.$"),
-        ("killed", PipelineError, r"^log = .*log\.txt: a step failed and wrote no error message\. Read its"),
+        (
+            "killed",
+            PipelineError,
+            r"^step = the work: ended by SIGKILL \(signal 9\)\. The system kills processes when memory runs",
+        ),
+        (
+            "exit",
+            PipelineError,
+            r"^step = the work: ended with exit code 9 after the line 'no space'\. The log",
+        ),
     ],
 )
 def test_a_failed_step_is_an_error_of_its_own_class(

@@ -13,12 +13,13 @@ from contextlib import contextmanager
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from netslim.errors import NetslimError, TrackingError, first_line
-from netslim.tracking.destination import URI, without_password
+from netslim.errors import NetslimError, StorageError, TrackingError, first_line
+from netslim.tracking.destination import URI, sqlite_file, without_password
 
 __all__ = ["Diagnosis", "diagnose", "is_of_mlflow", "tracking_errors"]
 
 PACKAGES = {"azure", "boto3", "botocore", "google", "mlflow", "requests", "sqlalchemy", "urllib3"}
+FULL = "database or disk is full"  # the text of SQLITE_FULL
 
 
 class Diagnosis(NamedTuple):
@@ -30,7 +31,10 @@ class Diagnosis(NamedTuple):
 
 @contextmanager
 def tracking_errors(uri: str) -> Iterator[None]:
-    """Turn the exceptions of MLflow in a `with` block into a TrackingError. Others pass through."""
+    """Turn the exceptions of MLflow in a `with` block into a TrackingError. Others pass through.
+
+    A full disk under a SQLite database is a StorageError.
+    """
     try:
         yield
     except NetslimError:
@@ -38,6 +42,9 @@ def tracking_errors(uri: str) -> Iterator[None]:
     except Exception as error:
         if not is_of_mlflow(error):
             raise
+        if FULL in str(error) and (file := sqlite_file(uri)):
+            remedy = "Free some space, or choose another --output or --tracking-uri"
+            raise StorageError("the disk is full", field=str(file), remedy=remedy) from error
         problem, remedy = diagnose(uri, error)
         raise TrackingError(problem, field=URI, value=without_password(uri), remedy=remedy) from error
 

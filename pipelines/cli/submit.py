@@ -137,7 +137,7 @@ def submit(
     version = _upload(client, plan, settings, run_key="", check=True)
     submission = cluster.Submission(
         version=version,
-        name=f"{config.model}-{config.dataset}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:6]}",
+        name=f"{config.run_name()}-{uuid.uuid4().hex[:6]}",  # unique, to find the run if an answer gets lost
         arguments=plan.arguments,
         experiment=experiment or config.experiment,
         service_account=service_account,

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch._C import DisableTorchFunctionSubclass
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
@@ -30,6 +30,7 @@ __all__ = [
     "foreach_sign",
     "foreach_sub_",
     "fused_sgd_",
+    "has_hooks",
     "softshrink_",
     "storage_id",
     "sync_batchnorm_on_gpu",
@@ -69,6 +70,12 @@ def softshrink_(values: Tensor, threshold: float) -> None:
     a layer of 128 factors on a CPU.
     """
     torch._C._nn.softshrink(values, threshold, out=values)  # type: ignore[call-arg]
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Whether Python functions are called before or after a module. torch registers hooks, but lists none."""
+    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return any(getattr(module, name, None) for name in names)
 
 
 def sync_batchnorm_on_gpu(*arguments: Any) -> Any:

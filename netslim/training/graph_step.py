@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from netslim.errors import first_line
+from netslim.nn import _torch
 from netslim.training import distributed
 from netslim.training.loaders import TrainingLoader
 from netslim.training.loaders.in_memory import InMemory, Selection
@@ -49,6 +50,8 @@ def obstacle(model: nn.Module, recipe: Recipe, loader: TrainingLoader) -> str:
         return "the images are streamed from files"
     if recipe.adversarial:
         return "adversarial training computes two gradients per step"
+    if any(map(_torch.has_hooks, model.modules())):
+        return "a module has hooks, which a graph would not call"
     if any(
         isinstance(m, _BatchNorm) and m.track_running_stats and m.momentum is None for m in model.modules()
     ):

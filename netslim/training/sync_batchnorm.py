@@ -1,6 +1,8 @@
 """BatchNorm over a batch that is spread over processes: its statistics and gradients are the whole batch's.
 
-torch's own SyncBatchNorm does the same, but on GPUs only; there it is used.
+torch's own SyncBatchNorm does the same, but on GPUs only; there it is used. At each layer the host waits
+until it has the numbers of images of all processes: one reason why several processes train without a
+CUDA graph.
 """
 
 from __future__ import annotations

@@ -239,6 +239,9 @@ def test_what_does_not_allow_a_graph_is_named(
     assert obstacle(network(), recipe(), loader) == ""
     assert "adversarial" in obstacle(network(), recipe(adversarial=0.5), loader)
     assert "momentum = None" in obstacle(nn.BatchNorm2d(3, momentum=None), recipe(), loader)
+    hooked = network()
+    hooked[3].register_forward_hook(lambda module, inputs, output: None)
+    assert "hooks" in obstacle(hooked, recipe(), loader)
     monkeypatch.setattr(distributed, "size", lambda: 2)
     assert "several processes" in obstacle(network(), recipe(), loader)
     monkeypatch.undo()

@@ -8,10 +8,11 @@ WORKERS ?= 2
 
 # One thread for each test process: two processes with all threads each are slower than one.
 PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
-USUAL := not zoo and not browser and not docker and not cluster
+USUAL := not zoo and not browser and not docker and not cluster and not faults
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo lint lint-tests format readmes schema api test test-quick test-zoo test-browser coverage bench \
+.PHONY: help install demo lint lint-tests format readmes schema api test test-quick test-faults test-zoo test-browser \
+	coverage bench \
 	images images-offline lock e2e-docker manifests e2e-cluster e2e-kind chromium postgresql release clean distclean
 
 help:  ## list the targets
@@ -65,6 +66,9 @@ else
 test: lint lint-tests  ## check style and types, then run all but the long tests; ARGS=tests/x.py runs only that
 	$(PARALLEL) --durations=25 -m "$(USUAL)"
 endif
+
+test-faults: $(VENV)/installed-dev  ## kill runs and damage their files: what docs/reliability.md promises
+	$(PARALLEL) -m faults tests/faults
 
 test-quick: $(VENV)/installed-dev  ## run the unit tests that are fast, in parallel
 	$(PARALLEL) -m "not slow and $(USUAL)" $(ARGS)

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from netslim.child_process import GRACE
 from netslim.errors import PipelineError
-from netslim.tracking.destination import sqlite_file
+from netslim.tracking.destination import KEY, sqlite_file
 from netslim_kfp.components.images import ImageName, image
 
 if TYPE_CHECKING:
     from docker.types import Mount
 
-__all__ = ["IMAGE_USER", "absolute", "check_engine", "docker_runner", "environment", "mounts", "user"]
+__all__ = [
+    "IMAGE_USER",
+    "absolute",
+    "check_engine",
+    "docker_runner",
+    "environment",
+    "mounts",
+    "stop_containers",
+    "user",
+]
+
+RUN = "io.netslim.run"
+"""Label of a run's containers; the value is the key of the run."""
 
 IMAGE_USER = 65532
 """The user id of our images. It has no name and owns no files."""
@@ -49,7 +62,21 @@ def docker_runner(wanted: Mapping[str, Any]) -> Any:
         cap_drop=["ALL"],
         security_opt=["no-new-privileges"],
         device_requests=gpus(),
+        labels={RUN: wanted["environment"][KEY]},
     )
+
+
+def stop_containers(key: str) -> None:
+    """Stop the containers of the run `key`: SIGTERM now, SIGKILL after `GRACE` seconds.
+
+    The engine's containers end neither with KFP nor with this process.
+    """
+    import docker
+
+    with closing(docker.from_env()) as client:
+        for container in client.containers.list(filters={"label": f"{RUN}={key}"}):
+            with suppress(docker.errors.APIError):  # it has ended by itself
+                container.stop(timeout=int(GRACE))
 
 
 def environment(host: Mapping[str, str], run: Mapping[str, str]) -> dict[str, str]:

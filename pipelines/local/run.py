@@ -9,6 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from netslim.storage.atomic import storage_errors
 from netslim.storage.backends import CHECKPOINTS
 from netslim.tracking.destination import KEY, URI
 from netslim_kfp.pipelines.compiler.compile import compile_pipeline
+from netslim_kfp.pipelines.local import docker
 from netslim_kfp.pipelines.local.console import RunView, step_titles
 from netslim_kfp.pipelines.local.follow import follow
 from netslim_kfp.pipelines.local.scratch import events_file, scratch_folder
@@ -74,7 +76,9 @@ def run_local(
         root.mkdir(exist_ok=True)
     ir = compile_pipeline(pipeline, folder / "pipeline.yaml")
     checkpoints = os.environ.get(CHECKPOINTS) or str(output / "checkpoints")
-    with events_file(folder) as events, scratch_folder() as scratch:
+    with events_file(folder) as events, scratch_folder() as scratch, ExitStack() as stack:
+        if config.runner == "docker":
+            stack.callback(docker.stop_containers, key)  # where the worker was killed
         settings = {
             **config.environment(),
             CHECKPOINTS: checkpoints,

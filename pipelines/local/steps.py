@@ -9,7 +9,9 @@ import os
 import signal
 import subprocess
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from netslim.child_process import ENVIRONMENT, GRACE, exit_text
 
@@ -26,13 +28,34 @@ class StepProcesses:
 
     def __init__(self) -> None:
         self.stopped = False
+        self._stop_containers: Callable[[], None] | None = None
         self._running: set[subprocess.Popen[str]] = set()
 
     def install(self) -> None:
-        """Let KFP's subprocess runner start its steps by `run`."""
+        """Let KFP's runner for processes start its steps by `run`."""
         from kfp.local import subprocess_task_handler
 
         subprocess_task_handler.run_local_subprocess = self.run
+
+    def install_for_containers(self, stop: Callable[[], None]) -> None:
+        """Let KFP's runner for containers start none after `stop`, and print how each ended.
+
+        Args:
+            stop: stops the containers that run.
+        """
+        from kfp.local import docker_task_handler
+
+        start = docker_task_handler.run_docker_container
+
+        def run(**arguments: Any) -> int:
+            if self.stopped:
+                return STOPPED
+            code: int = start(**arguments)
+            _print_exit(code)
+            return code
+
+        docker_task_handler.run_docker_container = run
+        self._stop_containers = stop
 
     def run(self, full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
         """Run a step to its end, print its output, and return its exit code. KFP calls this.
@@ -69,8 +92,7 @@ class StepProcesses:
             _kill_group(process)
             self._running.discard(process)
         print("\n")
-        if code != 0:
-            print(f"{EXIT}{exit_text(code)}")
+        _print_exit(code)
         return code
 
     def stop(self) -> None:
@@ -81,6 +103,13 @@ class StepProcesses:
             killer = threading.Timer(GRACE, _kill_group, [process])
             killer.daemon = True
             killer.start()
+        if self._stop_containers:
+            threading.Thread(target=self._stop_containers).start()
+
+
+def _print_exit(code: int) -> None:
+    if code != 0:
+        print(f"{EXIT}{exit_text(code)}")
 
 
 def _ask_to_end(process: subprocess.Popen[str]) -> None:

@@ -14,10 +14,12 @@ import logging
 import signal
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from netslim.child_process import GRACE, end_with_parent
+from netslim.tracking.destination import KEY
 from netslim_kfp.pipelines.local import docker
 from netslim_kfp.pipelines.local.steps import StepProcesses
 
@@ -42,14 +44,15 @@ def main(request: str) -> int:
 
     from netslim_kfp.pipelines.local import cache
 
+    wanted: dict[str, Any] = json.loads(Path(request).read_text(encoding="utf-8"))
     steps = StepProcesses()
     steps.install()
+    if wanted["runner"] == "docker":
+        wanted["arguments"] = docker.absolute(wanted["arguments"])
+        steps.install_for_containers(partial(docker.stop_containers, wanted["environment"][KEY]))
     cache.install()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: steps.stop())
-    wanted: dict[str, Any] = json.loads(Path(request).read_text(encoding="utf-8"))
-    if wanted["runner"] == "docker":
-        wanted["arguments"] = docker.absolute(wanted["arguments"])
     # KFP logs cache hits outside of its own logging context; without a handler they would be lost.
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
     warnings.filterwarnings("ignore", message="You may be attemp", category=RuntimeWarning)

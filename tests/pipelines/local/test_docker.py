@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import docker
 import pytest
+from kfp.local import docker_task_handler
 
 from netslim.errors import PipelineError
 from netslim_kfp.pipelines.local import docker as docker_runner
+from netslim_kfp.pipelines.local.steps import StepProcesses
 
 
 def test_the_steps_get_what_they_need_of_the_environment_and_no_more() -> None:
@@ -122,3 +125,48 @@ def test_an_engine_with_every_image_is_ready(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(docker, "from_env", lambda: client)
     monkeypatch.setenv("NETSLIM_IMAGE_TAG", "1")
     docker_runner.check_engine()
+
+
+class Container:
+    """Of the run `key`, running or, as the engine says late, already gone."""
+
+    def __init__(self, key: str, *, gone: bool = False) -> None:
+        self.label, self.gone = f"{docker_runner.RUN}={key}", gone
+        self.stopped_within: list[int] = []
+
+    def stop(self, timeout: int) -> None:
+        self.stopped_within.append(timeout)
+        if self.gone:
+            raise docker.errors.NotFound("no such container")
+
+
+def test_the_containers_of_a_run_are_stopped_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, gone, other = Container("a"), Container("a", gone=True), Container("b")
+
+    def list_(filters: dict[str, str]) -> list[Container]:
+        return [each for each in (gone, mine, other) if each.label == filters["label"]]
+
+    client = SimpleNamespace(containers=SimpleNamespace(list=list_), close=list)
+    monkeypatch.setattr(docker, "from_env", lambda: client)
+    docker_runner.stop_containers("a")
+    assert [each.stopped_within for each in (mine, gone, other)] == [[30], [30], []]
+
+
+def test_after_the_stop_no_container_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started: list[str] = []
+
+    def start(image: str) -> int:
+        started.append(image)
+        return 137
+
+    monkeypatch.setattr(docker_task_handler, "run_docker_container", start)
+    steps, stops = StepProcesses(), threading.Event()
+    steps.install_for_containers(stops.set)
+    assert docker_task_handler.run_docker_container(image="first") == 137
+    assert "ended by SIGKILL (signal 9)" in capsys.readouterr().out
+    steps.stop()
+    assert stops.wait(10)
+    assert docker_task_handler.run_docker_container(image="second") == 143
+    assert started == ["first"]

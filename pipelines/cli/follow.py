@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -162,7 +163,11 @@ class Follower:
         from netslim_kfp.pipelines.cluster.causes import own_lines
 
         lines = own_lines(reader.log(step), 1)
-        return f": {lines[0][:CLOSING_LENGTH]}" if lines else ""
+        if not lines:
+            return ""
+        closed = re.fullmatch(r"netslim: .+ done in [\d.]+ s(?:: (.+))?", lines[0])  # netslim.steps.step_log
+        text = (closed[1] or "") if closed else lines[0]
+        return f": {text[:CLOSING_LENGTH]}" if text else ""
 
 
 def describe(client: KfpClient, run_id: str, step: Step) -> str:

@@ -22,8 +22,8 @@ ENDED_RUN = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 class Event:
     """Something that happened: to the run when `step` is None, else to the step.
 
-    `kind` is the run's state in small letters; for a step `started`, `waiting`, `tried again`, or its state
-    at its end.
+    `kind` is the run's state in small letters; for a step `started`, `waiting`, `tried again`, or how it
+    ended: its state, or `canceled`.
     """
 
     kind: str
@@ -55,8 +55,11 @@ class _Seen:
     waits_since: dict[Any, float] = field(default_factory=dict)
     reasons: dict[Any, str] = field(default_factory=dict)
 
-    def update(self, steps: list[Step], now: float) -> None:
-        """Report what is new in `steps`; `now` is in seconds of any clock."""
+    def update(self, steps: list[Step], now: float, *, canceled: bool) -> None:
+        """Report what is new in `steps`; `now` is in seconds of any clock.
+
+        In a run that is `canceled`, Argo's state of the steps that were stopped is Failed.
+        """
         for step in steps:
             key = step.key
             if self.states.get(key) in ENDED:
@@ -74,7 +77,7 @@ class _Seen:
             elif step.state in ENDED:
                 if step.state != "cached" and not began:
                     self._report("started", step)
-                self._report(step.state, step)
+                self._report("canceled" if canceled and step.state == "failed" else step.state, step)
 
     def _report(self, kind: str, step: Step) -> None:
         self.states[step.key] = step.state
@@ -125,7 +128,7 @@ def watch(
             state = run.state
             if not over:
                 on_event(Event(state.lower()))
-        seen.update(steps, answered)
+        seen.update(steps, answered, canceled=_canceled(run))
         if over:
             ending = Ending(_outcome(run), steps)
             on_event(Event(ending.state))
@@ -134,10 +137,15 @@ def watch(
 
 
 def _outcome(run: Any) -> str:
-    """The run's end in a word. KFP gives a run that was canceled the state FAILED, after CANCELING."""
+    """The run's end in a word."""
     if run.state in ("SUCCEEDED", "SKIPPED"):
         return "succeeded"
-    history = [str(entry.state) for entry in run.state_history or ()]
-    if "RUNNING" in history:  # KFP's Retry adds to the history, so only what follows the last RUNNING counts
-        history = history[-history[::-1].index("RUNNING") :] if history[-1] != "RUNNING" else []
-    return "canceled" if run.state == "CANCELED" or "CANCELING" in history else "failed"
+    return "canceled" if _canceled(run) else "failed"
+
+
+def _canceled(run: Any) -> bool:
+    """Whether the run is or was canceled. KFP calls it FAILED then, after CANCELING."""
+    states = [str(entry.state) for entry in run.state_history or ()]
+    if "RUNNING" in states:  # KFP's Retry adds to the history, so only what follows the last RUNNING counts
+        states = states[len(states) - states[::-1].index("RUNNING") :]
+    return bool({run.state, *states} & {"CANCELED", "CANCELING"})

@@ -16,9 +16,9 @@ from rich.console import Console
 from netslim import report, tracking
 from netslim.errors import ConfigError, PipelineError
 from netslim.results.run_results import RunResults
+from netslim_kfp.components.argo.workflow import steps_of
 from netslim_kfp.pipelines.cli.logs import logs
 from netslim_kfp.pipelines.cli.submit import submit
-from netslim_kfp.pipelines.cluster.workflow import steps_of
 from tests.helpers.compiled import remember_compiled
 from tests.helpers.kfp_samples import at, sample
 from tests.helpers.kfp_server import Cluster, serving
@@ -97,6 +97,23 @@ def test_each_step_has_a_line_when_it_starts_and_when_it_ends(cluster: Cluster) 
         "pass 1: train sparse failed: main: OOMKilled (exit code 1)",
         "finish started",
         "finish done in 14 s",
+    ]
+
+
+def test_a_step_that_ended_shows_what_it_did(cluster: Cluster) -> None:
+    workflow = sample("succeeded-two-passes")["workflow"]
+    cluster.states, cluster.workflows = ["SUCCEEDED"], [workflow]
+    did = "netslim: evaluation of pass 1 done in 8.1 s: test error 2.13 %, 120 channels\n"
+    cluster.logs = {
+        pod_of("succeeded-two-passes", "fine-tune"): "netslim: fine-tuning of pass 1 done in 4.2 s\n",
+        pod_of("succeeded-two-passes", "evaluate"): did + "I1127 21:31:01.000000 launcher_v2.go:1] done\n",
+    }
+    lines = steps_in(run(cluster).output)
+    assert [line for line in lines if line.startswith("pass 1: evaluate done")] == [
+        "pass 1: evaluate done in 14 s: test error 2.13 %, 120 channels"
+    ]
+    assert [line for line in lines if line.startswith("pass 1: fine-tune done")] == [
+        "pass 1: fine-tune done in 13 s"
     ]
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from netslim_kfp.components.argo.workflow import Step, steps_of
 from netslim_kfp.pipelines.cluster.watch import Ending, Event, watch
-from netslim_kfp.pipelines.cluster.workflow import Step, steps_of
 from tests.helpers.kfp_samples import NAMES, at, moments, sample
 
 ENDINGS = {
@@ -75,6 +75,13 @@ def test_each_step_is_reported_once_when_it_starts_and_once_when_it_ends() -> No
     assert sorted(events) == sorted(expected)
     for task in ran:
         assert events.index(("started", task)) < events.index(("succeeded", task))
+
+
+def test_a_step_that_was_stopped_by_a_cancel_has_not_failed() -> None:
+    looks = [steps_of(sample("canceled")["workflow"])]
+    _, events = watched(Recorded(["CANCELING", "FAILED"], looks, ["RUNNING", "CANCELING", "FAILED"]))
+    assert ("canceled", "train-sparse") in events
+    assert "failed" not in {kind for kind, _ in events}
 
 
 def test_a_second_try_is_reported_as_such() -> None:

@@ -12,7 +12,7 @@ from typing import Literal
 from netslim import __version__
 from netslim.errors import ConfigError
 
-__all__ = ["ImageName", "image"]
+__all__ = ["ImageName", "image", "image_tag"]
 
 ImageName = Literal["data", "train", "export", "consume", "tracking"]
 
@@ -27,7 +27,7 @@ def image(name: ImageName, *, registry: str = "", tag: str = "") -> str:
         ConfigError: the tag is `latest`.
     """
     registry = registry or os.environ.get("NETSLIM_REGISTRY", "")
-    tag = tag or os.environ.get("NETSLIM_IMAGE_TAG", __version__)
+    tag = tag or image_tag()
     if tag == "latest":
         remedy = "Use the version or another tag that is never moved"
         raise ConfigError(
@@ -38,3 +38,8 @@ def image(name: ImageName, *, registry: str = "", tag: str = "") -> str:
         )
     tagged = f"netslim-{name}:{tag}"
     return f"{registry.rstrip('/')}/{tagged}" if registry else tagged
+
+
+def image_tag() -> str:
+    """The tag of the images: the environment's NETSLIM_IMAGE_TAG, else this version."""
+    return os.environ.get("NETSLIM_IMAGE_TAG", __version__)

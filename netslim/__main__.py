@@ -43,6 +43,7 @@ class Commands(click.Group):
         order = [
             "run",
             "show",
+            "sync",
             "verify",
             "bench",
             "sign",

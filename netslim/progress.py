@@ -14,9 +14,10 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol
 
-__all__ = ["ENVIRONMENT", "Bar", "bar", "emit_event", "metrics_text"]
+__all__ = ["ENVIRONMENT", "Bar", "bar", "emit_event", "metrics_text", "reported_errors"]
 
 ENVIRONMENT = "NETSLIM_PROGRESS"
 LINE_EVERY = 30.0  # seconds between two lines of a log
@@ -58,6 +59,26 @@ def emit_event(event: str, **values: object) -> None:
                 stream.write(json.dumps({"event": event, **values}) + "\n")
         except OSError:
             return  # a lost progress line must never stop the work
+
+
+def reported_errors() -> list[tuple[str, str]]:
+    """The errors in the file of events, the first one first: what the step did, and its message.
+
+    Empty without such a file, as on a cluster.
+    """
+    from netslim.errors import NetslimError  # only where a run has ended
+
+    path, step, errors = os.environ.get(ENVIRONMENT), "", list[tuple[str, str]]()
+    if not path or not Path(path).exists():
+        return errors
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        event = json.loads(line)
+        if event["event"] == "failed":
+            step = str(event["step"])
+        elif event["event"] == "error":
+            errors.append((step, str(NetslimError.from_json(event))))
+            step = ""
+    return errors
 
 
 def metrics_text(metrics: Mapping[str, float | str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Self
 
 from pydantic import ModelWrapValidatorHandler, ValidationError, model_validator

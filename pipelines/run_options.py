@@ -208,4 +208,13 @@ class RunOptions(BaseModel):
         description="MLflow server. By default an SQLite file in the output folder.",
         examples=["http://127.0.0.1:5000"],
     )
+    strict_tracking: bool = Field(
+        default=False,
+        description="Fail (exit code 6) when MLflow did not accept all results; they are kept in any case.",
+    )
+    name: Text = Field(
+        default="",
+        description="The run's name in MLflow and KFP. By default the model, the dataset and the time.",
+        examples=["vgg, half of the FLOPs"],
+    )
     cache: bool = Field(default=True, description="Reuse the results of unchanged steps.")

@@ -8,20 +8,31 @@ from typing import Any
 
 from kfp import dsl
 
+from netslim.steps.run_constants import IMAGE_TAG
 from netslim_kfp.components.evaluate.component import evaluate
 from netslim_kfp.components.export_onnx.component import export_onnx
 from netslim_kfp.components.fine_tune.component import fine_tune
 from netslim_kfp.components.finish.component import finish
+from netslim_kfp.components.images import image_tag
 from netslim_kfp.components.prepare_data.component import prepare_data
 from netslim_kfp.components.prune.component import prune
 from netslim_kfp.components.train_sparse.component import train_sparse
 from netslim_kfp.pipelines.cluster.platform import PlaceTask
 from netslim_kfp.pipelines.inputs import Inputs
 
-__all__ = ["Tasks"]
+__all__ = ["Measurement", "Tasks"]
 
 Task = Any  # a KFP task; kfp has no type information
 Artifact = Any  # an output of a KFP task
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What measuring a network gives: its ONNX model, the results so far, whether another pass follows."""
+
+    onnx: Artifact
+    results: Artifact
+    continues: Any
 
 
 @dataclass(frozen=True)
@@ -126,23 +137,36 @@ class Tasks:
         )
         return self._titled(task, pass_index, "fine-tune").output
 
-    def measure(self, data: Artifact, network: Artifact, *, pass_index: int, **settings: Any) -> Task:
-        """The task that measures `network` as an ONNX model and decides whether to go on.
+    def export(
+        self, data: Artifact, network: Artifact, *, pass_index: int, step: str = "export ONNX"
+    ) -> Artifact:
+        """`network` as an ONNX model; `step` is a part of the title."""
+        exported = export_onnx(dataset=data, start=network, pass_index=pass_index)
+        return self._titled(exported, pass_index, step).output
+
+    def measure(
+        self, data: Artifact, network: Artifact, *, pass_index: int, wide: Artifact = None, **settings: Any
+    ) -> Measurement:
+        """The tasks that export and measure `network`, and decide whether to go on.
 
         Args:
+            wide: the exported wide network, to compare latencies with; None if `network` is the wide one.
             settings: further inputs of the step `evaluate`.
         """
-        exported = export_onnx(dataset=data, start=network, pass_index=pass_index)
-        self._titled(exported, pass_index, "export ONNX")
-        measured = evaluate(
+        exported = self.export(data, network, pass_index=pass_index)
+        task = evaluate(
             dataset=data,
-            onnx=exported.output,
+            onnx=exported,
             pass_index=pass_index,
             experiment=self.inputs.experiment,
+            run_name=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+            **({} if wide is None else {"wide": wide}),
             **settings,
         )
+        task.set_env_variable(IMAGE_TAG, image_tag())
         # It measures time, logs and decides: none of these may come from an earlier run.
-        return self._titled(measured, pass_index, "evaluate").set_caching_options(False)
+        self._titled(task, pass_index, "evaluate").set_caching_options(False)
+        return Measurement(exported, task.outputs["results"], task.outputs["Output"])
 
     def _titled(self, task: Task, pass_index: int, step: str) -> Task:
         return self.place(task).set_display_name(self.title(pass_index, step))

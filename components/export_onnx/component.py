@@ -22,8 +22,10 @@ def export_onnx(
     """
     from netslim.steps.entrypoint import step_process
     from netslim.steps.export import export_step
+    from netslim.steps.step_log import step_log
 
-    with step_process():
+    with step_process(), step_log(f"export of pass {int(pass_index)}") as log:
         metrics = export_step(dataset.path, start.path, onnx.path, pass_index=int(pass_index))
+        log.outcome = metrics.summary
     size = metrics.size
     onnx.metadata.update(bytes=float(metrics.onnx_bytes), params=float(size.params), flops=float(size.flops))

@@ -31,10 +31,11 @@ def fine_tune(
         experiment: the MLflow experiment for curves during training; empty for none.
     """
     from netslim.steps.entrypoint import step_process
+    from netslim.steps.step_log import step_log
     from netslim.steps.train import train_step
     from netslim.steps.training_request import TrainingRequest
 
-    with step_process():
+    with step_process(), step_log(f"fine-tuning of pass {int(pass_index)}") as log:
         request = TrainingRequest(
             stage="fine_tune",
             dataset=dataset.path,
@@ -48,4 +49,5 @@ def fine_tune(
             experiment=experiment,
         )
         metrics = train_step(request)
+        log.outcome = metrics.summary
     model.metadata.update(error=metrics.error)

@@ -1,4 +1,4 @@
-"""Step: close the MLflow run, also after a failure, and write the report."""
+"""Step: close the MLflow run of a pipeline that failed or was stopped, and write the report."""
 
 from kfp import dsl
 
@@ -11,7 +11,7 @@ def finish(
     status: dsl.PipelineTaskFinalStatus,
     experiment: str = "netslim/digits",
 ) -> None:
-    """Close the run in MLflow as finished or failed, and write its table and plots.
+    """Close the run in MLflow, with the reason, if its last evaluation has not closed it.
 
     Args:
         report: one HTML page that loads nothing from the network.
@@ -20,8 +20,8 @@ def finish(
     """
     from netslim.steps.entrypoint import step_process
     from netslim.steps.finish import finish_step
+    from netslim.steps.step_log import step_log
+    from netslim_kfp.components.run_ending import run_ending
 
-    # FAILED is the only state with the same meaning locally and on a backend. No other state shows that the
-    # run was completed: a backend does not set FAILED after a time limit, a cancellation or a kill.
-    with step_process():
-        finish_step(report.path, failed=status.state == "FAILED", experiment=experiment)
+    with step_process(), step_log("the end of the run") as log:
+        log.outcome = finish_step(report.path, ending=lambda: run_ending(status), experiment=experiment)

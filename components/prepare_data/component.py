@@ -29,9 +29,10 @@ def prepare_data(
         seed: decides which images go to the validation split.
     """
     from netslim.steps.entrypoint import step_process
-    from netslim.steps.prepare import prepare
+    from netslim.steps.prepare import prepare, summary
+    from netslim.steps.step_log import step_log
 
-    with step_process():
+    with step_process(), step_log("preparation of the data") as log:
         metadata = prepare(
             dataset.path,
             name=name,
@@ -42,4 +43,5 @@ def prepare_data(
             title=title,
             seed=int(seed),
         )
+        log.outcome = summary(metadata)
     dataset.metadata.update(metadata)

@@ -39,8 +39,9 @@ def prune(
     from netslim.pruning.options import PruningOptions
     from netslim.steps.entrypoint import step_process
     from netslim.steps.prune import prune_step
+    from netslim.steps.step_log import step_log
 
-    with step_process():
+    with step_process(), step_log(f"pruning of pass {int(pass_index)}") as log:
         options = PruningOptions(
             percent=percent,
             target=target,
@@ -52,6 +53,7 @@ def prune(
             compensate=compensate,
         )
         metrics = prune_step(dataset.path, start.path, model.path, options)
+        log.outcome = metrics.summary
     model.metadata.update(
         error=metrics.error, channels=float(metrics.after.channels), params=float(metrics.after.params)
     )

@@ -37,10 +37,12 @@ def train_sparse(
         experiment: the MLflow experiment for curves during training; empty for none.
     """
     from netslim.steps.entrypoint import step_process
+    from netslim.steps.step_log import step_log
     from netslim.steps.train import train_step
     from netslim.steps.training_request import TrainingRequest
 
-    with step_process():
+    kind = "training of the baseline" if stage == "base" else f"sparse training of pass {int(pass_index)}"
+    with step_process(), step_log(kind) as log:
         request = TrainingRequest(
             stage=stage,
             dataset=dataset.path,
@@ -56,4 +58,5 @@ def train_sparse(
             experiment=experiment,
         )
         metrics = train_step(request)
+        log.outcome = metrics.summary
     model.metadata.update(error=metrics.error, zero_share=metrics.zero_share)

@@ -24,7 +24,7 @@ from netslim.bundle.layout import (
     write_checksums,
 )
 from netslim.bundle.model_card import model_card, versions
-from netslim.results.measures import Size
+from netslim.results.measures import Latency, Size
 from netslim.results.run_results import RunResults
 from netslim.storage.atomic import atomic_directory, write_json
 
@@ -88,11 +88,15 @@ def _latency(results: RunResults) -> dict[str, Any]:
         "threads": 1,
         "machine": platform.machine(),
         "cpu": _cpu(),
-        "batches": {
-            str(batch): {"median_ms": latency.median_ms, "p95_ms": latency.p95_ms}
-            for batch, latency in last.latency.items()
-        },
+        "batches": _batches(last.latency),
+        # Measured in turns with the model: compare the two, and not the milliseconds of two bundles.
+        "wide_batches": _batches(last.wide_latency),
+        "times_faster": {str(batch): round(ratio, 3) for batch, ratio in last.speedup.items()},
     }
+
+
+def _batches(latency: Mapping[int, Latency]) -> dict[str, dict[str, float | None]]:
+    return {str(n): {"median_ms": one.median_ms, "p95_ms": one.p95_ms} for n, one in latency.items()}
 
 
 def _size(size: Size) -> dict[str, int]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from netslim.data import DatasetInfo, Split
 
-__all__ = ["Latency", "error", "input_shape", "latencies", "latency"]
+__all__ = ["Latency", "error", "input_shape", "latencies", "latency", "predict"]
 
 MIN_RUNS = 3
 WARM_UP_RUNS = 3  # the first runs allocate memory and choose kernels
@@ -57,11 +57,28 @@ def error(
     Raises:
         ExportError: the file cannot be loaded, does not fit the images, or gives NaN or infinite logits.
     """
+    predicted = predict(path, split, info, batch_size=batch_size, threads=threads)
+    return 100 * int((predicted != split.labels).sum()) / len(split.labels)
+
+
+def predict(
+    path: str | os.PathLike[str],
+    split: Split,
+    info: DatasetInfo,
+    *,
+    batch_size: int | None = None,
+    threads: int = 0,
+) -> npt.NDArray[np.int64]:
+    """The class of the largest logit of each image, int64 [N]. The arguments are those of `error`.
+
+    Raises:
+        ExportError: the file cannot be loaded, does not fit the images, or gives NaN or infinite logits.
+    """
     session = _session(path, threads)
     name = session.get_inputs()[0].name
     if batch_size is None:
         batch_size = info.batch_of(2**18, least=8, most=256)
-    wrong = 0
+    predicted = np.empty(len(split.labels), np.int64)
     for start in range(0, len(split.labels), batch_size):
         images = normalise(split.images[start : start + batch_size], info)
         logits = _run(session, {name: images}, path)
@@ -71,8 +88,8 @@ def error(
                 field=str(path),
                 remedy="Training diverged: lower the learning rate or lambda",
             )
-        wrong += int((logits.argmax(1) != split.labels[start : start + batch_size]).sum())
-    return 100 * wrong / len(split.labels)
+        predicted[start : start + batch_size] = logits.argmax(1)
+    return predicted
 
 
 def latency(

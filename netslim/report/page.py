@@ -11,6 +11,8 @@ import netslim
 from netslim.report.figures import figures
 from netslim.report.style import COLOURS
 from netslim.report.tables import CAPTION, columns, scaled, significant, times
+from netslim.results.best_model import best_model
+from netslim.results.ending import Ending
 from netslim.results.run_results import RunResults
 
 __all__ = ["html"]
@@ -24,8 +26,12 @@ class Tile(NamedTuple):
     detail: str
 
 
-def html(results: RunResults) -> str:
-    """The page of a run. Without any pass it states that no pass was finished."""
+def html(results: RunResults, ending: Ending | None = None) -> str:
+    """The page of a run. Without any pass it states that no pass was finished.
+
+    Args:
+        ending: how a run ended that did not end by its results; the page says so above everything else.
+    """
     template = files("netslim.report").joinpath("page.html").read_text(encoding="utf-8")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -34,6 +40,8 @@ def html(results: RunResults) -> str:
     return environment.from_string(template).render(
         title=f"{constants.get('architecture', 'a network')} on {constants.get('dataset', 'a dataset')}",
         results=results,
+        failure=ending.sentence if ending else "",
+        best=best_model(results),
         tiles=_tiles(results),
         columns=columns(results),
         caption=CAPTION,
@@ -56,10 +64,8 @@ def _tiles(results: RunResults) -> list[Tile]:
         Tile(times(flops), "fewer FLOPs", f"{scaled(last.size.flops)} of {scaled(wide.flops)}"),
         Tile(f"{last.errors.test:.2f} %", "test error", change),
     ]
-    before = results.baseline.latency if results.baseline else {}
-    if shared := before.keys() & last.latency.keys():
-        batch = max(shared)
-        now = last.latency[batch].median_ms
-        detail = f"{significant(now)} ms for {batch} images, one thread"
-        tiles.append(Tile(times(before[batch].median_ms / now), "faster", detail))
+    if last.speedup:
+        batch = max(last.speedup)
+        detail = f"{significant(last.latency[batch].median_ms)} ms for {batch} images, one thread"
+        tiles.append(Tile(times(last.speedup[batch]), "faster", detail))
     return tiles

@@ -29,6 +29,8 @@ class PassResult:
         threshold: the largest |gamma| among the channels that were removed by rank.
         near_zero_share: share (0 to 1) of scaling factors near zero after sparse training.
         latency: by batch size.
+        wide_latency: of the wide network, by batch size, measured in turns with `latency`; empty for the
+            wide network itself, and in files of 0.1.0.
         onnx_sha256: digest of the exported file.
         layer_macs: MACs of each layer that has any, in the order of the network.
         layers: for each prunable layer the channels before, by rank and after pruning, and the reason.
@@ -52,6 +54,7 @@ class PassResult:
     threshold: float | None = None
     near_zero_share: float | None = None
     latency: Mapping[int, Latency] = field(default_factory=dict)
+    wide_latency: Mapping[int, Latency] = field(default_factory=dict)
     onnx_sha256: str = ""
     layer_macs: Mapping[str, int] = field(default_factory=dict)
     layers: tuple[LayerRow, ...] = ()
@@ -81,6 +84,16 @@ class PassResult:
         """Share (0 to 1) of the channels that this pass removed."""
         return 1 - self.size.channels / self.size_before.channels if self.size_before else None
 
+    @property
+    def speedup(self) -> dict[int, float]:
+        """Latency of the wide network divided by this one's, by batch size.
+
+        The two ran in turns, so another load on the machine affects the ratio less than the milliseconds.
+        """
+        shared = sorted(self.wide_latency.keys() & self.latency.keys())
+        own = {batch: self.latency[batch].median_ms for batch in shared}
+        return {batch: self.wide_latency[batch].median_ms / own[batch] for batch in shared if own[batch]}
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -100,7 +113,7 @@ class PassResult:
                 "size": Size(**values["size"]),
                 "errors": Errors(**values["errors"]),
                 "size_before": Size(**before) if before else None,
-                "latency": {int(batch): Latency(**one) for batch, one in values.get("latency", {}).items()},
+                **{name: _latencies(values.get(name, {})) for name in ("latency", "wide_latency")},
                 "layers": tuple(LayerRow.from_json(layer) for layer in values.get("layers", ())),
                 "gammas": Histogram(**gammas) if gammas else None,
                 "curves": {stage: tuple(points) for stage, points in values.get("curves", {}).items()},
@@ -110,3 +123,7 @@ class PassResult:
             raise wrong_value(f"pass {data.get('index', '?')}", f"{error} is missing") from error
         except (TypeError, ValueError, AttributeError) as error:
             raise wrong_value(f"pass {data.get('index', '?')}", str(error)) from error
+
+
+def _latencies(data: Mapping[str, Any]) -> dict[int, Latency]:
+    return {int(batch): Latency(**one) for batch, one in data.items()}

@@ -46,6 +46,9 @@ class RunResults:
         rows: one result for each pass or point.
         constants: settings that identify the run (architecture, dataset, lambda, percent, ...): MLflow's
             params.
+        origin: `experiment`, `key` and `name` of the run in MLflow, to log a results file later;
+            empty where nothing is recorded, and in results that were read from MLflow.
+        unlogged: titles of the passes that MLflow did not accept when they were measured.
 
     Raises:
         DataError: the rows are passes, and not consecutive from 0 (with a baseline) or 1 (without).
@@ -53,6 +56,8 @@ class RunResults:
 
     rows: tuple[PassResult, ...] = ()
     constants: Mapping[str, str] = field(default_factory=dict)
+    origin: Mapping[str, str] = field(default_factory=dict, compare=False)
+    unlogged: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         indices = [row.index for row in self.rows if not row.label]
@@ -70,11 +75,14 @@ class RunResults:
 
     @property
     def ended(self) -> bool:
-        """Whether the decision after the last pass was to stop, so that no pass is missing.
+        """Whether no pass, or point of a sweep, is missing.
 
-        A point of a sweep is one pass of one, so the decision after it is always to stop. The number of
-        points is not stored: a sweep that was killed after its first point counts as ended.
+        Passes have ended when the decision after the last one was to stop. The points of a sweep are complete
+        when there are as many as the constant `points` says; without it, from the first point on.
         """
+        labels = {row.label for row in self.rows if row.label}
+        if labels:
+            return len(labels) >= int(self.constants.get("points", 1))
         return bool(self.rows) and self.rows[-1].continue_ is False
 
     @property
@@ -121,7 +129,9 @@ class RunResults:
 
     def to_json(self) -> dict[str, Any]:
         rows = [row.to_json() for row in self.rows]
-        return {"format": FORMAT, "constants": dict(self.constants), "rows": rows}
+        recorded = {"origin": dict(self.origin), "unlogged": list(self.unlogged)}
+        known = {name: value for name, value in recorded.items() if value}
+        return {"format": FORMAT, "constants": dict(self.constants), **known, "rows": rows}
 
     @classmethod
     def from_json(cls, data: Any) -> RunResults:
@@ -135,7 +145,9 @@ class RunResults:
             remedy = "Make it again with this version of netslim"
             raise DataError(f"expected {FORMAT}", field="results format", value=str(actual), remedy=remedy)
         constants = {str(name): str(value) for name, value in data.get("constants", {}).items()}
-        return cls(tuple(PassResult.from_json(row) for row in data.get("rows", ())), constants)
+        origin = {str(name): str(value) for name, value in data.get("origin", {}).items()}
+        rows = tuple(PassResult.from_json(row) for row in data.get("rows", ()))
+        return cls(rows, constants, origin, tuple(map(str, data.get("unlogged", ()))))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         write_json(path, with_digest(self.to_json()))

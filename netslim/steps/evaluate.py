@@ -1,46 +1,46 @@
-"""Step evaluate: measure the exported model, write and upload results and bundle, decide on another pass."""
+"""Step evaluate: measure the exported model, log results, report and bundle, decide on another pass."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from netslim import data, progress, tracking
+from netslim import data, progress, report, tracking
 from netslim.bundle.assemble import assemble
 from netslim.bundle.layout import MODEL
 from netslim.errors import DataError
-from netslim.onnx_export import runtime
-from netslim.results.measures import Errors, Latency, Size
+from netslim.results.best_model import best_model
+from netslim.results.confusion import ConfusionMatrix
+from netslim.results.measures import Errors, Size
 from netslim.results.pass_result import PassResult
 from netslim.results.run_results import RunResults
 from netslim.results.stopping_rule import should_continue
+from netslim.steps.measure_model import Measured, measure
+from netslim.steps.run_constants import run_constants
 from netslim.steps.step_metrics import ExportMetrics, TrainMetrics
 from netslim.steps.step_record import StepRecord, StepRecords, read_step_records
-from netslim.storage.atomic import sha256
+from netslim.storage.atomic import atomic_file, sha256, write_json
 from netslim.storage.digests import REMEDY, check_digests
 
-if TYPE_CHECKING:
-    from netslim.data import DatasetInfo, PackedDataset
-
 __all__ = ["Evaluation", "evaluate_step"]
-
-BATCHES = (1, 32)
-RETRY_SECONDS, RETRY_SECONDS_AFTER_LAST_PASS = 30.0, 600.0
 
 StrPath = str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The outcome of the step: whether another pass is worth running, and what KFP shows of this one."""
+    """The outcome of the step: whether another pass is worth running, and what KFP shows of this one.
+
+    `summary` is a line for the end of the step's log.
+    """
 
     continue_: bool
     error: float
     size: Size
+    confusion: ConfusionMatrix
+    summary: str
 
 
 def evaluate_step(
@@ -50,13 +50,23 @@ def evaluate_step(
     bundle: StrPath,
     *,
     previous: StrPath | None = None,
+    wide: StrPath | None = None,
+    page: StrPath | None = None,
+    overview: StrPath | None = None,
+    confusion: StrPath | None = None,
     pass_index: int,
     passes: int,
     max_error_increase: float,
     experiment: str,
+    run_name: str = "",
     point: str = "",
+    points: int = 0,
 ) -> Evaluation:
     """Measure `onnx`/model.onnx with onnxruntime, and write the results of the run and the pass's bundle.
+
+    The results, the bundle and the report so far are logged to MLflow. The evaluation that ends the run also
+    closes it there as FINISHED, names the model to take, and registers it. An outage of the tracking server
+    fails nothing: what it did not accept is kept, and logged later (netslim.tracking).
 
     Args:
         dataset: a packed dataset. The test error is reported; the validation error decides, if there is one.
@@ -64,26 +74,38 @@ def evaluate_step(
         results: file to write the results of all passes so far to.
         bundle: folder to write the bundle to.
         previous: the results file of the pass before.
+        wide: the artifact of export_onnx of the wide network, to compare latencies with; None for the wide
+            network itself.
+        page: file to write the report so far to, as HTML.
+        overview: file to write a short Markdown overview of this pass to.
+        confusion: file to write the confusion matrix of the test images to, as JSON.
         passes: how many passes the user asked for.
         max_error_increase: how many percentage points the error may be above the baseline's.
+        run_name: the run's name in MLflow, where NETSLIM_RUN_NAME is not set.
         point: `lambda` or `percent` for a point of that sweep; empty for a pass.
+        points: how many points the sweep has; 0 where that is not known.
 
     Raises:
         DataError: `onnx` has no record of its training and export, or an input was altered.
-        TrackingError: the tracking server refuses the results.
     """
     packed = data.open_dataset(dataset)
     check_digests(onnx)
     steps = _required_records(onnx)
     _check_model(Path(onnx) / MODEL, steps.export.metrics.onnx_sha256)
-    with progress.bar("measuring", 3) as bar:
-        measured = _measure(Path(onnx) / MODEL, packed, bar)
+    if wide is not None:
+        check_digests(wide)
+    with progress.bar("measuring", 4) as bar:
+        wide_file = None if wide is None else Path(wide, MODEL)
+        measured = measure(Path(onnx) / MODEL, packed, bar, wide=wide_file)
         earlier = RunResults.load(previous) if previous else RunResults()
-        constants = {**_constants(packed.info, steps.records, point), **earlier.constants}
+        constants = {**run_constants(packed.info, steps.records, point=point), **earlier.constants}
         if not point:
+            constants.setdefault("passes", str(passes))
             constants["max_error_increase"] = f"{max_error_increase:g}"
+        elif points:
+            constants["points"] = str(points)
         row = _pass_result(pass_index, measured, steps, _label(point, steps.records))
-        run = replace(earlier, constants=constants).with_row(row)
+        run = replace(earlier, constants=constants, origin=_origin(experiment, run_name)).with_row(row)
         decision = should_continue(run, passes=passes, max_error_increase=max_error_increase)
         run = run.with_decision(decision)
         run.save(results)
@@ -91,12 +113,55 @@ def evaluate_step(
         finished = assemble(
             onnx, bundle, run, packed.info, onnx_weights=exported.onnx_weights, int8=exported.int8
         )
-        # No later pass uploads what is missing after the last one, so that one waits longer for a server.
-        retry_seconds = RETRY_SECONDS if decision.continue_ else RETRY_SECONDS_AFTER_LAST_PASS
-        tracking.log_pass(run, experiment=experiment, bundle=finished, retry_seconds=retry_seconds)
+        html = report.html(run).encode()
+        _write(page, html)
+        _write(overview, report.overview(run).encode())
+        if confusion is not None:
+            write_json(confusion, asdict(measured.confusion))
+        bar.advance()
+        logged = tracking.log_pass(
+            run,
+            experiment=experiment,
+            bundle=finished,
+            page=html,
+            # One pass has waited for the server. The next ones try once, so the waits of a run do not add up.
+            patience=0.0 if earlier.unlogged else tracking.PATIENCE,
+        )
+        if logged is None:
+            replace(run, unlogged=(*run.unlogged, row.title)).save(results)
         bar.advance()
     print(f"{row.title}: {decision.reason}", flush=True)
-    return Evaluation(decision.continue_, row.errors.test, row.size)
+    if run.ended and (best := best_model(run)):
+        print(best.sentence, flush=True)
+    if logged and logged.registered:
+        print(f"registered as {logged.registered}", flush=True)
+    return Evaluation(decision.continue_, row.errors.test, row.size, measured.confusion, _summary(row))
+
+
+def _origin(experiment: str, run_name: str) -> dict[str, str]:
+    """Where the run is to be logged, for a results file that is logged later; empty without a run key."""
+    key = tracking.run_key()
+    if key is None:
+        return {}
+    return {"experiment": experiment, "key": key, "name": tracking.run_name(otherwise=run_name)}
+
+
+def _write(path: StrPath | None, content: bytes) -> None:
+    if path is not None:
+        with atomic_file(path) as draft:
+            draft.write_bytes(content)
+
+
+def _summary(row: PassResult) -> str:
+    """`test error 2.13 %, 1,204 channels, 68,050 parameters, 693,760 FLOPs, 2.1x faster than ...`."""
+    size = row.size
+    text = (
+        f"test error {row.errors.test:.2f} %, {size.channels:,} channels, {size.params:,} parameters, "
+        f"{size.flops:,} FLOPs"
+    )
+    if row.speedup:
+        text += f", {row.speedup[max(row.speedup)]:.1f}x faster than the wide network"
+    return text
 
 
 @dataclass(frozen=True)
@@ -124,28 +189,7 @@ def _check_model(file: Path, recorded: str) -> None:
         raise DataError(problem, field=str(file), remedy=REMEDY)
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """What this step measures on the exported model."""
-
-    error: float
-    error_validation: float | None
-    latency: Mapping[int, Latency]
-
-
-def _measure(file: Path, packed: PackedDataset, bar: progress.Bar) -> _Measured:
-    """Errors in percent on the test and the validation split, and latencies by batch size."""
-    info = packed.info
-    error = runtime.error(file, packed.split("test"), info)
-    validation = runtime.error(file, packed.split("val"), info) if "val" in info.sizes else None
-    bar.advance(1, **{"test error": error})
-    times = runtime.latency(file, (info.channels, *info.image_size), batch_sizes=BATCHES)
-    bar.advance()
-    latency = {batch: Latency(median_ms=one.median_ms, p95_ms=one.p95_ms) for batch, one in times.items()}
-    return _Measured(error, validation, latency)
-
-
-def _pass_result(index: int, measured: _Measured, steps: _RequiredRecords, label: str) -> PassResult:
+def _pass_result(index: int, measured: Measured, steps: _RequiredRecords, label: str) -> PassResult:
     """The result of the pass, from the measurements of this step and the records of the earlier steps."""
     trained, exported = steps.train.metrics, steps.export.metrics
     pruned = steps.records.prune.metrics if steps.records.prune else None
@@ -167,6 +211,7 @@ def _pass_result(index: int, measured: _Measured, steps: _RequiredRecords, label
         threshold=pruned.threshold if pruned else None,
         near_zero_share=trained.near_zero_share,
         latency=measured.latency,
+        wide_latency=measured.wide_latency,
         layer_macs=exported.layer_macs,
         layers=pruned.report.rows if pruned else (),
         gammas=trained.gammas,
@@ -181,18 +226,3 @@ def _label(point: str, records: StepRecords) -> str:
     if point == "percent" and records.prune:
         return f"percent {records.prune.metrics.settings['percent']}"
     return ""
-
-
-def _constants(info: DatasetInfo, records: StepRecords, point: str) -> dict[str, str]:
-    """The settings of the run as far as the records of this pass contain them: MLflow's params."""
-    constants: dict[str, object] = {"dataset": info.title, "sweep": point}
-    if records.train:
-        trained = records.train.metrics
-        constants |= {"architecture": trained.architecture, "seed": trained.seed}
-        constants |= {f"{trained.stage}/{name}": value for name, value in trained.recipe.items()}
-    if records.prune:
-        constants |= {f"prune/{name}": value for name, value in records.prune.metrics.settings.items()}
-    if records.fine_tune:
-        recipe = records.fine_tune.metrics.recipe
-        constants |= {f"fine_tune/{name}": value for name, value in recipe.items()}
-    return {name: str(value) for name, value in constants.items() if value not in ("", {})}

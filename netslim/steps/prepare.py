@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from netslim import data, progress
 
-__all__ = ["prepare"]
+__all__ = ["prepare", "summary"]
 
 
 def prepare(
@@ -39,3 +40,11 @@ def prepare(
         )
         bar.advance(**info.sizes)
     return {"title": info.title, "classes": len(info.classes), **info.sizes}
+
+
+def summary(metadata: Mapping[str, Any]) -> str:
+    """The result of `prepare` in a line: `digits (8 x 8), 10 classes, images: 1,000 train, 797 test`."""
+    sizes = ", ".join(
+        f"{metadata[split]:,} {split}" for split in ("train", "val", "test") if split in metadata
+    )
+    return f"{metadata['title']}, {metadata['classes']} classes, images: {sizes}"

@@ -44,6 +44,21 @@ class TrainMetrics:
     resumed_at: int = 0
     refused_checkpoints: tuple[str, ...] = ()
 
+    @property
+    def summary(self) -> str:
+        """The training in a line, for the end of the step's log."""
+        parts = [f"{self.recipe['epochs']} epochs"] if "epochs" in self.recipe else []
+        parts.append(f"test error {self.error:.2f} %")
+        if self.lambda_:
+            parts.append(
+                f"lambda {self.lambda_:.3g}, {self.near_zero_share:.1%} of the scaling factors near zero"
+            )
+        if self.resumed_at:
+            parts.append(f"continued from a checkpoint at step {self.resumed_at:,}")
+        if self.refused_checkpoints:
+            parts.append(f"checkpoints not used: {'; '.join(self.refused_checkpoints)}")
+        return ", ".join(parts)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "stage": self.stage,
@@ -94,6 +109,16 @@ class PruneMetrics:
     after: Size
     plan_digest: str
     report: Report
+
+    @property
+    def summary(self) -> str:
+        """The pruning in a line, for the end of the step's log."""
+        removed = 1 - self.after.channels / max(1, self.before.channels)
+        return (
+            f"{self.before.channels:,} to {self.after.channels:,} channels ({removed:.1%} removed), "
+            f"{self.before.flops:,} to {self.after.flops:,} FLOPs, "
+            f"test error {self.error:.2f} % before fine-tuning"
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -148,6 +173,14 @@ class ExportMetrics:
     opset: int
     difference: float
     int8: Mapping[str, Any]
+
+    @property
+    def summary(self) -> str:
+        """The export in a line, for the end of the step's log."""
+        return (
+            f"{self.onnx_bytes:,} bytes, {self.size.channels:,} channels, {self.size.flops:,} FLOPs, "
+            f"logits within {self.difference:.1e} of PyTorch's"
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -13,18 +13,24 @@ from netslim.errors import TrackingError
 __all__ = [
     "EXPERIMENT",
     "KEY",
+    "KFP_RUN",
+    "NAME",
     "URI",
     "Destination",
     "artifact_location",
     "default_uri",
+    "kfp_run_url",
     "run_key",
+    "run_name",
     "sqlite_file",
     "without_password",
 ]
 
 URI = "MLFLOW_TRACKING_URI"
 KEY = "NETSLIM_RUN_KEY"
+NAME = "NETSLIM_RUN_NAME"
 EXPERIMENT = "MLFLOW_EXPERIMENT_NAME"
+KFP_RUN, KFP_UI = "KFP_RUN_ID", "KF_PIPELINES_UI_ENDPOINT"
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,18 @@ class Destination:
 
 def run_key() -> str | None:
     """The key of this pipeline run: NETSLIM_RUN_KEY, or on a cluster KFP_RUN_ID; None when neither is set."""
-    return os.environ.get(KEY) or os.environ.get("KFP_RUN_ID") or None
+    return os.environ.get(KEY) or os.environ.get(KFP_RUN) or None
+
+
+def run_name(otherwise: str = "") -> str:
+    """The name of this pipeline run in MLflow: NETSLIM_RUN_NAME, or `otherwise` where it is not set."""
+    return os.environ.get(NAME) or otherwise
+
+
+def kfp_run_url(run_id: str) -> str:
+    """The page of a run in KFP's user interface; empty where KF_PIPELINES_UI_ENDPOINT is not set."""
+    address = os.environ.get(KFP_UI, "").rstrip("/")
+    return f"{address}/#/runs/details/{run_id}" if address and run_id else ""
 
 
 def default_uri(folder: str | os.PathLike[str]) -> str:

@@ -8,13 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 __all__ = [
+    "BEST_TAG",
+    "CAUSE_TAG",
+    "ENDING_TAGS",
     "KEY_TAG",
+    "KFP_RUN_TAG",
+    "KFP_URL_TAG",
+    "MESSAGE_TAG",
     "MODEL_TAG",
     "PARENT_TAG",
     "PASS_FILE",
     "RECORDED_TAG",
+    "REGISTERED_TAG",
     "REPORT_FILE",
     "RUN_TAG",
+    "STEP_TAG",
     "VERSION_TAG",
     "pass_file",
 ]
@@ -26,6 +34,12 @@ PARENT_TAG = "mlflow.parentRunId"
 VERSION_TAG = "netslim.version"
 MODEL_TAG = "netslim.model"  # on a child: the SHA-256 of its ONNX file and the id of the MLflow model with it
 RECORDED_TAG = "netslim.recorded"  # on a child: the digest of its PassResult; set when all of it is written
+# On the parent. KFP's own MLflow plugin has tags of the same names for the id and the address.
+KFP_RUN_TAG, KFP_URL_TAG = "kfp.pipeline_run_id", "kfp.pipeline_run_url"
+BEST_TAG = "netslim.best"  # the child whose model is the one to take
+REGISTERED_TAG = "netslim.registered"  # models:/<name>/<version>
+STEP_TAG, CAUSE_TAG, MESSAGE_TAG = "netslim.failed_step", "netslim.failure", "netslim.failure_message"
+ENDING_TAGS = (STEP_TAG, CAUSE_TAG, MESSAGE_TAG)  # of a run that did not end by its own results
 
 PASS_FILE = "pass.json"  # an artifact of a child: its PassResult
 REPORT_FILE = "report.html"  # an artifact of the parent

@@ -17,7 +17,7 @@ from netslim.tracking.client import connect
 from netslim.tracking.destination import Destination
 from netslim.tracking.links import how_to_view
 from netslim.tracking.logged_models import fetch_bundle, has_model
-from netslim.tracking.names import REPORT_FILE, pass_file
+from netslim.tracking.names import REGISTERED_TAG, REPORT_FILE, pass_file
 from netslim.tracking.newest import newest_run_key
 from netslim.tracking.runs import RunGroup, find_run_group
 
@@ -25,18 +25,19 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-__all__ = ["RecordedRun", "download", "read_results", "read_run"]
+__all__ = ["RecordedRun", "RunState", "download", "read_results", "read_run", "read_state"]
 
 
 @dataclass(frozen=True)
 class RecordedRun:
     """A run as MLflow has it.
 
-    `status` is RUNNING, FINISHED or FAILED; `view` is the address that shows the run; for a
-    database the command that serves it comes before.
+    `status` is RUNNING, FINISHED, FAILED or KILLED; `view` is the address that shows the run; for a
+    database the command that serves it comes before. `registered` is the address of its registered model.
     """
 
     key: str
+    name: str
     run_id: str
     experiment: str
     experiment_id: str
@@ -44,6 +45,16 @@ class RecordedRun:
     started: datetime
     results: RunResults
     view: str
+    registered: str = ""
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A run as the step that ends its pipeline finds it: its status, its passes, and its report if any."""
+
+    status: str
+    results: RunResults
+    page: bytes
 
 
 def read_run(uri: str, experiment: str = "", key: str | None = None) -> RecordedRun:
@@ -62,6 +73,7 @@ def read_run(uri: str, experiment: str = "", key: str | None = None) -> Recorded
         parent = run_group.parent()
         return RecordedRun(
             key=key,
+            name=parent.info.run_name,
             run_id=parent.info.run_id,
             experiment=client.get_experiment(run_group.experiment_id).name,
             experiment_id=run_group.experiment_id,
@@ -69,7 +81,17 @@ def read_run(uri: str, experiment: str = "", key: str | None = None) -> Recorded
             started=datetime.fromtimestamp(parent.info.start_time / 1000, UTC),
             results=read_results(run_group),
             view=how_to_view(uri, run_group.experiment_id, parent.info.run_id),
+            registered=parent.data.tags.get(REGISTERED_TAG, ""),
         )
+
+
+def read_state(run_group: RunGroup) -> RunState:
+    """The state of a run on an open connection."""
+    parent = run_group.parent()
+    with tempfile.TemporaryDirectory() as folder:
+        report = _download_report(run_group.client, parent, Path(folder))
+        page = report.read_bytes() if report else b""
+    return RunState(parent.info.status, read_results(run_group), page)
 
 
 def read_results(run_group: RunGroup) -> RunResults:
@@ -100,11 +122,15 @@ def download(uri: str, experiment: str, key: str, folder: str | os.PathLike[str]
             for name, run in run_group.children().items()
             if has_model(run)
         }
-        parent = run_group.parent().info.run_id
-        if any(file.path == REPORT_FILE for file in client.list_artifacts(parent)):
-            report = client.download_artifacts(parent, REPORT_FILE, str(_new_folder(folder, "report")))
-            downloaded["report"] = Path(report)
+        if report := _download_report(client, run_group.parent(), _new_folder(folder, "report")):
+            downloaded["report"] = report
         return downloaded
+
+
+def _download_report(client: MlflowClient, parent: Run, folder: Path) -> Path | None:
+    if any(file.path == REPORT_FILE for file in client.list_artifacts(parent.info.run_id)):
+        return Path(client.download_artifacts(parent.info.run_id, REPORT_FILE, str(folder)))
+    return None
 
 
 def _new_folder(folder: str | os.PathLike[str], name: str) -> Path:

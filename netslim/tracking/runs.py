@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import netslim
 from netslim.errors import TrackingError
 from netslim.tracking.client import database_lock, ensure_experiment
-from netslim.tracking.destination import EXPERIMENT, Destination
-from netslim.tracking.names import KEY_TAG, PARENT_TAG, RUN_TAG, VERSION_TAG
+from netslim.tracking.destination import EXPERIMENT, KFP_RUN, Destination, kfp_run_url, run_name
+from netslim.tracking.names import KEY_TAG, KFP_RUN_TAG, KFP_URL_TAG, PARENT_TAG, RUN_TAG, VERSION_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -65,8 +65,10 @@ class RunGroup:
 
     def parent(self) -> Run:
         """The parent run, made if it does not exist."""
-        above = {PARENT_TAG: self.kfp_run_id} if self.kfp_run_id else {}
-        return self._find_or_create("", self.destination.key, above)
+        kfp_run = os.environ.get(KFP_RUN, "")
+        tags = {PARENT_TAG: self.kfp_run_id, KFP_RUN_TAG: kfp_run, KFP_URL_TAG: kfp_run_url(kfp_run)}
+        name = run_name(otherwise=self.destination.key)
+        return self._find_or_create("", name, {tag: value for tag, value in tags.items() if value})
 
     def child(self, name: str) -> Run:
         """The run of a pass (`pass-01`) or of a point of a sweep, made if it does not exist."""
@@ -84,7 +86,7 @@ class RunGroup:
         if key not in self.runs:
             with database_lock(self.destination.uri):
                 begun = time.monotonic()
-                self._read_again()  # another process may have made it meanwhile
+                self.read_again()  # another process may have made it meanwhile
                 if key not in self.runs:
                     ours = {
                         KEY_TAG: key,
@@ -103,11 +105,12 @@ class RunGroup:
         A server has no lock for this.
         """
         time.sleep(max(SETTLE, after))
-        self._read_again()
+        self.read_again()
         if self.runs[key].info.run_id != created.info.run_id:
             self.client.delete_run(created.info.run_id)
 
-    def _read_again(self) -> None:
+    def read_again(self) -> None:
+        """Read the runs again: their tags, params and metrics are those of the last reading."""
         self.runs = _runs(self.client, [self.experiment_id], self.destination.key)
 
 

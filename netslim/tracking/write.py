@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import tempfile
 from collections import defaultdict
@@ -16,20 +17,39 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netslim.report.tables import markdown
+from netslim.results.best_model import best_model
+from netslim.results.ending import Ending
 from netslim.results.pass_result import PassResult
 from netslim.results.run_results import RunResults
+from netslim.tracking.destination import KFP_RUN
 from netslim.tracking.logged_models import log_model
-from netslim.tracking.metrics import MetricPoint, curve_points, pass_points
-from netslim.tracking.names import PASS_FILE, RECORDED_TAG
+from netslim.tracking.metrics import MetricPoint, curve_points, pass_points, result_points
+from netslim.tracking.names import (
+    BEST_TAG,
+    CAUSE_TAG,
+    ENDING_TAGS,
+    KFP_RUN_TAG,
+    MESSAGE_TAG,
+    PASS_FILE,
+    RECORDED_TAG,
+    STEP_TAG,
+)
 from netslim.tracking.runs import RunGroup
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-__all__ = ["add_points", "child_name", "close", "record"]
+__all__ = ["add_points", "child_name", "close", "record", "upload"]
 
+NOTE = "mlflow.note.content"  # the description on the run's page
 POINTS_PER_REQUEST, PARAMS_PER_REQUEST = 1000, 100  # MLflow's limits
+VARIED = {
+    "lambda": ("lambda", "sparse/lambda", "sparse/lam", "sparse/total_shrinkage", "sparse/pull"),
+    "percent": ("percent", "prune/percent"),
+}
+"""The constants that differ between the points of a sweep: params of the children, not of the parent."""
+MOST_OF_A_MESSAGE = 1000  # characters in a tag
 
 
 def child_name(result: PassResult) -> str:
@@ -40,23 +60,52 @@ def child_name(result: PassResult) -> str:
 def record(run_group: RunGroup, results: RunResults, bundle: Path | None = None) -> None:
     """Write every pass that MLflow lacks, and the bundle of the last pass.
 
-    The parent gets the constants as params, and the passes as metrics at step = pass, so that its curves run
-    over passes. Each child gets the metrics of its pass, its training curves at step = epoch, and its model.
+    The parent gets the constants as params, the passes as metrics at step = pass, so that its curves run over
+    passes, and the values of the model to take as metrics `result/...`. Each child gets the metrics of its
+    pass, its training curves at step = epoch, and its model.
     """
     client, parent = run_group.client, run_group.parent()
-    if parent.info.status != "RUNNING":  # it was closed: its pipeline is being run again
-        client.update_run(parent.info.run_id, status="RUNNING")
-    _add_params(client, parent, results.constants)
+    _reopen(client, parent)
+    if (name := results.origin.get("name")) and parent.info.run_name == run_group.destination.key:
+        client.update_run(parent.info.run_id, name=name)  # a step that does not know the name made the run
+    varied = VARIED.get(results.constants.get("sweep", ""), ())
+    constants = results.constants.items()
+    _add_params(client, parent, {name: value for name, value in constants if name not in varied})
     for result in results.rows:
         child = run_group.child(child_name(result))
+        _add_params(client, child, {name: value for name, value in constants if name in varied})
         is_last = result is results.rows[-1]
         model_id = log_model(client, child, bundle, result) if bundle and is_last else None
         if child.data.tags.get(RECORDED_TAG) != (digest := _digest(result)):
             _record_pass(client, parent, child, results, result, model_id)
             client.set_tag(child.info.run_id, RECORDED_TAG, digest)
-        if child.info.status == "RUNNING":
+        if child.info.status != "FINISHED":  # it runs, or failed in an earlier try
             client.set_terminated(child.info.run_id)
-    client.set_tag(parent.info.run_id, "mlflow.note.content", markdown(results))
+    if best := best_model(results):
+        _add_pass_points(client, parent, result_points(results, best))
+        client.set_tag(parent.info.run_id, BEST_TAG, child_name(best.result))
+    client.set_tag(parent.info.run_id, NOTE, _description(results))
+
+
+def _reopen(client: MlflowClient, parent: Run) -> None:
+    """Set a closed parent to RUNNING: its pipeline is being run again, and will close it.
+
+    A run that KFP retries keeps its status until it ends by its own results. KFP does not run `finish` again,
+    so after a second failure the run would be RUNNING for ever.
+    """
+    kfp_run, before = os.environ.get(KFP_RUN, ""), parent.data.tags.get(KFP_RUN_TAG, "")
+    if parent.info.status != "RUNNING" and not (kfp_run and kfp_run == before):
+        client.update_run(parent.info.run_id, status="RUNNING")
+    if kfp_run and kfp_run != before:  # submitted again, with the key of the first run
+        client.set_tag(parent.info.run_id, KFP_RUN_TAG, kfp_run)
+
+
+def _description(results: RunResults, ending: Ending | None = None) -> str:
+    """The table over passes, with the model to take, or with the reason of a run that was not finished."""
+    if ending is not None and ending.sentence:
+        return f"{ending.sentence}\n\n{markdown(results)}" if results.rows else ending.sentence
+    best = best_model(results)
+    return f"{markdown(results)}\n\n{best.sentence}" if best else markdown(results)
 
 
 def _record_pass(
@@ -76,13 +125,29 @@ def _record_pass(
     upload(client, child, {PASS_FILE: json.dumps(result.to_json(), indent=1).encode()})
 
 
-def close(run_group: RunGroup, *, failed: bool, files: Mapping[str, bytes]) -> None:
-    """End the parent, and the children that a failure left running; `files` become the parent's artifacts."""
-    parent, status = run_group.parent(), "FAILED" if failed else "FINISHED"
-    upload(run_group.client, parent, files)
+def close(
+    run_group: RunGroup, ending: Ending, files: Mapping[str, bytes], results: RunResults | None = None
+) -> None:
+    """End the parent, and the children that a failure left running; `files` become the parent's artifacts.
+
+    A run that was closed before gets the new status, and loses the reason of the old one.
+
+    Args:
+        results: the passes, for the description of a run that was not finished.
+    """
+    client, parent = run_group.client, run_group.parent()
+    upload(client, parent, files)
+    reasons = {STEP_TAG: ending.step, CAUSE_TAG: ending.cause, MESSAGE_TAG: ending.message}
+    for tag in ENDING_TAGS:
+        if reasons[tag]:
+            client.set_tag(parent.info.run_id, tag, reasons[tag][:MOST_OF_A_MESSAGE])
+        elif tag in parent.data.tags:
+            client.delete_tag(parent.info.run_id, tag)
+    if ending.sentence:
+        client.set_tag(parent.info.run_id, NOTE, _description(results or RunResults(), ending))
     for run in (*run_group.children().values(), parent):
         if run is parent or run.info.status == "RUNNING":
-            run_group.client.set_terminated(run.info.run_id, status)
+            client.set_terminated(run.info.run_id, ending.status)
 
 
 def add_points(client: MlflowClient, run: Run, points: Iterable[MetricPoint]) -> None:

@@ -13,11 +13,11 @@ import click
 from netslim.errors import PipelineError
 
 if TYPE_CHECKING:
-    from netslim_kfp.pipelines.cluster.causes import Cause
+    from netslim_kfp.components.argo.causes import Cause
+    from netslim_kfp.components.argo.workflow import Step
     from netslim_kfp.pipelines.cluster.kfp_client import KfpClient
     from netslim_kfp.pipelines.cluster.run_reader import RunReader
     from netslim_kfp.pipelines.cluster.watch import Ending, Event
-    from netslim_kfp.pipelines.cluster.workflow import Step
 
 __all__ = ["Followed", "Follower"]
 
@@ -124,7 +124,7 @@ class Follower:
         return followed
 
     def _explain(self, reader: RunReader, ending: Ending) -> Followed:
-        from netslim_kfp.pipelines.cluster.causes import cause_of, own_lines
+        from netslim_kfp.components.argo.causes import cause_of, own_lines
 
         titles = {str(step.key): reader.title(step) for step in ending.steps}
         step = ending.failed
@@ -160,7 +160,7 @@ class Follower:
 
     def _closing_line(self, reader: RunReader, step: Step) -> str:
         """The last line of the step's log, which is what it did."""
-        from netslim_kfp.pipelines.cluster.causes import own_lines
+        from netslim_kfp.components.argo.causes import own_lines
 
         lines = own_lines(reader.log(step), 1)
         if not lines:

@@ -10,8 +10,8 @@ from netslim.errors import PipelineError
 from netslim_kfp.pipelines.cli.connection import client_of, connection_options
 
 if TYPE_CHECKING:
+    from netslim_kfp.components.argo.workflow import Step
     from netslim_kfp.pipelines.cluster.run_reader import RunReader
-    from netslim_kfp.pipelines.cluster.workflow import Step
 
 __all__ = ["logs"]
 

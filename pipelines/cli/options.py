@@ -17,7 +17,7 @@ from netslim_kfp.pipelines.yaml_numbers import read_yaml
 
 __all__ = ["LOCAL", "PARALLEL", "config_from", "gpus_option", "pairs", "platform_options", "run_options"]
 
-LOCAL = frozenset({"runner", "output", "tracking_uri"})
+LOCAL = frozenset({"runner", "output", "tracking_uri", "strict_tracking", "graphs", "deterministic"})
 """Options of a run on this machine; on a cluster the profiles and the cluster's settings decide these."""
 
 PARALLEL = 4

@@ -37,7 +37,7 @@ def run(**options: Any) -> None:
     Unchanged steps of an earlier run with the same --output are not run again.
     """
     from netslim import tracking
-    from netslim_kfp.pipelines.cli.summary import summary
+    from netslim_kfp.pipelines.cli.summary import log_pending, summary
     from netslim_kfp.pipelines.local.run import run_local
     from netslim_kfp.pipelines.preflight import check_run
     from netslim_kfp.pipelines.slimming.pipeline import build
@@ -46,6 +46,7 @@ def run(**options: Any) -> None:
     console = Console()
     uri = config.tracking_uri or tracking.default_uri(config.output)
     check_run(config, uri)
+    log_pending(config, uri, console)
     console.print(
         f"Slimming [bold]{config.model}[/] on [bold]{config.dataset}[/], up to {config.passes} passes",
         highlight=False,

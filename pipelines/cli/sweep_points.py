@@ -105,8 +105,15 @@ def refuse(config: RunConfig, refused: Mapping[str, str], command: str) -> None:
 
 def _arguments(inputs: Mapping[str, Any], config: RunConfig, **points: list[str]) -> dict[str, Any]:
     """The values of a sweep pipeline's `inputs`: those of the run, and the points of the sweep."""
-    values = {**config.pipeline_arguments(), **points}
+    different = {_label(text) for texts in points.values() for text in texts}
+    values = {**config.pipeline_arguments(), **points, "points": len(different)}
     return {name: values[name] for name in inputs}
+
+
+def _label(text: str) -> str:
+    """What distinguishes a point in MLflow: its number with three digits, as in the name of its run."""
+    number = text.rpartition("=")[2]
+    return number if number == "dead" else f"{float(number):.3g}"
 
 
 def _numbers(option: str, text: str) -> list[float]:

@@ -12,8 +12,8 @@ from typing import Any
 import kfp_server_api as kfp
 
 from netslim.errors import PipelineError, did_you_mean
+from netslim_kfp.components.argo.workflow import Step, steps_of
 from netslim_kfp.pipelines.cluster.kfp_client import KfpClient
-from netslim_kfp.pipelines.cluster.workflow import Step, steps_of
 
 __all__ = ["RunReader", "titles_of"]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from netslim_kfp.components.argo.workflow import ENDED, Step
 from netslim_kfp.pipelines.cluster.kfp_client import UnavailableError
 from netslim_kfp.pipelines.cluster.run_reader import RunReader
-from netslim_kfp.pipelines.cluster.workflow import ENDED, Step
 
 __all__ = ["Ending", "Event", "watch"]
 

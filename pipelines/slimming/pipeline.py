@@ -16,7 +16,7 @@ from netslim.errors import ConfigError
 from netslim_kfp.pipelines.cluster.platform import PlaceTask, no_placement
 from netslim_kfp.pipelines.inputs import Inputs, pipeline
 from netslim_kfp.pipelines.run_config import MAX_PASSES, RunConfig
-from netslim_kfp.pipelines.tasks import Tasks
+from netslim_kfp.pipelines.tasks import Measurement, Tasks
 
 __all__ = ["NAME", "build"]
 
@@ -44,18 +44,19 @@ def build(
     def slimming(inputs: Inputs) -> None:
         tasks = Tasks(inputs, place, title)
 
-        def measure(pass_index: int, network: Any, results: Any = None) -> Any:
+        def measure(pass_index: int, network: Any, results: Any = None, wide: Any = None) -> Measurement:
             return tasks.measure(
                 data,
                 network,
                 pass_index=pass_index,
+                wide=wide,
                 # No pass follows the last one compiled here, however many the user asks for.
                 passes=inputs.passes if pass_index < max_passes else max_passes,
                 max_error_increase=inputs.max_loss,
                 **({} if results is None else {"previous": results}),
             )
 
-        def one_pass(pass_index: int, start: Any, results: Any, teacher: Any) -> None:
+        def one_pass(pass_index: int, start: Any, results: Any, teacher: Any, wide: Any) -> None:
             sparse = tasks.train(
                 data,
                 stage="sparse",
@@ -64,24 +65,27 @@ def build(
                 start=start,
                 experiment=inputs.experiment,
             )
+            if wide is None:  # without a baseline: the network that the first pass prunes
+                wide = tasks.export(data, sparse, pass_index=pass_index, step="export wide ONNX")
             slim = tasks.prune(
                 data, sparse, pass_index=pass_index, percent=inputs.percent, target=inputs.target
             )
             tuned = tasks.fine_tune(data, slim, pass_index=pass_index, teacher=teacher)
-            measured = measure(pass_index, tuned, results)
+            measured = measure(pass_index, tuned, results, wide)
             if pass_index < max_passes:
-                with dsl.If(measured.outputs["Output"] == True, name=f"pass-{pass_index + 1}"):  # noqa: E712
-                    one_pass(pass_index + 1, tuned, measured.outputs["results"], teacher)
+                with dsl.If(measured.continues == True, name=f"pass-{pass_index + 1}"):  # noqa: E712
+                    one_pass(pass_index + 1, tuned, measured.results, teacher, wide)
 
         with tasks.ending("slimming"):
             data = tasks.prepare()
-            results = teacher = None
+            results = teacher = wide = None
             if baseline:
                 teacher = tasks.train(
                     data, stage="base", recipe=inputs.base, pass_index=0, experiment=inputs.experiment
                 )
-                results = measure(0, teacher).outputs["results"]
-            one_pass(1, None, results, teacher)
+                measured = measure(0, teacher)
+                results, wide = measured.results, measured.onnx
+            one_pass(1, None, results, teacher, wide)
 
     return pipeline(
         slimming,

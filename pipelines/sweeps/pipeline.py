@@ -25,13 +25,21 @@ NOT_IN_A_SWEEP = frozenset({"base", "passes", "max_loss"})
 
 
 def lambda_inputs() -> dict[str, Any]:
-    """The inputs of the lambda sweep with their defaults; `strengths`, a list, has none."""
-    return {"strengths": list, **_shared(RunConfig(validation=200), without=NOT_IN_A_SWEEP)}
+    """The inputs of the lambda sweep with their defaults; `strengths`, a list, has none.
+
+    `points` is the number of different strengths, with which the last evaluation knows that the sweep has
+    ended; 0 leaves that to the step `finish`.
+    """
+    return {"strengths": list, "points": 0, **_shared(RunConfig(validation=200), without=NOT_IN_A_SWEEP)}
 
 
 def percent_inputs() -> dict[str, Any]:
     """The inputs of the percent sweep with their defaults; `percents`, a list, has none."""
-    return {"percents": list, **_shared(RunConfig(), without=NOT_IN_A_SWEEP | {"percent", "target"})}
+    return {
+        "percents": list,
+        "points": 0,
+        **_shared(RunConfig(), without=NOT_IN_A_SWEEP | {"percent", "target"}),
+    }
 
 
 def build_lambda(*, place: PlaceTask = no_placement, parallel: int = 1) -> Callable[..., Any]:
@@ -78,8 +86,9 @@ def build_percent(*, place: PlaceTask = no_placement, parallel: int = 1) -> Call
         with tasks.ending("percent-study-points"):
             data = tasks.prepare()
             sparse = tasks.train(data, stage="sparse", recipe=inputs.sparse, pass_index=1)
+            wide = tasks.export(data, sparse, pass_index=1, step="export wide ONNX")
             with dsl.ParallelFor(items=inputs.percents, parallelism=parallel, name="percent") as percent:
-                _measure_point(tasks, data, sparse, point="percent", percent=percent)
+                _measure_point(tasks, data, sparse, point="percent", wide=wide, percent=percent)
 
     return pipeline(
         percent_study,
@@ -94,11 +103,17 @@ def title(pass_index: int, step: str) -> str:
     return step
 
 
-def _measure_point(tasks: Tasks, data: Any, sparse: Any, *, point: str, **share: Any) -> None:
-    """Prune the network `sparse`, fine-tune and measure it, as one point of the sweep over `point`."""
+def _measure_point(
+    tasks: Tasks, data: Any, sparse: Any, *, point: str, wide: Any = None, **share: Any
+) -> None:
+    """Prune the network `sparse`, fine-tune and measure it, as one point of the sweep over `point`.
+
+    Args:
+        wide: the exported `sparse`, where all points share it: latencies are compared with it.
+    """
     slim = tasks.prune(data, sparse, pass_index=1, **share)
     tuned = tasks.fine_tune(data, slim, pass_index=1)
-    tasks.measure(data, tuned, pass_index=1, passes=1, point=point)
+    tasks.measure(data, tuned, pass_index=1, passes=1, point=point, points=tasks.inputs.points, wide=wide)
 
 
 def _shared(config: RunConfig, *, without: frozenset[str]) -> dict[str, Any]:

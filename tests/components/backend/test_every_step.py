@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -179,6 +180,28 @@ def test_evaluate_adds_its_pass_to_the_previous_results_and_decides(backend: Bac
     first, second = backend.result("evaluate"), backend.result("evaluate-with-previous")
     assert [row.index for row in RunResults.load(first.paths["results"]).rows] == [1]
     assert [row.index for row in RunResults.load(second.paths["results"]).rows] == [1, 2]
+    assert [sorted(row.wide_latency) for row in RunResults.load(second.paths["results"]).rows] == [
+        [],
+        [1, 32],
+    ]
     # Two passes were asked for.
     assert first.output["parameterValues"] == {"Output": True}
     assert second.output["parameterValues"] == {"Output": False}
+
+
+def test_evaluate_writes_what_kfps_page_shows(backend: Backend) -> None:
+    result = backend.result("evaluate-with-previous")
+    assert result.paths["report"].read_text(encoding="utf-8").endswith("</html>")
+    assert result.paths["summary"].read_text(encoding="utf-8").startswith("## Pass 2\n")
+    shown = artifacts(result.output)["confusion"]["metadata"]["confusionMatrix"]
+    assert [each["displayName"] for each in shown["annotationSpecs"]] == [str(digit) for digit in range(10)]
+    rows = [row["row"] for row in shown["rows"]]
+    assert sum(map(sum, rows)) == 797  # test images
+    error = 100 - 100 * sum(row[k] for k, row in enumerate(rows)) / 797
+    assert RunResults.load(result.paths["results"]).rows[-1].errors.test == pytest.approx(error)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if not name.startswith("finish")])
+def test_a_step_ends_with_a_line_of_what_it_did(name: str, backend: Backend) -> None:
+    last = [line for line in backend.result(name).log.splitlines() if line.startswith("netslim: ")][-1]
+    assert re.search(r" done in \d+\.\d s: .*\d", last), last

@@ -1,4 +1,4 @@
-"""The step finish: a run is closed as FINISHED only if its last decision was to stop and no step failed."""
+"""The step finish: it closes what no evaluation has closed, with the status that is known."""
 
 from __future__ import annotations
 
@@ -9,59 +9,50 @@ from typing import Any
 import pytest
 
 from netslim import tracking
+from netslim.results.ending import Ending
 from netslim.results.run_results import RunResults
 from netslim.steps.finish import finish_step
 from tests.helpers.results import pass_result
 
-
-class Server:
-    """What the step reads from and writes to the tracking server."""
-
-    def __init__(self, results: RunResults) -> None:
-        self.results = results
-        self.closed: list[tuple[bool, set[str]]] = []
-        self.registered: list[RunResults] = []
-
-    def recorded_results(self, *, experiment: str) -> RunResults:
-        return self.results
-
-    def close_run(self, *, experiment: str, failed: bool, files: Mapping[str, bytes]) -> None:
-        self.closed.append((failed, set(files)))
-
-    def register_run(self, results: RunResults, *, experiment: str) -> str:
-        self.registered.append(results)
-        return "models:/netslim-vgg-digits/1"
-
-
-STOPPED = RunResults((pass_result(0, continue_=True), pass_result(1, continue_=False, reason="done")))
 RUNNING = RunResults((pass_result(0, continue_=True),))
+SWEEP = RunResults((pass_result(1, label="percent 0.5", continue_=False),))
+SWEEP_OF_TWO = RunResults(SWEEP.rows, {"points": "2"})
 
 
 @pytest.mark.parametrize(
-    ("results", "failed", "finished"),
+    ("state", "ending", "closed_as"),
     [
-        (STOPPED, False, True),
-        (STOPPED, True, False),
-        (RUNNING, False, False),
-        (RunResults(), False, False),
+        (tracking.RunState("FINISHED", RUNNING, b"<p>"), "FAILED", None),
+        (tracking.RunState("RUNNING", RUNNING, b"<p>"), "FAILED", "FAILED"),
+        (tracking.RunState("RUNNING", RUNNING, b"<p>"), "KILLED", "KILLED"),
+        (tracking.RunState("FAILED", RUNNING, b"<p>"), "KILLED", "KILLED"),
+        (tracking.RunState("", RunResults(), b""), "KILLED", "KILLED"),
+        (tracking.RunState("RUNNING", SWEEP, b"<p>"), "KILLED", "FINISHED"),
+        (tracking.RunState("RUNNING", SWEEP, b"<p>"), "FAILED", "FAILED"),
+        (tracking.RunState("RUNNING", SWEEP_OF_TWO, b"<p>"), "KILLED", "KILLED"),
+        (None, "KILLED", "FINISHED"),  # nothing is recorded, and no step failed
+        (None, "FAILED", "FAILED"),
     ],
 )
-def test_only_a_run_that_stopped_without_failure_is_finished_and_registered(
-    results: RunResults,
-    failed: bool,
-    finished: bool,
+def test_the_status(
+    state: tracking.RunState | None,
+    ending: Any,
+    closed_as: str | None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    server: Any = Server(results)
-    for name in ("recorded_results", "close_run", "register_run"):
-        monkeypatch.setattr(tracking, name, getattr(server, name))
-    finish_step(tmp_path / "report.html", failed=failed, experiment="netslim/digits")
+    closed: list[str] = []
+
+    def close_run(*, ending: Ending, files: Mapping[str, bytes], **_: Any) -> bool:
+        assert "report.html" in files
+        closed.append(ending.status)
+        return True
+
+    monkeypatch.setattr("netslim.report.figures.plots", lambda results: {})
+    monkeypatch.setattr(tracking, "run_state", lambda **_: state)
+    monkeypatch.setattr(tracking, "close_run", close_run)
+    finish_step(tmp_path / "report.html", ending=lambda: Ending(status=ending), experiment="netslim/digits")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert page.rstrip().endswith("</html>")
-    ((closed_as_failed, files),) = server.closed
-    assert closed_as_failed is not finished
-    assert "report.html" in files
-    assert server.registered == ([results] if finished else [])
-    assert ("registered as models:/netslim-vgg-digits/1" in capsys.readouterr().out) == finished
+    assert closed == ([closed_as] if closed_as else [])
+    assert page == "<p>" if closed_as is None else page.endswith("</html>")
+    assert ("The run " in page) == (closed_as in ("FAILED", "KILLED"))

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from netslim import tracking
 from netslim.cli.show import show
 from netslim.errors import TrackingError
+from netslim.results.ending import Ending
 from netslim.results.run_results import RunResults
 
 RecordTo = Callable[[str, str], None]
@@ -28,14 +29,14 @@ def test_the_newest_run_with_a_pass_of_any_experiment_is_shown(
         tracking.read_run(database)
 
     record_to(database, "no-pass")
-    tracking.close_run(experiment="netslim/digits", failed=True, files={})
+    tracking.close_run(experiment="netslim/digits", ending=Ending(status="FAILED"), files={})
     assert tracking.read_run(database).key == "no-pass"  # none has a pass
 
     for key, experiment in (("first", "netslim/digits"), ("second", "netslim/cifar10")):
         record_to(database, key)
         record_pass(results, experiment)
     record_to(database, "failed")  # started last, and failed before its first pass
-    tracking.close_run(experiment="netslim/digits", failed=True, files={})
+    tracking.close_run(experiment="netslim/digits", ending=Ending(status="FAILED"), files={})
 
     run = tracking.read_run(database)
     assert (run.key, run.experiment, run.results.rows) == ("second", "netslim/cifar10", results.rows[:1])

@@ -20,7 +20,6 @@ import pytest
 
 from netslim import tracking
 from netslim.results.run_results import RunResults
-from netslim.tracking.registry import best_model
 from tests.helpers.mlflow_server import MlflowServer
 from tests.helpers.processes import environment_without, free_port, wait_until
 from tests.helpers.results import changed
@@ -34,37 +33,6 @@ def with_values(
     rows = zip(results.rows, errors, macs, strict=True)
     rows_now = tuple(changed(row, test=error, macs=size) for row, error, size in rows)
     return RunResults(rows_now, {**results.constants, "max_error_increase": loss})
-
-
-@pytest.mark.parametrize(
-    ("errors", "macs", "chosen"),
-    [
-        ((1.0, 1.25, 1.5), (90, 30, 10), 2),  # 1.5 is just within 1.0 + 0.5
-        ((1.0, 1.25, 1.51), (90, 30, 10), 1),
-        ((1.0, 9.0, 9.0), (90, 30, 10), 0),
-        ((1.0, 1.2, 1.1), (90, 30, 30), 2),  # equal FLOPs: the lower error
-    ],
-)
-def test_the_best_model_has_the_fewest_flops_within_the_allowed_error_increase(
-    results: RunResults, errors: tuple[float, ...], macs: tuple[int, ...], chosen: int
-) -> None:
-    best = best_model(with_values(results, errors, macs))
-    assert best is not None
-    assert (best.result.index, best.error) == (chosen, errors[chosen])
-    assert (best.reference_error, best.kind) == (1.0, "test")
-
-
-def test_the_validation_error_decides_where_there_is_one(results: RunResults) -> None:
-    run = with_values(results, (1.0, 9.0, 9.0), (90, 30, 10))
-    held_out = tuple(changed(row, validation=2.0 + row.index / 3) for row in run.rows)
-    best = best_model(RunResults(held_out, run.constants))
-    assert best is not None
-    assert (best.result.index, best.reference_error, best.kind) == (1, 2.0, "validation")
-
-
-def test_a_sweep_has_no_best(results: RunResults) -> None:
-    points = tuple(dataclasses.replace(row, label=f"percent 0.{row.index}") for row in results.rows)
-    assert best_model(RunResults(points, {"max_error_increase": "1"})) is None
 
 
 def versions(server: MlflowServer, name: str) -> tuple[dict[str, str], str]:
@@ -97,12 +65,12 @@ def test_only_a_better_model_replaces_the_champion(
         for count in (1, 2, 3):
             rows = RunResults(run.rows[:count], run.constants)
             assert tracking.log_pass(rows, experiment=experiment, bundle=model.parent)
-        tracking.close_run(experiment=experiment, failed=False, files={})
-        for _ in range(2):  # a retried step
-            loaded_by = tracking.register_run(
-                tracking.recorded_results(experiment=experiment), experiment=experiment
-            )
-            assert loaded_by == f"models:/netslim-vgg-registry/{number}"
+        decided = dataclasses.replace(run.rows[-1], continue_=False)
+        ended = RunResults((*run.rows[:-1], decided), run.constants)
+        for _ in range(2):  # the second time as a retried step
+            logged = tracking.log_pass(ended, experiment=experiment, bundle=model.parent, page=b"<p>")
+            assert logged
+            assert logged.registered == f"models:/netslim-vgg-registry/{number}"
         keys, champion = versions(server, "netslim-vgg-registry")
         assert champion == ("4" if key == "smaller" else "1"), key
     assert keys == {str(n): f"registry-{key}" for n, key in enumerate(runs, 1)}
@@ -114,8 +82,11 @@ def test_the_champion_is_loaded_downloaded_and_served(
 ) -> None:
     record_to(server.uri, "served")
     run = with_values(results, (1.0, 1.2, 1.4), (9000, 3000, 1000))
-    assert tracking.log_pass(run, experiment="netslim/served", bundle=model.parent)
-    assert tracking.register_run(run, experiment="netslim/served")
+    ended = dataclasses.replace(run.rows[-1], continue_=False)
+    run = RunResults((*run.rows[:-1], ended), run.constants)
+    logged = tracking.log_pass(run, experiment="netslim/served", bundle=model.parent, page=b"<p>")
+    assert logged
+    assert logged.registered
     import mlflow
 
     mlflow.set_tracking_uri(server.uri)

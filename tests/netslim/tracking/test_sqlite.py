@@ -13,6 +13,7 @@ import pytest
 
 from netslim import tracking
 from netslim.errors import NetslimError, TrackingError
+from netslim.results.ending import FINISHED
 from netslim.results.run_results import RunResults
 from netslim.tracking.client import connect, ensure_experiment
 
@@ -60,7 +61,7 @@ def test_a_run_is_recorded_beside_the_database_and_read_back(
     monkeypatch.chdir(tmp_path / "elsewhere")
     record_to(uri, "local")
     assert tracking.log_pass(results, experiment=EXPERIMENT, bundle=model.parent)
-    tracking.close_run(experiment=EXPERIMENT, failed=False, files={"report.html": b"<p>"})
+    tracking.close_run(experiment=EXPERIMENT, ending=FINISHED, files={"report.html": b"<p>"})
     assert not list((tmp_path / "elsewhere").iterdir())  # MLflow's own default would have put artifacts here
     artifacts = list((tmp_path / "runs" / "mlartifacts" / "netslim-pixels").rglob("*"))
     assert {"report.html", "pass.json", "model.onnx", "MLmodel"} <= {file.name for file in artifacts}
@@ -77,9 +78,10 @@ RECORD = """
 import sys
 from pathlib import Path
 from netslim import tracking
+from netslim.results.ending import FINISHED
 from netslim.results.run_results import RunResults
 tracking.log_pass(RunResults.load(sys.argv[1]), experiment="netslim/pixels", bundle=Path(sys.argv[2]))
-tracking.close_run(experiment="netslim/pixels", failed=False, files={"a": b"b"})
+tracking.close_run(experiment="netslim/pixels", ending=FINISHED, files={"a": b"b"})
 """
 
 

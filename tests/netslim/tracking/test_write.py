@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from netslim import tracking
+from netslim.results.ending import FINISHED, Ending, Status
 from netslim.results.measures import Latency
 from netslim.results.run_results import RunResults
 from tests.helpers.mlflow_server import MlflowServer
@@ -143,7 +144,7 @@ def test_a_pass_that_was_missed_is_recorded_with_the_next(
 ) -> None:
     record_to("http://127.0.0.1:9", "missed")
     assert not tracking.log_pass(
-        RunResults(results.rows[:2], results.constants), experiment=EXPERIMENT, retry_seconds=0
+        RunResults(results.rows[:2], results.constants), experiment=EXPERIMENT, patience=0
     )
     told = capsys.readouterr().err
     assert told.startswith(
@@ -160,22 +161,28 @@ def test_without_a_server_or_a_key_a_line_is_printed(
     results: RunResults, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert not tracking.log_pass(results, experiment=EXPERIMENT)
-    tracking.close_run(experiment=EXPERIMENT, failed=False, files={})
-    assert tracking.recorded_results(experiment=EXPERIMENT) == RunResults()
+    tracking.close_run(experiment=EXPERIMENT, ending=FINISHED, files={})
+    assert tracking.run_state(experiment=EXPERIMENT) is None
     assert capsys.readouterr().err.count("not recorded in MLflow; set MLFLOW_TRACKING_URI") == 2
 
 
-@pytest.mark.parametrize(("failed", "status"), [(False, "FINISHED"), (True, "FAILED")])
+@pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
 def test_closing(
-    server: MlflowServer, record_to: RecordTo, results: RunResults, failed: bool, status: str, tmp_path: Path
+    server: MlflowServer, record_to: RecordTo, results: RunResults, status: Status, tmp_path: Path
 ) -> None:
     key = f"closing-{status}"
     record_to(server.uri, key)
-    assert tracking.recorded_results(experiment=EXPERIMENT) == RunResults()
+    state = tracking.run_state(experiment=EXPERIMENT)
+    assert state
+    assert (state.status, state.results) == ("", RunResults())
     assert tracking.log_pass(results, experiment=EXPERIMENT)
-    assert tracking.recorded_results(experiment=EXPERIMENT) == results
+    state = tracking.run_state(experiment=EXPERIMENT)
+    assert state
+    assert (state.status, state.results) == ("RUNNING", results)
     tracking.close_run(
-        experiment=EXPERIMENT, failed=failed, files={"report.html": b"<p>", "plots/error.png": b"\x89PNG"}
+        experiment=EXPERIMENT,
+        ending=Ending(status=status),
+        files={"report.html": b"<p>", "plots/error.png": b"\x89PNG"},
     )
     runs = server.runs(EXPERIMENT, key)
     assert runs.pop(key)["info"]["status"] == status
@@ -194,7 +201,7 @@ def test_a_run_that_failed_before_its_first_pass_is_closed_too(
     server: MlflowServer, record_to: RecordTo
 ) -> None:
     record_to(server.uri, "stillborn")
-    tracking.close_run(experiment=EXPERIMENT, failed=True, files={})
+    tracking.close_run(experiment=EXPERIMENT, ending=Ending(status="FAILED"), files={})
     assert server.runs(EXPERIMENT, "stillborn")["stillborn"]["info"]["status"] == "FAILED"
     assert tracking.read_run(server.uri, EXPERIMENT, "stillborn").results == RunResults()
 
@@ -249,7 +256,7 @@ def test_runs_below_kfps_own_leave_those_alone(
     record_to(server.uri, "below-kfp")
     monkeypatch.setenv("MLFLOW_RUN_ID", kfp[-1])
     record_each_pass(results, model)
-    tracking.close_run(experiment=EXPERIMENT, failed=False, files={})
+    tracking.close_run(experiment=EXPERIMENT, ending=FINISHED, files={})
     assert [server.call(f"runs/get?run_id={run}") for run in kfp] == before
     runs = server.runs("kfp", "below-kfp")
     tags = {tag["key"]: tag["value"] for tag in runs["below-kfp"]["data"]["tags"]}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from netslim_kfp.pipelines.cluster.workflow import Step, steps_of
+from netslim_kfp.components.argo.workflow import Step, steps_of
 from tests.helpers.kfp_samples import at, moments, sample
 
 

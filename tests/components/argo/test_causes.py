@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from netslim_kfp.pipelines.cluster.causes import cause_of, own_lines
-from netslim_kfp.pipelines.cluster.workflow import Step, steps_of
+from netslim_kfp.components.argo.causes import cause_of, own_lines
+from netslim_kfp.components.argo.workflow import Step, steps_of
 from tests.helpers.kfp_samples import sample
 
 MISTAKE = """\

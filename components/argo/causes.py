@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from netslim_kfp.pipelines.cluster.workflow import Step
+from netslim_kfp.components.argo.workflow import Step
 
 __all__ = ["Cause", "cause_of", "own_lines"]
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from netslim.errors import StorageError
 from netslim.progress import bar
@@ -33,6 +33,8 @@ __all__ = [
     "put_bytes",
     "upload_tree",
 ]
+
+Result = TypeVar("Result")
 
 LISTED = 1000  # objects in one answer of a listing; S3 allows no more
 
@@ -113,8 +115,7 @@ def delete_tree(url: str) -> None:
     Raises:
         StorageError: the bucket cannot be read or written.
     """
-    with ThreadPoolExecutor(PARALLEL) as pool:
-        list(pool.map(lambda name: delete(f"{url.rstrip('/')}/{name}"), names(url)))
+    _in_parallel(lambda name: delete(f"{url.rstrip('/')}/{name}"), names(url))
 
 
 def download_tree(
@@ -150,8 +151,8 @@ def download_tree(
         wanted = [name for name in _object_names(client, bucket, prefix) if only(name)]
     if not wanted:
         raise StorageError("nothing to download there", field=url, remedy="Check the bucket and the folder")
-    with bar(f"download {url}", len(wanted)) as progress, ThreadPoolExecutor(PARALLEL) as pool:
-        return sorted(pool.map(fetch, wanted))
+    with bar(f"download {url}", len(wanted)) as progress:
+        return sorted(_in_parallel(fetch, wanted))
 
 
 def upload_tree(directory: str | os.PathLike[str], url: str, *, last: str | None = None) -> None:
@@ -178,10 +179,26 @@ def upload_tree(directory: str | os.PathLike[str], url: str, *, last: str | None
     with s3_errors(url):
         client = s3_client.client()
     with bar(f"upload {url}", len(files)) as progress:
-        with ThreadPoolExecutor(PARALLEL) as pool:
-            list(pool.map(send, [name for name in files if name != last]))
+        _in_parallel(send, [name for name in files if name != last])
         if last is not None:
             send(last)
+
+
+def _in_parallel(work: Callable[[str], Result], items: Sequence[str]) -> list[Result]:
+    """`work` of each item, in order, in threads. After the first failure no other item is begun."""
+    errors: list[BaseException] = []
+
+    def unless_failed(item: str) -> Result:
+        if errors:
+            raise errors[0]
+        try:
+            return work(item)
+        except BaseException as error:
+            errors.append(error)
+            raise
+
+    with ThreadPoolExecutor(PARALLEL) as pool:
+        return list(pool.map(unless_failed, items))
 
 
 def _parts(url: str) -> tuple[str, str]:

@@ -65,7 +65,7 @@ def test_a_bucket_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> Non
     settings = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}", "AWS_MAX_ATTEMPTS": "1"}
     for name, value in {**settings, "AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("netslim.storage.s3_errors.ATTEMPTS", 1)
+    monkeypatch.setattr("netslim.storage.s3_requests.ATTEMPTS", 1)
     result = run("--data-root", "s3://bucket/photos")
     assert result.exit_code == 1
     line = line_of(result, "data root")

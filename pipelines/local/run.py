@@ -21,7 +21,8 @@ from netslim.child_process import exit_text
 from netslim.errors import NetslimError, PipelineError
 from netslim.storage.atomic import storage_errors
 from netslim.storage.backends import CHECKPOINTS
-from netslim.tracking.destination import KEY, URI
+from netslim.tracking.destination import KEY, NAME, URI
+from netslim.tracking.journal import JOURNAL, journal_of
 from netslim_kfp.pipelines.compiler.compile import compile_pipeline
 from netslim_kfp.pipelines.local import docker
 from netslim_kfp.pipelines.local.console import RunView, step_titles
@@ -83,6 +84,8 @@ def run_local(
             **config.environment(),
             CHECKPOINTS: checkpoints,
             KEY: key,
+            NAME: config.run_name(),
+            JOURNAL: str(journal_of(output)),  # also in containers, which see the output folder
             progress.ENVIRONMENT: str(events),
         }
         request = {

@@ -19,6 +19,7 @@ A step runs in a process of its own. Its error crosses to the next process as th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -35,7 +36,11 @@ __all__ = [
     "TrainingError",
     "did_you_mean",
     "first_line",
+    "printable",
 ]
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_NOT_PRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class NetslimError(Exception):
@@ -57,7 +62,8 @@ class NetslimError(Exception):
         if (shown := _shown(value)) is not None:
             subject = f"{subject} = {shown}" if subject else shown
         text = f"{subject}: {problem}" if subject else problem
-        super().__init__(f"{_sentence(text)} {_sentence(remedy)}" if remedy else _sentence(text))
+        text = f"{_sentence(text)} {_sentence(remedy)}" if remedy else _sentence(text)
+        super().__init__(printable(text, lines=True))
         self.problem, self.field, self.value, self.remedy = problem, field, value, remedy
 
     def to_json(self) -> dict[str, str | None]:
@@ -125,10 +131,27 @@ def first_line(error: BaseException | str, *, limit: int = 200) -> str:
 
     An exception without a message gives the name of its class.
     """
-    lines = str(error).strip().splitlines()
+    lines = _COLOUR.sub("", str(error)).strip().splitlines()
     if lines:
-        return lines[0][:limit]
+        return printable(lines[0][:limit])
     return type(error).__name__ if isinstance(error, BaseException) else "no message"
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """The text with control characters as escapes, such as `\\x1b`, so that a terminal only shows them.
+
+    Characters that change the direction of text and lone surrogates are escaped, too.
+
+    Args:
+        lines: line breaks and tabs stay.
+    """
+    kept = "\n\t" if lines else ""
+
+    def escaped(match: re.Match[str]) -> str:
+        character = match[0]
+        return character if character in kept else character.encode("unicode_escape").decode("ascii")
+
+    return _NOT_PRINTABLE.sub(escaped, text)
 
 
 def did_you_mean(word: str, known: Iterable[str], *, otherwise: str | None = None, at_most: int = 1) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,7 @@ from netslim.data import Split
 from netslim.data.normalisation import normalise
 from netslim.errors import first_line
 from netslim.onnx_export import runtime
+from netslim.onnx_export.quiet import quiet
 
 if TYPE_CHECKING:
     from netslim.data import DatasetInfo, PackedDataset
@@ -131,7 +130,7 @@ def _write_int8(model: Path, draft: Path, calibration: Split, info: DatasetInfo)
         def get_next(self) -> dict[str, Any] | None:
             return next(self.batches, None)
 
-    with _no_log():
+    with quiet():  # onnxruntime logs advice for interactive users
         prepared = draft.with_name("prepared.onnx")
         # Symbolic shape inference needs sympy; ONNX's own shape inference is enough for these graphs.
         quant_pre_process(str(model), str(prepared), skip_symbolic_shape=True)
@@ -160,14 +159,3 @@ def _clean(model: Path, draft: Path) -> None:
     proto.metadata_props.extend(onnx.load(model, load_external_data=False).metadata_props)
     proto.graph.doc_string = ""
     draft.write_bytes(proto.SerializeToString(deterministic=True))
-
-
-@contextmanager
-def _no_log() -> Iterator[None]:
-    """Suppress warnings: onnxruntime logs advice for interactive users on the root logger."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

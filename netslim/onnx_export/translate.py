@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from netslim.errors import ExportError, first_line
+from netslim.errors import ExportError
+from netslim.onnx_export.failure import reason
+from netslim.onnx_export.quiet import quiet
 
 if TYPE_CHECKING:
     import onnx
@@ -34,7 +32,7 @@ def translate(model: nn.Module, shape: tuple[int, int, int]) -> onnx.ModelProto:
     """
     example = random_images(2, shape)  # with a batch of one, the exporter may take its size for a constant
     try:
-        with _quiet():
+        with quiet():
             program = torch.onnx.export(
                 model,
                 (example,),
@@ -47,13 +45,14 @@ def translate(model: nn.Module, shape: tuple[int, int, int]) -> onnx.ModelProto:
             )
     except Exception as error:  # the exporter raises many types of exceptions, all with the same meaning
         raise ExportError(
-            f"torch could not export the model ({first_line(error)})",
+            f"torch could not export the model ({reason(error)})",
             field=type(model).__name__,
-            remedy="Its forward must take one image batch, return one tensor, and not branch on values",
+            remedy="Its forward must work for every batch size, and not branch on the values of tensors",
         ) from error
     assert program is not None, "torch.onnx.export(dynamo=True) returned no program"
     proto: onnx.ModelProto = program.model_proto
     _strip_debug_information(proto)
+    _prepare_for_other_tools(proto)
     return proto
 
 
@@ -72,17 +71,20 @@ def _strip_debug_information(proto: onnx.ModelProto) -> None:
         holder.doc_string = ""
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress warnings and progress of the exporter. The checks afterwards find what matters."""
-    names = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
-    levels = {name: logging.getLogger(name).level for name in names}
-    try:
-        for name in names:
-            logging.getLogger(name).setLevel(logging.ERROR)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+def _prepare_for_other_tools(proto: onnx.ModelProto) -> None:
+    """Remove what is redundant, and what other tools do not keep up to date or do not accept.
+
+    A tool that changes a weight leaves the shape of its name in `value_info` as it was (onnxruntime's
+    `quantize_dynamic` transposes weights), and the next shape inference fails. Weights contain their own
+    shape. `noop_with_empty_axes` stays when onnx converts a reduction to an opset that does not have it; 0 is
+    its default.
+    """
+    graph = proto.graph
+    weights = {tensor.name for tensor in graph.initializer}
+    kept = [value for value in graph.value_info if value.name not in weights]
+    del graph.value_info[:]
+    graph.value_info.extend(kept)
+    for node in graph.node:
+        for attribute in list(node.attribute):
+            if attribute.name == "noop_with_empty_axes" and attribute.i == 0:
+                node.attribute.remove(attribute)

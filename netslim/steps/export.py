@@ -61,6 +61,8 @@ def export_step(
     }
     with progress.bar("exporting", 3) as bar, atomic_directory(onnx) as folder:
         report = export_onnx(stored.model, folder / MODEL, example_shape=shape, metadata=metadata)
+        if report.note:
+            print(f"note: {report.note}", flush=True)
         bar.advance(bytes=report.bytes)
         export_contents(folder, info, stored.plan)
         write_preprocessing_model(folder, info)

@@ -7,7 +7,15 @@ import json
 import pytest
 
 from netslim import errors
-from netslim.errors import ConfigError, DataError, NetslimError, PipelineError, did_you_mean, first_line
+from netslim.errors import (
+    ConfigError,
+    DataError,
+    NetslimError,
+    PipelineError,
+    did_you_mean,
+    first_line,
+    printable,
+)
 
 CLASSES = [getattr(errors, name) for name in errors.__all__ if name[0].isupper()]
 
@@ -77,3 +85,13 @@ def test_the_closest_known_name_is_suggested() -> None:
     assert did_you_mean("passe", [*known, "passed"], at_most=2) == "Did you mean passes or passed?"
     assert did_you_mean("zzz", known) == "Choose one of percent, passes, policy"
     assert did_you_mean("zzz", known, otherwise="Read the guide") == "Read the guide"
+
+
+def test_control_characters_are_shown_and_not_executed() -> None:
+    """Colours, the bell, C1 codes, other directions and line breaks; names in any script stay as they are."""
+    hostile = "a\x1b[31m\x07\x9b2J\u202eb\u2066\ud800\nc"
+    assert printable(hostile) == r"a\x1b[31m\x07\x9b2J\u202eb\u2066\ud800\nc"
+    assert printable("first\n\tsecond\r", lines=True) == "first\n\tsecond\\r"
+    assert printable("Übung 猫 👨\u200d👩 naïve\u00a0x") == "Übung 猫 👨\u200d👩 naïve\u00a0x"
+    assert "\x1b" not in str(DataError(hostile, field=hostile, value=hostile, remedy=hostile))
+    assert first_line("\x1b[96mstep 1\x1b[0m \x1b]0;title\x07of 3\n2") == r"step 1 \x1b]0;title\x07of 3"

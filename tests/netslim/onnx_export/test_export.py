@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
 from netslim.errors import ExportError
 from netslim.onnx_export import export
-from netslim.onnx_export.checks import relative_difference
-from netslim.onnx_export.export import export_onnx
+from netslim.onnx_export.checks import check_parity, expected_results, relative_difference
+from netslim.onnx_export.export import ExportReport, export_onnx
+from netslim.onnx_export.graph import count_weights
 from netslim.onnx_export.translate import random_images
 
 SHAPE = (1, 8, 8)
@@ -152,6 +157,34 @@ class Constant(nn.Module):
         return images.reshape(2, 64)
 
 
+class Factorising(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.linalg.qr(images.flatten(2))[0].flatten(1)
+
+
+class Groups(nn.Module):
+    """A convolution with one group for each image; ONNX has only constant numbers of groups."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        batch = images.size(0)
+        kernels = images.mean((1, 2, 3)).reshape(-1, 1, 1, 1).expand(-1, 1, 3, 3)
+        return nn.functional.conv2d(images.transpose(0, 1), kernels, groups=batch).reshape(batch, -1)
+
+
+class Returning(nn.Module):
+    def __init__(self, kind: Callable[[list[tuple[str, Tensor]]], Any]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, images: Tensor) -> Any:
+        return self.kind([("logits", images.flatten(1))])
+
+
+class Failing(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        raise ValueError("\x1b[31mred\x1b[0m\nsecond line")
+
+
 class Images(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return images * 2
@@ -160,15 +193,30 @@ class Images(nn.Module):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (Branching(), "Branching: torch could not export"),
-        (Constant(), "Constant: torch could not export"),
+        (Branching(), r"branches on the values of a tensor, at test_export.py:\d+: return images.flatten"),
+        (Factorising(), r"Factorising: torch could not export .*no operator for aten.linalg_qr"),
+        (Groups(), r"Groups: torch could not export .*aten.conv2d.default cannot be written as ONNX"),
+        (
+            Constant(),
+            r"does not run on images \[1, 1, 8, 8\] \(shape '\[2, 64\]' is invalid.*return images.resh",
+        ),
         (Images(), r"logits: has the shape .* must map images \[batch, C, H, W\] to logits"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(65, 5)), "Sequential: torch could not export"),
+        (Returning(dict), "Returning: its forward returns dict, not one tensor of floats"),
+        (Returning(list), "Returning: its forward returns list, not one tensor of floats"),
+        (Returning(lambda pairs: torch.zeros(3).int()), "its forward returns torch.int32"),
+        (nn.Sequential(nn.Conv2d(3, 5, 8), nn.Flatten()), r"to have 3 channels, but got 1 channels instead"),
+        (Failing(), r"Failing: the model does not run .*red, at test_export.py:\d+: raise ValueError"),
     ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
 )
-def test_a_failed_export_leaves_no_file(model: nn.Module, message: str, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=message):
+def test_a_failed_export_says_why_and_leaves_no_file(
+    model: nn.Module, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ExportError, match=message) as raised:
         export_onnx(model, tmp_path / "model.onnx", example_shape=SHAPE, metadata={})
+    assert len(str(raised.value)) < 400
+    assert str(raised.value).isprintable()
+    assert capfd.readouterr() == ("", "")
     assert not list(tmp_path.iterdir())
 
 
@@ -202,23 +250,87 @@ def test_a_wrong_file_is_refused(share: float, tmp_path: Path, monkeypatch: pyte
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_wider_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two more hidden units with weights of zero change no logit, but the model does not have them."""
-    original = export.translate
+class Hybrid(nn.Module):
+    """Layers whose weights the file and PyTorch count in different ways, and a weight that is computed."""
 
-    def wider(model: nn.Module, shape: tuple[int, int, int]) -> onnx.ModelProto:
-        wide = nn.Sequential(nn.Flatten(), nn.Linear(64, 6), nn.ReLU(), nn.Linear(6, 5))
-        for ours, theirs in ((wide[1], model[1]), (wide[3], model[3])):
-            ours.weight.data.zero_()
-            ours.weight.data[: theirs.out_features, : theirs.in_features] = theirs.weight
-            ours.bias.data[: theirs.out_features] = theirs.bias
-        return original(wide.eval(), shape)
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, 12, 4, stride=4), nn.BatchNorm2d(12), nn.ReLU())
+        self.encoder = nn.TransformerEncoderLayer(12, 2, 16, batch_first=True)
+        self.gru = nn.GRU(12, 6, bidirectional=True, batch_first=True)
+        self.mixed = nn.Parameter(torch.randn(12, 12))
+        self.bilinear = nn.Bilinear(12, 12, 12)
+        self.turned = nn.utils.parametrizations.orthogonal(nn.Linear(12, 12))
+        self.centres = nn.Parameter(torch.randn(5, 12))
 
-    net = trained(nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.ReLU(), nn.Linear(4, 5)))
-    monkeypatch.setattr(export, "translate", wider)
-    with pytest.raises(ExportError, match=r"the file has 414 weights .* the model 276"):
-        export_onnx(net, tmp_path / "model.onnx", example_shape=SHAPE, metadata={})
-    assert not list(tmp_path.iterdir())
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.encoder(self.stem(images).flatten(2).transpose(1, 2))
+        tokens = tokens + self.gru(tokens)[0]
+        vector = torch.einsum("bnc,cd->bd", tokens, self.mixed)
+        vector = self.turned(vector + self.bilinear(vector, vector))
+        normalise = nn.functional.normalize
+        return 10 * nn.functional.linear(normalise(vector), normalise(self.centres))
+
+
+@pytest.fixture(scope="module")
+def hybrid(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, nn.Module, ExportReport]:
+    torch.manual_seed(0)
+    net = Hybrid().eval()
+    file = tmp_path_factory.mktemp("hybrid") / "model.onnx"
+    return file, net, export_onnx(net, file, example_shape=SHAPE, metadata={})
+
+
+def logits(file: Path, images: Tensor) -> np.ndarray:
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    return session.run(["logits"], {"input": images.numpy()})[0]
+
+
+def test_equal_logits_are_the_proof_and_the_count_of_weights_is_a_note(
+    hybrid: tuple[Path, nn.Module, ExportReport],
+) -> None:
+    file, net, report = hybrid
+    images = torch.randn(4, *SHAPE)
+    with torch.no_grad():
+        np.testing.assert_allclose(logits(file, images), net(images).numpy(), 1e-3, 1e-3)
+    assert re.match(rf"model.onnx has {report.weights:,} weights .*, PyTorch used [\d,]+: ", report.note)
+    assert report.weights == count_weights(onnx.load(file))
+    assert isinstance(net, Hybrid)
+    assert nn.utils.parametrize.is_parametrized(net.turned, "weight"), "the copy alone has plain weights"
+
+
+def test_other_tools_take_the_file(hybrid: tuple[Path, nn.Module, ExportReport], tmp_path: Path) -> None:
+    """onnxruntime's dynamic quantization, and onnx's conversion to newer opsets."""
+    file, images = hybrid[0], torch.randn(4, *SHAPE)
+    quantize_dynamic(file, tmp_path / "int8.onnx", weight_type=QuantType.QUInt8)
+    assert np.isfinite(logits(tmp_path / "int8.onnx", images)).all()
+    for opset in (19, 21):
+        onnx.save(onnx.version_converter.convert_version(onnx.load(file), opset), tmp_path / "new.onnx")
+        np.testing.assert_allclose(logits(tmp_path / "new.onnx", images), logits(file, images), 1e-4, 1e-4)
+
+
+def test_a_plain_network_converts_to_an_older_opset(tmp_path: Path) -> None:
+    """`noop_with_empty_axes` of a reduction would stay, and opset 17 does not have it."""
+    net = trained(Residual()).eval()
+    report = export_onnx(net, tmp_path / "model.onnx", example_shape=SHAPE, metadata={})
+    assert report.note == ""
+    proto = onnx.load(tmp_path / "model.onnx")
+    assert not {tensor.name for tensor in proto.graph.initializer} & {v.name for v in proto.graph.value_info}
+    onnx.save(onnx.version_converter.convert_version(proto, 17), tmp_path / "old.onnx")
+    images = torch.randn(3, *SHAPE)
+    found = logits(tmp_path / "old.onnx", images)
+    np.testing.assert_allclose(found, logits(tmp_path / "model.onnx", images), 1e-4, 1e-4)
+
+
+def test_a_file_that_does_not_run_is_refused(tmp_path: Path) -> None:
+    """As torch writes it for an LSTM with projections, which ONNX does not have."""
+    (tmp_path / "model.onnx").write_bytes(b"not a model")
+    with pytest.raises(ExportError, match=r"logits: onnxruntime cannot run the exported file \("):
+        check_parity(expected_results(plain().eval(), SHAPE), tmp_path / "model.onnx", SHAPE)
+
+
+def test_another_number_of_outputs_is_refused() -> None:
+    with pytest.raises(ExportError, match=r"gives \[2, 4\] at batch size 2, PyTorch \[2, 5\]"):
+        relative_difference(torch.zeros(2, 5), torch.zeros(2, 4), 2)
 
 
 def test_classes_with_equal_logits_may_swap() -> None:

@@ -107,8 +107,8 @@ def test_the_promise_of_gpus_and_the_runs_name_come_from_the_pods_own_labels(tmp
         else:
             assert EXPECTED not in paths
             assert "netslim/gpus" not in labels
-        # An environment variable in the IR itself would reach local runs, and change their cache keys. The tag
-        # of the images is one of `evaluate`, which is never cached.
+        # An environment variable in the IR itself would reach local runs, and change their cache keys. The
+        # tag of the images is one of `evaluate`, which is never cached.
         written = {each["name"] for each in executors[label]["container"].get("env", ())}
         assert written <= ({"NETSLIM_IMAGE_TAG"} if step == "evaluate" else set())
 

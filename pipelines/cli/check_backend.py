@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import kfp_server_api as kfp
@@ -36,10 +37,12 @@ def check_backend(host: str, namespace: str = "") -> Iterator[Result]:
     try:
         client = KfpClient(host=host, namespace=namespace, pauses=(), **given)
         yield True, "KFP", f"version {client.check()} at {host}"
+        health = json.loads(client.fetch("ask the server for its kind", "/apis/v2beta1/healthz"))
     except NetslimError as error:
         yield False, "KFP", str(error)
         return
-    yield from _api(client)
+    # A KFP for a single user refuses requests that name a namespace.
+    yield from _api(client if health.get("multi_user") else replace(client, namespace=""))
     yield from _objects(namespace or "kubeflow")
 
 

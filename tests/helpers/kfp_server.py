@@ -52,6 +52,7 @@ class Cluster:
     """What the backend holds, and how it behaves."""
 
     version: str = "2.17.0"
+    multi_user: bool = True
     token: str = ""
     forbidden: str = ""
     unknown_fields: tuple[str, ...] = ()
@@ -162,7 +163,7 @@ class Handler(BaseHTTPRequestHandler):
         return MODELS.deserialize(SimpleNamespace(data=self.body), model)
 
     def healthz(self, query: dict[str, str]) -> Any:
-        return {"commit_sha": "0", "tag_name": self.cluster.version, "multi_user": True}
+        return {"commit_sha": "0", "tag_name": self.cluster.version, "multi_user": self.cluster.multi_user}
 
     def list_pipelines(self, query: dict[str, str]) -> Any:
         found = [p for p in self.cluster.pipelines if (p.namespace or "") == query.get("namespace", "")]
@@ -214,6 +215,8 @@ class Handler(BaseHTTPRequestHandler):
         return {"pipeline_spec": pipeline, "platform_spec": platforms[0] if platforms else {}}
 
     def list_experiments(self, query: dict[str, str]) -> Any:
+        if query.get("namespace") and not self.cluster.multi_user:
+            raise RefusedError(400, "In single-user mode, ListExperiment cannot filter by namespace")
         found = [e for e in self.cluster.experiments if (e.namespace or "") == query.get("namespace", "")]
         return kfp.V2beta1ListExperimentsResponse(experiments=named(found, query))
 

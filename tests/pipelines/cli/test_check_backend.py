@@ -54,7 +54,9 @@ def checks(cluster: Cluster) -> dict[str, Result]:
     return {name: (passed, name, text) for passed, name, text in check_backend(cluster.address, "kubeflow")}
 
 
-def test_a_backend_with_everything_passes(cluster: Cluster) -> None:
+@pytest.mark.parametrize("multi_user", [True, False])
+def test_a_backend_with_everything_passes(cluster: Cluster, multi_user: bool) -> None:
+    cluster.multi_user = multi_user
     found = checks(cluster)
     assert {name for name, (passed, _, _) in found.items() if passed is not True} == set()
     assert found["KFP"][2] == f"version 2.17.0 at {cluster.address}"

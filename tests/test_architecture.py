@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "tracking": "errors child_process netslim storage results report bundle",
     "steps": "errors progress child_process netslim nn storage sparsity cost data pruning training models"
     " onnx_export results report bundle tracking",
-    "cli": "errors nn storage report bundle tracking",
+    "cli": "errors nn storage results report bundle tracking",
     "__main__": "errors netslim",
     "components": "errors progress child_process netslim pruning results steps",
     "pipelines": "",

@@ -30,12 +30,21 @@ def show(key: str | None, dataset: str | None, tracking_uri: str | None, output:
     from rich.console import Console
 
     from netslim import report, tracking
+    from netslim.results.best_model import best_model
 
     uri = tracking_uri or tracking.default_uri(output)
     run = tracking.read_run(uri, f"netslim/{dataset}" if dataset else "", key)
     console = Console()
     started = f"{run.started.astimezone():%Y-%m-%d %H:%M}"
-    heading = f"Run {run.key} in {run.experiment}, started {started}, {run.status}"
-    console.print(heading, highlight=False, soft_wrap=True)
+    label = run.key if run.name == run.key else f"{run.key} ({run.name})"
+    heading = f"Run {label} in {run.experiment}, started {started}, {run.status}"
+    heading += "" if key else ", the newest run with a pass"
+    console.print(heading, highlight=False, markup=False, soft_wrap=True)
+    if run.ending:
+        console.print(run.ending.sentence, highlight=False, markup=False, soft_wrap=True)
     console.print(report.table(run.results, width=console.width))
+    if best := best_model(run.results):
+        console.print(best.sentence, highlight=False)
+    if run.registered:
+        console.print(f"Registered as {run.registered}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"MLflow  {run.view}", highlight=False, soft_wrap=True)

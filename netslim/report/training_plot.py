@@ -48,7 +48,8 @@ def draw_training(figure: Figure, results: RunResults, colours: Colours) -> None
         _mark_stage(errors, sparsity, stage, colours["muted"])
     errors.set(ylabel="error, %", yscale="symlog", ylim=(0, None), xlim=(0, stages[-1].end))
     errors.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    errors.legend(loc="upper right")
+    if errors.get_legend_handles_labels()[0]:
+        errors.legend(loc="upper right")
     sparsity.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     sparsity.set(xlabel="epochs of the whole run", ylabel="factors near zero", ylim=(0, 1))
 

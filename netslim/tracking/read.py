@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from netslim.errors import TrackingError
+from netslim.results.ending import Ending
 from netslim.results.pass_result import PassResult
 from netslim.results.run_results import RunResults
 from netslim.storage.atomic import read_json
@@ -17,7 +18,14 @@ from netslim.tracking.client import connect
 from netslim.tracking.destination import Destination
 from netslim.tracking.links import how_to_view
 from netslim.tracking.logged_models import fetch_bundle, has_model
-from netslim.tracking.names import REGISTERED_TAG, REPORT_FILE, pass_file
+from netslim.tracking.names import (
+    CAUSE_TAG,
+    MESSAGE_TAG,
+    REGISTERED_TAG,
+    REPORT_FILE,
+    STEP_TAG,
+    pass_file,
+)
 from netslim.tracking.newest import newest_run_key
 from netslim.tracking.runs import RunGroup, find_run_group
 
@@ -33,7 +41,8 @@ class RecordedRun:
     """A run as MLflow has it.
 
     `status` is RUNNING, FINISHED, FAILED or KILLED; `view` is the address that shows the run; for a
-    database the command that serves it comes before. `registered` is the address of its registered model.
+    database the command that serves it comes before. `registered` is the address of its registered model,
+    `ending` says why it did not end by its results, where it did not.
     """
 
     key: str
@@ -46,6 +55,7 @@ class RecordedRun:
     results: RunResults
     view: str
     registered: str = ""
+    ending: Ending | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +92,16 @@ def read_run(uri: str, experiment: str = "", key: str | None = None) -> Recorded
             results=read_results(run_group),
             view=how_to_view(uri, run_group.experiment_id, parent.info.run_id),
             registered=parent.data.tags.get(REGISTERED_TAG, ""),
+            ending=_ending(parent),
         )
+
+
+def _ending(parent: Run) -> Ending | None:
+    status, tags = parent.info.status, parent.data.tags
+    if status not in ("FAILED", "KILLED"):
+        return None
+    step, cause, message = (tags.get(tag, "") for tag in (STEP_TAG, CAUSE_TAG, MESSAGE_TAG))
+    return Ending(status=status, step=step, cause=cause, message=message)
 
 
 def read_state(run_group: RunGroup) -> RunState:

@@ -49,11 +49,12 @@ def failure_of_run(run_id: str) -> Ending | None:
     try:
         run = json.loads(_get(f"/apis/v1beta1/runs/{run_id}"))
         workflow = json.loads(run["pipeline_runtime"]["workflow_manifest"])
+        canceled = _is_canceled(workflow)
         failed = [step for step in steps_of(workflow) if step.state == "failed"]
         if not failed:
-            return None
+            return Ending(status="KILLED", cause="canceled") if canceled else None
         step = failed[0]
-        cause = cause_of(step, _log(run_id, step))
+        cause = cause_of(step, "" if canceled else _log(run_id, step), canceled=canceled)
         title = _titles(workflow).get(step.task) or step.task
     except (OSError, HTTPException, KeyError, TypeError, ValueError) as error:
         print(f"netslim: KFP's API does not say why the run ended ({type(error).__name__})", flush=True)
@@ -65,6 +66,13 @@ def failure_of_run(run_id: str) -> Ending | None:
         cause=cause.word,
         message="" if stopped else cause.detail,
     )
+
+
+def _is_canceled(workflow: Mapping[str, Any]) -> bool:
+    """KFP cancels a run by a deadline of 0 seconds for the whole Workflow, which nothing else sets."""
+    nodes = (workflow.get("status", {}).get("nodes") or {}).values()
+    stopped = any("workflow deadline" in (node.get("message") or "") for node in nodes)
+    return stopped or workflow.get("spec", {}).get("activeDeadlineSeconds") == 0
 
 
 def _titles(workflow: Mapping[str, Any]) -> dict[str, str]:

@@ -7,9 +7,12 @@ unpacked into another folder.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import shutil
+import sys
 import tarfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +25,11 @@ from netslim.data.raw import Source
 from netslim.errors import DataError
 
 __all__ = ["OFFICIAL", "load", "wanted_files"]
+
+PAUSES = (5.0, 20.0)
+"""Seconds before the second and the third try of a download."""
+NOT_THE_NETWORK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR)
+"""Errors of the disk, after which no further try is made."""
 
 
 @dataclass(frozen=True)
@@ -126,13 +134,25 @@ def _matrices(cls: Any) -> list[tuple[str, str]]:
 
 
 def _download(start: Callable[[], object], root: Path) -> None:
-    try:
-        start()
-    except (RuntimeError, OSError) as error:
-        remedy = "Check the network and that the folder can be written, or put the files there by hand"
-        raise DataError(
-            f"the download failed ({' '.join(str(error).split())})", field=str(root), remedy=remedy
-        ) from error
+    """Call `start`, which downloads what is missing, and call it again after a pause while the network fails.
+
+    A backend does not try a step again that failed by itself, so it is done here.
+    """
+    for pause in (*PAUSES, None):
+        try:
+            start()
+            return
+        except (RuntimeError, OSError) as error:
+            reason = " ".join(str(error).split())
+            if pause is None or getattr(error, "errno", None) in NOT_THE_NETWORK:
+                remedy = (
+                    "Check the network and that the folder can be written, or put the files there by hand"
+                )
+                raise DataError(f"the download failed ({reason})", field=str(root), remedy=remedy) from error
+            print(
+                f"netslim: the download failed ({reason}); again in {pause:g} s", file=sys.stderr, flush=True
+            )
+            time.sleep(pause)
 
 
 def _verify(folder: Path, files: Sequence[tuple[str, str]], instead: str = "") -> None:

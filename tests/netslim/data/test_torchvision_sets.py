@@ -14,6 +14,7 @@ import torchvision.datasets
 from numpy.typing import NDArray
 
 from netslim import data
+from netslim.data import torchvision_sets
 from netslim.errors import DataError
 
 Made = dict[str, tuple[NDArray[np.uint8], NDArray[np.int64]]]
@@ -203,7 +204,39 @@ class TestDownload:
         ):
             data.prepare("mnist", tmp_path / "out", root=tmp_path / "root", download=True)
 
-    def test_a_publisher_who_is_away(self, publisher: Made, tmp_path: Path, monkeypatch: Any) -> None:
+    @pytest.fixture(autouse=True)
+    def pauses(self, monkeypatch: Any) -> list[float]:
+        """The pauses before further tries; the test does not wait for them."""
+        made: list[float] = []
+        monkeypatch.setattr(torchvision_sets.time, "sleep", made.append)
+        return made
+
+    def test_a_publisher_who_is_away_for_a_moment(
+        self, publisher: Made, tmp_path: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        mirrors = torchvision.datasets.MNIST.mirrors
+        monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
+        back = lambda _: monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", mirrors)  # noqa: E731
+        monkeypatch.setattr(torchvision_sets.time, "sleep", back)
+        data.prepare("mnist", tmp_path / "out", root=tmp_path / "root", download=True)
+        assert_holds(tmp_path / "out", publisher)
+        assert "netslim: the download failed (" in capsys.readouterr().err
+
+    def test_a_full_disk_is_not_tried_again(
+        self, publisher: Made, tmp_path: Path, monkeypatch: Any, pauses: list[float]
+    ) -> None:
+        def full(*_: object, **__: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(torchvision.datasets.MNIST, "download", full)
+        with pytest.raises(DataError, match="No space left"):
+            data.prepare("mnist", tmp_path / "out", root=tmp_path / "root", download=True)
+        assert pauses == []
+
+    def test_a_publisher_who_is_away(
+        self, publisher: Made, tmp_path: Path, monkeypatch: Any, pauses: list[float]
+    ) -> None:
         monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
         with pytest.raises(DataError, match=r"the download failed .*put the files there by hand"):
             data.prepare("mnist", tmp_path / "out", root=tmp_path / "root", download=True)
+        assert pauses == [5.0, 20.0]

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from netslim import report, tracking
-from netslim.errors import TrackingError
+from netslim.errors import NetslimError, TrackingError
 from netslim.results.best_model import best_model
 from netslim.results.run_results import RunResults
 from netslim_kfp.pipelines.local.run import Outcome
@@ -70,14 +70,17 @@ def summary(outcome: Outcome, config: RunConfig, tracking_uri: str, console: Con
 
 
 def log_pending(config: RunConfig, tracking_uri: str, console: Console) -> None:
-    """Log what earlier runs could not log to this server. A failure is printed, and nothing is lost."""
+    """Log what earlier runs could not log to this server.
+
+    A failure is printed, and nothing is lost: neither an outage nor a damaged file there stops this run.
+    """
     journal = tracking.journal_of(config.output)
     if not tracking.pending(journal):
         return
     try:
         for run in tracking.sync(journal, only_for=tracking_uri):
             console.print(f"Logged the run {run.key}, which MLflow had not accepted.", highlight=False)
-    except TrackingError as error:
+    except NetslimError as error:
         console.print(f"Earlier runs are not logged yet: {error}", style="yellow", highlight=False)
 
 

@@ -12,6 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 import click
 
 from netslim import __version__
+from netslim.child_process import exit_quickly
 from netslim.errors import NetslimError
 
 __all__ = ["main"]
@@ -103,6 +104,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    exit_quickly()
     try:
         cli.main(standalone_mode=False)
     except NetslimError as error:

@@ -72,7 +72,10 @@ def reported_errors() -> list[tuple[str, str]]:
     if not path or not Path(path).exists():
         return errors
     for line in Path(path).read_text(encoding="utf-8").splitlines():
-        event = json.loads(line)
+        try:
+            event = json.loads(line)
+        except json.JSONDecodeError:  # a process was killed, or the disk full, in mid-line
+            continue
         if event["event"] == "failed":
             step = str(event["step"])
         elif event["event"] == "error":

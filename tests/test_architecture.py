@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "steps": "errors progress child_process netslim nn storage sparsity cost data pruning training models"
     " onnx_export results report bundle tracking",
     "cli": "errors nn storage results report bundle tracking",
-    "__main__": "errors netslim",
+    "__main__": "errors child_process netslim",
     "components": "errors progress child_process netslim pruning results steps",
     "pipelines": "",
     "pipelines.yaml_numbers": "",

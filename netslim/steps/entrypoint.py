@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from netslim import progress
-from netslim.child_process import end_with_parent
+from netslim.child_process import end_with_parent, exit_quickly
 from netslim.errors import NetslimError, PipelineError
 
 __all__ = ["step_process"]
@@ -28,6 +28,7 @@ def step_process() -> Iterator[None]:
     step of a local run ends so with its parent, too (netslim.child_process).
     """
     end_with_parent()
+    exit_quickly()
     with _exit_at_sigterm():
         try:
             yield

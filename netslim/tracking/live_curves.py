@@ -43,7 +43,8 @@ def live_curves(
     """Upload the points of `history`, a history.jsonl that grows, for the length of a `with` block.
 
     The server and the run are those of the environment variables (see `netslim.tracking`); without them
-    nothing is uploaded. The end of the block takes `GRACE` seconds at most. No failure of MLflow is raised.
+    nothing is uploaded. The end of the block takes `GRACE` seconds at most, or none after SIGTERM. No failure
+    of MLflow is raised.
 
     Args:
         stage: the prefix of the metrics: "base", "sparse" or "fine_tune".
@@ -69,6 +70,10 @@ def live_curves(
     process = _start(order)
     try:
         yield
+    except SystemExit:  # SIGTERM: the next try of the step uploads what is missing
+        if process:
+            process.kill()
+        raise
     finally:
         if process:
             _end(process)

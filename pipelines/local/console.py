@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,6 @@ ENDED = re.compile(r"Task '([^']+)' finished with status (\w+)")
 CACHED = re.compile(r"Task (\S+) cache hit")
 NOT_USED = re.compile(r"Cached results of (\S+) are not used: (.*)")
 PROCESS_ENDED = re.compile(f"{EXIT}(.*)")
-MEMORY = "The system kills processes when memory runs out: free some, or lower batch_size"
 
 
 def step_titles(ir: dict[str, Any]) -> dict[str, str]:
@@ -51,17 +51,25 @@ class RunView:
         titles: the title of each step by its names in KFP's log; see `step_titles`.
         events: the file that steps append their events to.
         console: where to draw; without a terminal there is no bar.
+        trained: called with the checkpoint folders of a step that has ended well.
 
     `executed` and `cached` list the titles of steps, `errors` the errors of failed steps in their order, and
     `checkpoints` the folders of their trainings.
     """
 
-    def __init__(self, titles: dict[str, str], events: Path, console: Console) -> None:
-        self.titles, self.events, self.console = titles, events, console
+    def __init__(
+        self,
+        titles: dict[str, str],
+        events: Path,
+        console: Console,
+        trained: Callable[[Collection[Path]], None] = len,
+    ) -> None:
+        self.titles, self.events, self.console, self.trained = titles, events, console, trained
         self.executed: list[str] = []
         self.cached: list[str] = []
         self.errors: list[NetslimError] = []
         self.checkpoints: set[Path] = set()
+        self.step_checkpoints: set[Path] = set()
         self.errors_before = 0  # how many there were when the step began
         self.exit = self.last_words = ""  # how the step's process ended, and the last line before
         self.read_to = 0
@@ -99,6 +107,7 @@ class RunView:
         elif match := STARTED.search(text):
             self.current = self._title(match[1])
             self.errors_before, self.exit, self.last_words = len(self.errors), "", ""
+            self.step_checkpoints = set()
             self.started[self.current], self.metrics = time.monotonic(), {}
             self.progress.reset(self.task, total=None, description=self.current, metrics="")
         elif match := ENDED.search(text):
@@ -107,6 +116,7 @@ class RunView:
             good = match[2] == "SUCCESS"
             if good:
                 self.executed.append(title)
+                self.trained(self.step_checkpoints)
             elif len(self.errors) == self.errors_before:
                 self.errors.append(self._unexplained(title))
             seconds = time.monotonic() - self.started.get(title, time.monotonic())
@@ -139,6 +149,7 @@ class RunView:
             self.errors.append(NetslimError.from_json(event))
         elif event["event"] == "checkpoints":
             self.checkpoints.add(Path(event["folder"]))
+            self.step_checkpoints.add(Path(event["folder"]))
         elif event["event"] in ("start", "advance"):
             self.metrics = event["metrics"] or self.metrics
             self.progress.update(
@@ -150,12 +161,11 @@ class RunView:
             )
 
     def _unexplained(self, title: str) -> PipelineError:
-        """The error of a step that wrote none: it was killed, or failed before it could."""
+        """The error of a step that wrote none, because it failed before it could."""
         problem = self.exit or "failed"
-        if "signal" not in problem and self.last_words:
+        if self.last_words:
             problem += f" after the line {self.last_words!r}"
-        remedy = MEMORY if "SIGKILL" in problem else None
-        return PipelineError(problem, field="step", value=title, remedy=remedy)
+        return PipelineError(problem, field="step", value=title)
 
     def _title(self, name: str) -> str:
         return self.titles.get(name, name)

@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +75,7 @@ def run_local(
     with storage_errors(folder):
         folder.mkdir(parents=True)
         root.mkdir(exist_ok=True)
-    ir = compile_pipeline(pipeline, folder / "pipeline.yaml")
+    titles = step_titles(compile_pipeline(pipeline, folder / "pipeline.yaml"))
     checkpoints = os.environ.get(CHECKPOINTS) or str(output / "checkpoints")
     with events_file(folder) as events, scratch_folder() as scratch, ExitStack() as stack:
         if config.runner == "docker":
@@ -90,6 +90,7 @@ def run_local(
         }
         request = {
             "ir": str(folder / "pipeline.yaml"),
+            "titles": titles,
             "arguments": arguments,
             "root": str(root),
             "workspace": str(scratch / "workspace"),
@@ -101,19 +102,26 @@ def run_local(
         command = [sys.executable, "-m", "netslim_kfp.pipelines.local.worker", str(folder / "run.json")]
         # The server's address may contain a password, so it is in no file.
         environment = {**os.environ, **settings, URI: tracking_uri, "TMPDIR": str(scratch)}
-        with RunView(step_titles(ir), events, console) as view:
+        # A result in the cache needs no checkpoint. Without the cache they are kept until the run succeeds.
+        trained = _remove if config.cache else len
+        with RunView(titles, events, console, trained) as view:
             code = follow(command, environment, folder / "log.txt", view)
     if code != 0:
         raise failure(view, folder / "log.txt", code)
-    for finished in view.checkpoints:
-        shutil.rmtree(finished, ignore_errors=True)  # the models are there
+    _remove(view.checkpoints)
     return Outcome(key, folder, tuple(view.executed), tuple(view.cached))
+
+
+def _remove(folders: Iterable[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_privately(file: Path, text: str) -> None:
     """Only the user may read it: the arguments of a run can contain what is not for others."""
-    file.touch(mode=0o600)
-    file.write_text(text, encoding="utf-8")
+    with storage_errors(file):
+        file.touch(mode=0o600)
+        file.write_text(text, encoding="utf-8")
 
 
 def failure(view: RunView, log: Path, code: int) -> NetslimError:

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from netslim.storage.atomic import storage_errors
+
 __all__ = ["EVENTS", "events_file", "scratch_folder"]
 
 EVENTS = "events.jsonl"
@@ -26,11 +28,15 @@ def scratch_folder() -> Iterator[Path]:
     """A new folder for temporary files, for the length of a `with` block.
 
     It is in the system's folder for such files and not in the run's output: sockets have short paths.
+
+    Raises:
+        StorageError: the disk is full, or there is no permission to write.
     """
-    _remove_abandoned(Path(tempfile.gettempdir()))
-    new = Path(tempfile.mkdtemp(prefix=NEW))
-    with open(new / LOCK, "wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    temporary = Path(tempfile.gettempdir())
+    _remove_abandoned(temporary)
+    with storage_errors(temporary):
+        new = Path(tempfile.mkdtemp(prefix=NEW))
+    with _locked(new / LOCK):
         folder = new.with_name(new.name.replace(NEW, PREFIX))  # found by other runs from now on
         new.rename(folder)
         try:
@@ -49,13 +55,22 @@ def events_file(folder: Path) -> Iterator[Path]:
         if _abandoned(file):
             file.unlink(missing_ok=True)
     events, new = folder / EVENTS, folder / f".{EVENTS}"
-    with open(new, "wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _locked(new):
         new.rename(events)
         try:
             yield events
         finally:
             events.unlink(missing_ok=True)
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """Make `file`, and hold its lock for the length of a `with` block."""
+    with ExitStack() as stack:
+        with storage_errors(file):
+            stream = stack.enter_context(open(file, "wb"))
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 def _remove_abandoned(temporary: Path) -> None:

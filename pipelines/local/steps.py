@@ -5,15 +5,19 @@ KFP's own local runner cannot stop a step, and keeps of its exit code only wheth
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+from netslim import progress
 from netslim.child_process import ENVIRONMENT, GRACE, exit_text
+from netslim.errors import PipelineError
 
 __all__ = ["EXIT", "StepProcesses"]
 
@@ -21,12 +25,18 @@ EXIT = "The process of the step "
 """Beginning of the log's line about a step that failed; `exit_text` follows."""
 
 STOPPED = 128 + signal.SIGTERM  # exit code of a step that is not started, because the run is being stopped
+MEMORY = "The system kills processes when memory runs out: free some, or lower batch_size"
 
 
 class StepProcesses:
-    """Starts the processes of steps, and stops all that run."""
+    """Starts the processes of steps, and stops all that run.
 
-    def __init__(self) -> None:
+    Args:
+        titles: the title of each step by the name of its component.
+    """
+
+    def __init__(self, titles: Mapping[str, str]) -> None:
+        self.titles = titles
         self.stopped = False
         self._stop_containers: Callable[[], None] | None = None
         self._running: set[subprocess.Popen[str]] = set()
@@ -51,7 +61,7 @@ class StepProcesses:
             if self.stopped:
                 return STOPPED
             code: int = start(**arguments)
-            _print_exit(code)
+            self._print_exit(code, arguments["command"])
             return code
 
         docker_task_handler.run_docker_container = run
@@ -65,7 +75,7 @@ class StepProcesses:
         """
         if self.stopped:
             return STOPPED
-        process = subprocess.Popen(
+        with subprocess.Popen(
             full_command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -74,25 +84,25 @@ class StepProcesses:
             errors="replace",  # a step may print the bytes of any file
             env={**os.environ, **(env_vars or {}), ENVIRONMENT: "1"},
             process_group=0,
-        )
-        self._running.add(process)
-        try:
-            if self.stopped:  # between the first look and now
+        ) as process:
+            self._running.add(process)
+            try:
+                if self.stopped:  # between the first look and now
+                    _ask_to_end(process)
+                assert process.stdout is not None
+                for line in process.stdout:
+                    print(line, end="")
+                code = process.wait()
+            except BaseException:
                 _ask_to_end(process)
-            assert process.stdout is not None
-            for line in process.stdout:
-                print(line, end="")
-            code = process.wait()
-        except BaseException:
-            _ask_to_end(process)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(GRACE)
-            raise
-        finally:
-            _kill_group(process)
-            self._running.discard(process)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(GRACE)
+                raise
+            finally:
+                _kill_group(process)
+                self._running.discard(process)
         print("\n")
-        _print_exit(code)
+        self._print_exit(code, full_command)
         return code
 
     def stop(self) -> None:
@@ -106,10 +116,23 @@ class StepProcesses:
         if self._stop_containers:
             threading.Thread(target=self._stop_containers).start()
 
-
-def _print_exit(code: int) -> None:
-    if code != 0:
+    def _print_exit(self, code: int, command: list[str]) -> None:
+        """Print how a step failed. One that a signal ended wrote no error, so it is written here."""
+        if code == 0:
+            return
         print(f"{EXIT}{exit_text(code)}")
+        if "signal" in exit_text(code) and not self.stopped:
+            name = _component(command)
+            title, remedy = self.titles.get(name, name), MEMORY if "SIGKILL" in exit_text(code) else None
+            error = PipelineError(exit_text(code), field="step", value=title, remedy=remedy)
+            progress.emit_event("failed", step=title)
+            progress.emit_event("error", **error.to_json())
+
+
+def _component(command: list[str]) -> str:
+    """The component of a step by its command: KFP names the folder of its outputs so."""
+    inputs = [part for part in command if part.startswith("{")]
+    return Path(json.loads(inputs[-1])["outputs"]["outputFile"]).parent.name if inputs else ""
 
 
 def _ask_to_end(process: subprocess.Popen[str]) -> None:

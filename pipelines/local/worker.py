@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from netslim.child_process import GRACE, end_with_parent
+from netslim.child_process import GRACE, end_with_parent, exit_quickly
 from netslim.tracking.destination import KEY
 from netslim_kfp.pipelines.local import docker
 from netslim_kfp.pipelines.local.steps import StepProcesses
@@ -33,19 +33,20 @@ def main(request: str) -> int:
     """Run a compiled pipeline.
 
     Args:
-        request: a JSON file with the keys ir, arguments, root, workspace, cache and runner, and for docker
-            environment.
+        request: a JSON file with the keys ir, titles, arguments, root, workspace, cache and runner, and for
+            docker environment.
 
     Returns:
         The exit code: 1 when a step failed, 143 when the run was stopped.
     """
     end_with_parent(GRACE + SLACK)
+    exit_quickly()
     from kfp import components, local
 
     from netslim_kfp.pipelines.local import cache
 
     wanted: dict[str, Any] = json.loads(Path(request).read_text(encoding="utf-8"))
-    steps = StepProcesses()
+    steps = StepProcesses(wanted["titles"])
     steps.install()
     if wanted["runner"] == "docker":
         wanted["arguments"] = docker.absolute(wanted["arguments"])

@@ -105,15 +105,6 @@ FAILED = "00:00:09 - ERROR - Task 'train-sparse-2' finished with status FAILURE\
             ["    MemoryError\n", "\n", "    The process of the step ended with exit code 1\n"],
             "step = pass 1: train sparse: ended with exit code 1 after the line 'MemoryError'.",
         ),
-        (
-            ["    halfway\n", "    The process of the step ended by SIGSEGV (signal 11)\n"],
-            "step = pass 1: train sparse: ended by SIGSEGV (signal 11).",
-        ),
-        (
-            ["    The process of the step ended by SIGKILL (signal 9)\n"],
-            "step = pass 1: train sparse: ended by SIGKILL (signal 9). "
-            "The system kills processes when memory runs out: free some, or lower batch_size.",
-        ),
         (["    of a container\n"], "step = pass 1: train sparse: failed after the line 'of a container'."),
     ],
 )
@@ -150,6 +141,21 @@ def test_results_that_cannot_be_reused_are_one_line(tmp_path: Path, screen: Cons
     (line,) = shown(screen).splitlines()
     assert line.split(maxsplit=4) == ["damaged", "pass", "1:", "prune", line.split(maxsplit=4)[4]]
     assert line.endswith("its cached results are not used: [out]/model: truncated or altered.")
+
+
+def test_the_checkpoints_of_a_step_are_passed_on_when_it_has_ended_well(
+    tmp_path: Path, screen: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(progress.ENVIRONMENT, str(tmp_path / "events"))
+    passed_on: list[set[Path]] = []
+    with RunView(TITLES, tmp_path / "events", screen, lambda folders: passed_on.append(set(folders))) as view:
+        for step, end in (("good", LOG[2]), ("killed", FAILED), ("other", LOG[2])):
+            view.line(LOG[0])
+            if step != "other":
+                progress.emit_event("checkpoints", folder=f"kept/{step}")
+            view.line(end)
+    assert passed_on == [{Path("kept/good")}, set()]
+    assert view.checkpoints == {Path("kept/good"), Path("kept/killed")}
 
 
 def test_a_line_that_a_killed_process_left_incomplete_is_skipped(tmp_path: Path, screen: Console) -> None:

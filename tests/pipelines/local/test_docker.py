@@ -11,6 +11,7 @@ import docker
 import pytest
 from kfp.local import docker_task_handler
 
+from netslim import progress
 from netslim.errors import PipelineError
 from netslim_kfp.pipelines.local import docker as docker_runner
 from netslim_kfp.pipelines.local.steps import StepProcesses
@@ -153,20 +154,30 @@ def test_the_containers_of_a_run_are_stopped_and_no_others(monkeypatch: pytest.M
 
 
 def test_after_the_stop_no_container_starts(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     started: list[str] = []
 
-    def start(image: str) -> int:
+    monkeypatch.setenv(progress.ENVIRONMENT, str(tmp_path / "events"))
+
+    def start(image: str, command: list[str]) -> int:
         started.append(image)
         return 137
 
     monkeypatch.setattr(docker_task_handler, "run_docker_container", start)
-    steps, stops = StepProcesses(), threading.Event()
+    steps, stops = StepProcesses({"prune-2": "pass 2: prune"}), threading.Event()
     steps.install_for_containers(stops.set)
-    assert docker_task_handler.run_docker_container(image="first") == 137
+    command = [
+        "sh",
+        "--executor_input",
+        '{"outputs": {"outputFile": "/out/run/prune-2/executor_output.json"}}',
+    ]
+    assert docker_task_handler.run_docker_container(image="first", command=command) == 137
     assert "ended by SIGKILL (signal 9)" in capsys.readouterr().out
+    ((step, message),) = progress.reported_errors()
+    assert step == "pass 2: prune"
+    assert message.startswith("step = pass 2: prune: ended by SIGKILL (signal 9). The system kills")
     steps.stop()
     assert stops.wait(10)
-    assert docker_task_handler.run_docker_container(image="second") == 143
+    assert docker_task_handler.run_docker_container(image="second", command=command) == 143
     assert started == ["first"]

@@ -22,6 +22,7 @@ def work(folder: Path, ending: str) -> subprocess.CompletedProcess[str]:
         "ir": str(folder / "ir.yaml"),
         "arguments": {"ending": ending},
         "root": str(folder / "artifacts"),
+        "titles": {"work": "the work"},
         "workspace": str(folder / "workspace"),
         "cache": False,
         "runner": "subprocess",

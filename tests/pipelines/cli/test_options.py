@@ -62,9 +62,13 @@ GIVEN = {  # an option as it is typed, and the value that the config has
     "baseline": (["--no-baseline"], False),
     "seed": (["--seed", "7"], 7),
     "gpus": (["--gpus", "0"], 0),
+    "graphs": (["--no-graphs"], False),
+    "deterministic": (["--deterministic"], True),
     "runner": (["--runner", "docker"], "docker"),
     "output": (["--output", "runs"], Path("runs")),
     "tracking_uri": (["--tracking-uri", "http://host:5000"], "http://host:5000"),
+    "strict_tracking": (["--strict-tracking"], True),
+    "name": (["--name", "a study"], "a study"),
     "cache": (["--no-cache"], False),
 }
 

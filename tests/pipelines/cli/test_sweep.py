@@ -144,7 +144,8 @@ def test_every_option_reaches_the_sweep_or_is_refused(command: str) -> None:
     inputs = {"lambda": lambda_inputs, "percent": percent_inputs}[command]()
     refused = {"lambda": sweep.REFUSED_BY_LAMBDA, "percent": sweep.REFUSED_BY_PERCENT}[command]
     options = {field.alias or name for name, field in RunConfig.model_fields.items()}
-    elsewhere = {"gpus", "runner", "output", "tracking_uri", "cache"}
+    elsewhere = {"gpus", "graphs", "deterministic", "runner", "output", "cache"}
+    elsewhere |= {"tracking_uri", "strict_tracking", "name"}
     strength = {"lambda", "total_shrinkage"}  # part of the input `sparse`, where they are not refused
     assert options - set(inputs) - set(refused) - elsewhere - strength == set()
     assert not set(inputs) & set(refused)

@@ -87,7 +87,7 @@ class Tasks:
             settings: further inputs of the step `train_sparse`.
         """
         given = self.inputs
-        new = {"architecture": given.model, "architecture_args": given.model_args}
+        origin = {"architecture_args": given.model_args} if start is None else {"start": start}
         task = train_sparse(
             dataset=data,
             stage=stage,
@@ -95,7 +95,8 @@ class Tasks:
             recipe_overrides=recipe,
             seed=given.seed,
             pass_index=pass_index,
-            **(new if start is None else {"start": start}),
+            architecture=given.model,
+            **origin,
             **settings,
         )
         return self._titled(task, pass_index, "train" if stage == "base" else "train sparse").output
@@ -116,6 +117,7 @@ class Tasks:
             min_channels=given.min_channels,
             channel_multiple=given.channel_multiple,
             pass_index=pass_index,
+            architecture=given.model,
             **share,
         )
         return self._titled(task, pass_index, "prune").output
@@ -133,6 +135,7 @@ class Tasks:
             seed=given.seed,
             pass_index=pass_index,
             experiment=given.experiment,
+            architecture=given.model,
             **({} if teacher is None else {"teacher": teacher}),
         )
         return self._titled(task, pass_index, "fine-tune").output
@@ -141,7 +144,9 @@ class Tasks:
         self, data: Artifact, network: Artifact, *, pass_index: int, step: str = "export ONNX"
     ) -> Artifact:
         """`network` as an ONNX model; `step` is a part of the title."""
-        exported = export_onnx(dataset=data, start=network, pass_index=pass_index)
+        exported = export_onnx(
+            dataset=data, start=network, pass_index=pass_index, architecture=self.inputs.model
+        )
         return self._titled(exported, pass_index, step).output
 
     def measure(

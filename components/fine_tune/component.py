@@ -16,6 +16,7 @@ def fine_tune(
     seed: int = 0,
     pass_index: int = 1,
     experiment: str = "",
+    architecture: str = "",
 ) -> None:
     """Fine-tune a pruned network (paper, section 3), optionally with the unpruned baseline as teacher.
 
@@ -29,6 +30,7 @@ def fine_tune(
         seed: of order and augmentation.
         pass_index: number of the pass.
         experiment: the MLflow experiment for curves during training; empty for none.
+        architecture: the run's network. If it is package.module:factory, that Python code may be run.
     """
     from netslim.steps.entrypoint import step_process
     from netslim.steps.step_log import step_log
@@ -42,6 +44,7 @@ def fine_tune(
             model=model.path,
             start=start.path,
             teacher=teacher.path if teacher else None,
+            architecture=architecture,
             preset=preset,
             recipe_overrides=recipe_overrides,
             seed=int(seed),

@@ -19,6 +19,7 @@ def prune(
     channel_multiple: int = 1,
     compensate: bool = True,
     pass_index: int = 1,
+    architecture: str = "",
 ) -> None:
     """Prune by one global percentile over |gamma| (paper, section 3).
 
@@ -35,6 +36,7 @@ def prune(
         channel_multiple: widths are rounded up to a multiple of this.
         compensate: add the constants that pruned channels contributed to the biases of the next layers.
         pass_index: number of the pass. It changes nothing but the cache key: each pass is a task of its own.
+        architecture: the run's network. If it is package.module:factory, that Python code may be run.
     """
     from netslim.pruning.options import PruningOptions
     from netslim.steps.entrypoint import step_process
@@ -52,7 +54,7 @@ def prune(
             channel_multiple=channel_multiple,
             compensate=compensate,
         )
-        metrics = prune_step(dataset.path, start.path, model.path, options)
+        metrics = prune_step(dataset.path, start.path, model.path, options, architecture=architecture)
         log.outcome = metrics.summary
     model.metadata.update(
         error=metrics.error, channels=float(metrics.after.channels), params=float(metrics.after.params)

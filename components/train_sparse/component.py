@@ -26,7 +26,8 @@ def train_sparse(
         dataset: a packed dataset.
         model: the trained network, with its error, sparsity and training curve in its step records.
         start: the network to continue from; without it a new one is made.
-        architecture: a name, any torchvision classifier, or package.module:factory. Used without `start`.
+        architecture: a name, any torchvision classifier, or package.module:factory, whose Python code is run.
+            With `start` it only says which code may be run.
         architecture_args: keyword arguments of the architecture.
         stage: `sparse`, or `base` for the baseline.
         preset: the training recipe's name.

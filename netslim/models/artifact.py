@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from netslim.errors import DataError, ModelError
 from netslim.models.architecture import Architecture
-from netslim.models.factory import build
+from netslim.models.factory import build, is_foreign
 from netslim.nn.channel_select import names_without_wrapper
 from netslim.pruning.apply_plan import apply_plan
 from netslim.pruning.plan import Plan
@@ -79,11 +79,16 @@ def save_model(
         write_digests(draft)
 
 
-def load_model(directory: str | os.PathLike[str]) -> StoredModel:
+def load_model(directory: str | os.PathLike[str], *, allow_factory: str | bool = False) -> StoredModel:
     """Build the wide network, slim it by the plan, and fill in the weights.
 
-    A factory outside netslim and torchvision is imported and called, so load only models that you trust.
     torch's global random generator is not changed.
+
+    Args:
+        directory: the artifact.
+        allow_factory: the factory that may be imported and called if it is neither netslim's nor
+            torchvision's, such as "my_package.networks:small". It is Python code, which the artifact only
+            names. True allows any.
 
     Raises:
         ModelError: a file is missing, truncated, altered or of another format, the factory cannot be called,
@@ -93,6 +98,7 @@ def load_model(directory: str | os.PathLike[str]) -> StoredModel:
     check_digests(folder, error=ModelError)
     description = _description(folder)
     architecture = Architecture.from_json(description["architecture"])
+    _check_factory(folder / DESCRIPTION, architecture.factory, allow_factory)
     plan = Plan.from_json(description["plan"])
     weights = _weights(folder / WEIGHTS, description["sha256"])
     weights |= {alias: weights[name] for alias, name in description["tied"].items() if name in weights}
@@ -102,6 +108,16 @@ def load_model(directory: str | os.PathLike[str]) -> StoredModel:
     _check_fit(model.state_dict(), weights, folder)
     model.load_state_dict(weights)
     return StoredModel(model.eval(), architecture, plan)
+
+
+def _check_factory(file: Path, factory: str, allowed: str | bool) -> None:
+    if allowed is True or not is_foreign(factory) or factory == allowed:
+        return
+    problem = f"the model is built by the Python code {factory}, which is not allowed to run"
+    remedy = f"If you trust that code, load the model with allow_factory={factory!r}"
+    if allowed:
+        remedy = f"Only {allowed} is allowed: take the model of the same run"
+    raise ModelError(problem, field=str(file), remedy=remedy)
 
 
 def _separate(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -1,4 +1,7 @@
-"""Make an architecture from a name, and a network from an architecture: find the factory and call it."""
+"""Make an architecture from a name, and a network from an architecture: find the factory and call it.
+
+A factory outside netslim and torchvision is Python code of somebody, which is imported and called here.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from netslim.errors import ModelError, NetslimError
+from netslim.errors import ModelError, NetslimError, first_line
 from netslim.models import torchvision_zoo
 from netslim.models.architecture import Architecture
 from netslim.models.registry import CATALOGUE, check_name
@@ -15,7 +18,7 @@ from netslim.models.registry import CATALOGUE, check_name
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["build", "describe", "resolve"]
+__all__ = ["build", "describe", "is_foreign", "resolve"]
 
 
 def resolve(
@@ -40,6 +43,11 @@ def resolve(
     if factory.startswith(torchvision_zoo.PREFIX):
         return torchvision_zoo.describe(factory, context, arguments)
     return describe(factory, context, arguments)
+
+
+def is_foreign(factory: str) -> bool:
+    """Whether the factory is neither netslim's nor torchvision's."""
+    return factory not in CATALOGUE and not factory.startswith(torchvision_zoo.PREFIX)
 
 
 def describe(factory: str, context: Mapping[str, Any], arguments: Mapping[str, Any]) -> Architecture:
@@ -73,8 +81,8 @@ def build(architecture: Architecture) -> nn.Module:
             model = _load(factory)(**arguments)
     except NetslimError:
         raise
-    except Exception as error:  # a user's factory may raise any exception; its traceback is kept
-        problem = f"the factory failed ({type(error).__name__}: {error})"
+    except (Exception, SystemExit) as error:  # a user's factory may raise anything; its traceback is kept
+        problem = f"the factory failed ({type(error).__name__}: {first_line(error)})"
         remedy = f"Its arguments were {dict(arguments)}"
         raise ModelError(problem, field="model", value=factory, remedy=remedy) from error
     if not isinstance(model, nn.Module):
@@ -85,8 +93,11 @@ def build(architecture: Architecture) -> nn.Module:
 
 def _load(factory: str) -> Callable[..., Any]:
     module_name, _, name = CATALOGUE.get(factory, factory).partition(":")
-    if not module_name or not name:
-        raise ModelError("not of the form package.module:callable", field="model", value=factory)
+    if not name.isidentifier() or not all(part.isidentifier() for part in module_name.split(".")):
+        remedy = "Write for example my_package.networks:small"
+        raise ModelError(
+            "not of the form package.module:callable", field="model", value=factory, remedy=remedy
+        )
     try:
         factory_function = getattr(importlib.import_module(module_name), name)
     except ImportError as error:
@@ -96,6 +107,9 @@ def _load(factory: str) -> Callable[..., Any]:
         ) from error
     except AttributeError as error:
         raise ModelError(f"{module_name} has no {name}", field="model", value=factory) from error
+    except (Exception, SystemExit) as error:  # a user's module may raise anything; its traceback is kept
+        problem = f"its module fails when it is imported ({type(error).__name__}: {first_line(error)})"
+        raise ModelError(problem, field="model", value=factory) from error
     if not callable(factory_function):
         raise ModelError(f"{name} is not callable", field="model", value=factory)
     return factory_function  # type: ignore[no-any-return]

@@ -32,19 +32,22 @@ def export_step(
     onnx: str | os.PathLike[str],
     *,
     pass_index: int,
+    architecture: str = "",
 ) -> ExportMetrics:
     """Export the model artifact `start` to `onnx`/model.onnx, with labels, samples, int8 and step records.
 
     Args:
         dataset: a packed dataset: its classes and normalisation are written into the files.
         pass_index: number of the pass, written into the metadata of the ONNX file.
+        architecture: the run's network. If it is package.module:factory, that code may be run.
 
     Raises:
+        ModelError: the network is made by code that is not `architecture`.
         ExportError: the ONNX file does not compute what the PyTorch model computes.
     """
     packed = data.open_dataset(dataset)
     info = packed.info
-    stored = artifact.load_model(start)
+    stored = artifact.load_model(start, allow_factory=architecture)
     shape = (info.channels, *info.image_size)
     cost = netslim.count(stored.model, torch.zeros(1, *shape))
     metadata = {

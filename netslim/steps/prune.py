@@ -39,22 +39,25 @@ def prune_step(
     start: str | os.PathLike[str],
     model: str | os.PathLike[str],
     options: PruningOptions,
+    *,
+    architecture: str = "",
 ) -> PruneMetrics:
     """Prune the model artifact `start`, and write the slim network with its step records to `model`.
 
     Args:
         dataset: a packed dataset, to recalibrate BatchNorm on and to measure the error.
         options: how much is pruned, and within which limits.
+        architecture: the run's network. If it is package.module:factory, that code may be run.
 
     Raises:
         ConfigError: the budget in `options` cannot be met.
-        ModelError: the network cannot be traced.
+        ModelError: the network cannot be traced, or is made by code that is not `architecture`.
     """
     import torch
 
     keep_freed_memory()
     packed = data.open_dataset(dataset)
-    wide = artifact.load_model(start)
+    wide = artifact.load_model(start, allow_factory=architecture)
     example = torch.zeros(1, packed.info.channels, *packed.info.image_size)
     with progress.bar("pruning", 3) as bar:
         result = netslim.prune(wide.model, example, options)

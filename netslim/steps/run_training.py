@@ -66,7 +66,7 @@ def run_training(request: TrainingRequest) -> TrainMetrics:
 def _starting_network(request: TrainingRequest, info: DatasetInfo) -> artifact.StoredModel:
     """The network of the artifact `start`, or a new one that fits the dataset."""
     if request.start is not None:
-        return artifact.load_model(request.start)
+        return artifact.load_model(request.start, allow_factory=request.architecture)
     classes, channels, size = len(info.classes), info.channels, info.image_size
     architecture = models.resolve(
         request.architecture,
@@ -89,7 +89,9 @@ def _train(
 
     The variables `GRAPHS` and `DETERMINISTIC` say how steps are run on a GPU.
     """
-    distill = request.teacher is not None and recipe.distill > 0
+    teacher = None
+    if request.teacher is not None and recipe.distill > 0:
+        teacher = artifact.load_model(request.teacher, allow_factory=request.architecture).model
     shared = os.environ.get(CHECKPOINTS, "")
     with ExitStack() as stack:
         history = Path(stack.enter_context(TemporaryDirectory())) / "history.jsonl"
@@ -106,7 +108,7 @@ def _train(
             packed,
             recipe,
             seed=request.seed,
-            teacher=artifact.load_model(str(request.teacher)).model if distill else None,
+            teacher=teacher,
             history_path=history,
             checkpoint_dir=shared or Path(request.model).with_name("checkpoints"),
             checkpoints_shared=bool(shared),

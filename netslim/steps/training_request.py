@@ -19,7 +19,8 @@ class TrainingRequest:
         model: folder to write the trained model artifact to.
         start: model artifact to continue from; without it a new network is made from `architecture`.
         teacher: model artifact to distil from, used when the recipe's `distill` is above 0.
-        architecture: a name, any torchvision classifier, or package.module:factory.
+        architecture: a name, any torchvision classifier, or package.module:factory. For `start` and
+            `teacher` it is the factory that may be called, if theirs is not netslim's or torchvision's.
         architecture_args: keyword arguments of the architecture.
         preset: name of the training recipe.
         recipe_overrides: fields of the recipe to replace.

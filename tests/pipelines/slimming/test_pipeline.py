@@ -47,3 +47,17 @@ def test_the_inputs_are_those_of_a_run_with_its_defaults(tmp_path: Path) -> None
 def test_a_number_of_passes_out_of_range_is_refused(passes: int) -> None:
     with pytest.raises(ConfigError, match=rf"passes = {passes}: out of range\. Use 1 to 6"):
         build(passes)
+
+
+def test_every_step_that_builds_a_network_gets_the_one_of_the_run(tmp_path: Path) -> None:
+    """It says which code may be run, see `netslim.load_model`."""
+    ir = compile_pipeline(build(2), tmp_path / "ir.yaml")
+    groups = [group.get("dag", {}).get("tasks", {}) for group in ir["components"].values()]
+    given = [
+        (name, task["inputs"]["parameters"].get("architecture", {}).get("componentInputParameter", ""))
+        for tasks in groups
+        for name, task in tasks.items()
+        if name.startswith(("train-sparse", "prune", "fine-tune", "export-onnx"))
+    ]
+    assert len(given) == 10  # the baseline's training and export, and four of each pass
+    assert [name for name, source in given if not source.endswith("model")] == []

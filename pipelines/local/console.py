@@ -62,7 +62,7 @@ class RunView:
         titles: dict[str, str],
         events: Path,
         console: Console,
-        trained: Callable[[Collection[Path]], None] = len,
+        trained: Callable[[Collection[Path]], object] = len,
     ) -> None:
         self.titles, self.events, self.console, self.trained = titles, events, console, trained
         self.executed: list[str] = []

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from netslim.child_process import ENVIRONMENT, GRACE
+from netslim.errors import first_line
 from netslim_kfp.pipelines.local.console import RunView
 from netslim_kfp.pipelines.local.worker import SLACK
 
@@ -70,13 +71,13 @@ def _copy(
         try:
             stream = stack.enter_context(open(log, "wb", buffering=0))
         except OSError as error:
-            problems.append(error.strerror)
+            problems.append(first_line(error.strerror or error))
         for line in worker.stdout:
             if not problems:
                 try:
                     stream.write(line)
                 except OSError as error:
-                    problems.append(error.strerror)
+                    problems.append(first_line(error.strerror or error))
             lines.put(line.decode(errors="replace"))
     lines.put(None)
 

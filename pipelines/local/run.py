@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +103,7 @@ def run_local(
         # The server's address may contain a password, so it is in no file.
         environment = {**os.environ, **settings, URI: tracking_uri, "TMPDIR": str(scratch)}
         # A result in the cache needs no checkpoint. Without the cache they are kept until the run succeeds.
-        trained = _remove if config.cache else len
+        trained: Callable[[Collection[Path]], object] = _remove if config.cache else len
         with RunView(titles, events, console, trained) as view:
             code = follow(command, environment, folder / "log.txt", view)
     if code != 0:
@@ -112,7 +112,7 @@ def run_local(
     return Outcome(key, folder, tuple(view.executed), tuple(view.cached))
 
 
-def _remove(folders: Iterable[Path]) -> None:
+def _remove(folders: Collection[Path]) -> None:
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
 

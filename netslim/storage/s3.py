@@ -26,6 +26,7 @@ __all__ = [
     "delete",
     "delete_tree",
     "download_tree",
+    "etags",
     "exists",
     "get_bytes",
     "is_s3",
@@ -95,7 +96,18 @@ def names(url: str) -> list[str]:
     """
     bucket, prefix = _folder(url)
     with s3_errors(url):
-        return list(_object_names(s3_client.client(), bucket, prefix))
+        return [name for name, _ in _objects(s3_client.client(), bucket, prefix)]
+
+
+def etags(url: str) -> dict[str, str]:
+    """The ETag of each object in the folder `url`, by its name; it changes with the content.
+
+    Raises:
+        StorageError: the bucket cannot be read, or a name would leave the folder.
+    """
+    bucket, prefix = _folder(url)
+    with s3_errors(url):
+        return dict(_objects(s3_client.client(), bucket, prefix))
 
 
 def delete(url: str) -> None:
@@ -148,7 +160,7 @@ def download_tree(
 
     with s3_errors(url):
         client = s3_client.client()
-        wanted = [name for name in _object_names(client, bucket, prefix) if only(name)]
+        wanted = [name for name, _ in _objects(client, bucket, prefix) if only(name)]
     if not wanted:
         raise StorageError("nothing to download there", field=url, remedy="Check the bucket and the folder")
     with bar(f"download {url}", len(wanted)) as progress:
@@ -213,7 +225,8 @@ def _folder(url: str) -> tuple[str, str]:
     return bucket, f"{key.strip('/')}/" if key.strip("/") else ""
 
 
-def _object_names(client: Any, bucket: str, prefix: str) -> Iterator[str]:
+def _objects(client: Any, bucket: str, prefix: str) -> Iterator[tuple[str, str]]:
+    """The name, without the prefix, and the ETag of each object."""
     pages = client.get_paginator("list_objects_v2")
     for page in pages.paginate(Bucket=bucket, Prefix=prefix, PaginationConfig={"PageSize": LISTED}):
         for entry in page.get("Contents", ()):
@@ -223,7 +236,7 @@ def _object_names(client: Any, bucket: str, prefix: str) -> Iterator[str]:
             if name.startswith("/") or ".." in PurePosixPath(name).parts:
                 full = f"s3://{bucket}/{entry['Key']}"
                 raise StorageError("the object's name would leave the folder", field=full)
-            yield name
+            yield name, entry["ETag"]
 
 
 def _check_sha256(url: str, metadata: dict[str, str], actual: str) -> None:

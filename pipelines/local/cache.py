@@ -7,7 +7,7 @@ where they exist. Here the file also contains its own digest, and the results ar
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ __all__ = ["NOT_USED", "CheckedCache", "install"]
 DIGESTS = "netslim"
 """Key of a cache file with the digests of the step's results, by path; KFP has a key for each result."""
 
+FILES = "NETSLIM_FILES"
+"""Variable in the key of `prepare_data` only: the files of an image folder may change under its path."""
+
 NOT_USED = "Cached results of "
 """Beginning of the log's line about an entry that cannot be used; the step's name and the reason follow."""
 
@@ -36,6 +39,8 @@ class CheckedCache(kfp_cache.LocalCache):  # type: ignore[misc]  # kfp has no ty
 
     def compute_key(self, component_name: str, **parts: Any) -> str:
         """The key of a step. KFP asks for it before it calls `get`, which needs the name for its message."""
+        if identity := _files_identity(component_name, parts.get("arguments") or {}):
+            parts["env_vars"] = {**(parts.get("env_vars") or {}), FILES: identity}
         key: str = super().compute_key(component_name, **parts)
         self._steps[key] = component_name.removeprefix("comp-")
         return key
@@ -61,6 +66,15 @@ class CheckedCache(kfp_cache.LocalCache):  # type: ignore[misc]  # kfp has no ty
 
     def _file(self, key: str) -> Path:
         return Path(self.cache_root, f"{key}.json")
+
+
+def _files_identity(component_name: str, arguments: Mapping[str, Any]) -> str:
+    """The identity of the files that a step reads outside of its artifacts: those of an image folder."""
+    if not component_name.startswith("comp-prepare-data"):
+        return ""
+    from netslim.data.identity import files_identity
+
+    return files_identity(str(arguments.get("name", "")), str(arguments.get("root", "")))
 
 
 def install() -> None:

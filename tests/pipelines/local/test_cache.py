@@ -162,3 +162,23 @@ def test_a_missing_folder_is_none(
 ) -> None:
     model.rename(model.with_name("moved"))
     assert str(model) in damaged(cache, key, capsys)
+
+
+def test_the_key_of_prepared_data_follows_the_images(cache: CheckedCache, tmp_path: Path) -> None:
+    """Images were deleted, and the cache still had them."""
+    root = tmp_path / "pets"
+    for split in ("train", "test"):
+        for label in ("cat", "dog"):
+            (root / split / label).mkdir(parents=True)
+            (root / split / label / "0.png").write_bytes(b"x")
+            (root / split / label / "1.png").write_bytes(b"x")
+
+    def key(component: str = "comp-prepare-data", **arguments: Any) -> str:
+        given = {"name": "folder", "root": str(root), **arguments}
+        return cache.compute_key(component, image="i", full_command=["c"], arguments=given, env_vars={})
+
+    before, other, digits = key(), key("comp-prune"), key(name="digits")
+    assert key() == before
+    (root / "train" / "cat" / "0.png").unlink()
+    assert key() != before
+    assert (key("comp-prune"), key(name="digits")) == (other, digits)

@@ -6,6 +6,7 @@ The words (label, tied channels, class, factor, block) are explained in `netslim
 from __future__ import annotations
 
 import inspect
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from netslim.dependency.rule import RuleTable
 __all__ = [
     "IN",
     "OUT",
+    "AttributeKey",
     "KernelGeometry",
     "NormLayer",
     "TraceRecords",
@@ -32,6 +34,9 @@ __all__ = [
 
 IN, OUT = -2, -1
 """The input and the output channels of a convolution or linear weight, whichever axes of it they are."""
+
+AttributeKey = tuple[str, str, int]
+"""The path of a module, the name of its attribute, and the position in the list there (else 0)."""
 
 _NOT_THE_MODEL = tuple(f"{Path(file).parent}/" for file in (torch.__file__, __file__))
 
@@ -66,7 +71,7 @@ class WeightedLayer:
     Args:
         weight, bias: the paths of its parameters; bias is "" for none.
         module: the path of the layer that owns them; "" if the model calls a function itself.
-        standard: the type of the layer is in torch.nn, so a bias that is added to it is used.
+        standard: the layer runs as a module of torch.nn, so a bias that is added to it is used.
         inputs: the input channels, as 1-D arrays.
         outputs: int64[outputs], the labels of its output channels.
         geometry: None for a linear layer.
@@ -152,13 +157,21 @@ class TraceRecords:
         unprunable: the channels that must stay, in the order in which the reasons were met.
         depthwise_inputs: for each depthwise convolution, the labels of its inputs.
         equal_blocks: int64[blocks, labels]; the rows must lose equally many channels.
+        equal_counts: pairs of arrays (a, b), equally long; a and b must lose equally many channels.
+        read_vectors: the paths of vectors, such as biases, that are used as tensors of the network.
+        constants: numbers in the model's code that hold channels back.
+        attribute_sizes: the channels that a number in an attribute of a module counts.
+        used_attributes: numbers in attributes that are used otherwise as well, so they must stay.
         uncompensated_sources: convolution outputs whose corrections no running mean behind them can absorb.
         axes: by the path of a parameter and its axis (or IN, OUT), the labels along it.
         kept_whole: the reason why a parameter must stay as it is, by path.
         weighted_layers: the convolution and linear layers, by the path of their weight.
         norms: the BatchNorms with scaling factors, by the path of their weight.
-        depends_on_mode: the model's own code decides by `self.training`, so both modes must be traced.
-        second_mode: the network runs for the second time. The values of constants are those of the first run.
+        second_mode: the network runs for the second time, in train mode, and makes other calls than in eval
+            mode. The values of constants are those of the first run.
+        batch_counter: in place of `num_batches_tracked` of all BatchNorms, which train mode counts up.
+        device: the device of the network.
+        notes: sentences for the report.
     """
 
     values: Mapping[str, Tensor]
@@ -170,13 +183,20 @@ class TraceRecords:
     unprunable: list[Unprunable] = field(default_factory=list)
     depthwise_inputs: list[Ints] = field(default_factory=list)
     equal_blocks: list[Ints] = field(default_factory=list)
+    equal_counts: list[tuple[Ints, Ints]] = field(default_factory=list)
+    read_vectors: set[str] = field(default_factory=set)
+    constants: set[int] = field(default_factory=set)
+    attribute_sizes: defaultdict[AttributeKey, list[Ints]] = field(default_factory=lambda: defaultdict(list))
+    used_attributes: set[AttributeKey] = field(default_factory=set)
     uncompensated_sources: list[Ints] = field(default_factory=list)
     axes: dict[tuple[str, int], Ints] = field(default_factory=dict)
     kept_whole: dict[str, str] = field(default_factory=dict)
     weighted_layers: dict[str, WeightedLayer] = field(default_factory=dict)
     norms: dict[str, NormLayer] = field(default_factory=dict)
-    depends_on_mode: bool = False
     second_mode: bool = False
+    batch_counter: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    notes: list[str] = field(default_factory=list)
 
     def values_of(self, path: str) -> Floats:
         """The numbers in a parameter or buffer: float64, of its shape."""

@@ -30,6 +30,7 @@ class Rule:
         accepts_counts: `apply` follows channel counts among the arguments. Else they are used as numbers.
         keeps_offsets: a constant that is added to the input is added to the output as well.
         returns_view: the output shares the memory of the first tensor.
+        any_mode: the mode may change the arguments that are no tensors, and changes no dependency.
         writes: the operation always changes its first argument.
         inplace_position: the position of an argument `inplace`; None if there is none.
     """
@@ -40,6 +41,7 @@ class Rule:
     accepts_counts: bool = False
     keeps_offsets: bool = False
     returns_view: bool = False
+    any_mode: bool = False
     writes: bool = False
     inplace_position: int | None = None
 
@@ -69,6 +71,7 @@ class RuleSet(dict[Any, Rule]):
         accepts_counts: bool = False,
         keeps_offsets: bool = False,
         returns_view: bool = False,
+        any_mode: bool = False,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Add the decorated function as the rule of some operations; for the flags, see `Rule`.
 
@@ -78,7 +81,8 @@ class RuleSet(dict[Any, Rule]):
         """
 
         def add(apply: Callable[..., Any]) -> Callable[..., Any]:
-            rule = Rule(apply, _keywords(apply), is_query, accepts_counts, keeps_offsets, returns_view)
+            keywords = _keywords(apply)
+            rule = Rule(apply, keywords, is_query, accepts_counts, keeps_offsets, returns_view, any_mode)
             for operation in operations:
                 for function in _functions(operation):
                     self[function] = rule.of(function)
@@ -93,13 +97,15 @@ class RuleTable:
     Args:
         rules: the rule sets. No two of them have a rule for the same function.
         fallback: `apply` for every other operation.
+        make_plain: called with the records and a call that takes no tensor of the network.
     """
 
-    def __init__(self, *rules: RuleSet, fallback: Callable[..., Any]) -> None:
+    def __init__(self, *rules: RuleSet, fallback: Callable[..., Any], make_plain: Callable[..., Any]) -> None:
         self._rules = {function: rule for part in rules for function, rule in part.items()}
         if len(self._rules) != sum(map(len, rules)):
             raise ValueError("two rule sets have a rule for the same function")
         self._fallback = Rule(fallback)
+        self.make_plain = make_plain
 
     def find(self, function: Any, keywords: Iterable[str] = ()) -> Rule:
         """The rule of a function that is called with these keyword arguments."""

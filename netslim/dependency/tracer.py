@@ -12,16 +12,19 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
+from netslim.dependency.attribute_sizes import AttributeSize
+from netslim.dependency.call_log import AT_END, CallLog
 from netslim.dependency.channel_state import ChannelState
 from netslim.dependency.equivalence import Ints
 from netslim.dependency.records import TraceRecords
-from netslim.dependency.rule import name_of
-from netslim.dependency.symbolic_size import ChannelCount
+from netslim.dependency.rule import Rule, name_of
+from netslim.dependency.symbolic_size import ChannelCount, ParameterCount
 from netslim.errors import ModelError
 from netslim.nn._torch import DisableTorchFunctionSubclass, tensor_without_data, tree_leaves
 
-__all__ = ["Memory", "TracedTensor", "TrainingFlag", "require_own_corrections"]
+__all__ = ["FollowCalls", "Memory", "TracedTensor", "require_own_corrections"]
 
 
 class TracedTensor(Tensor):
@@ -100,21 +103,53 @@ class Memory:
         return written
 
 
-class TrainingFlag:
-    """A module's attribute `training` that records when the model's own code decides by it."""
+class FollowCalls(TorchFunctionMode):
+    """While it is active, every call of torch is followed, also those that take no tensor of the network.
 
-    def __init__(self, training: bool, records: TraceRecords) -> None:
-        self.training, self.records = training, records
+    Args:
+        log: calls are added to it; if `repeats`, they are compared with it, and its results are returned.
+    """
 
-    def __bool__(self) -> bool:
-        self.records.depends_on_mode = True
-        return self.training
+    def __init__(self, records: TraceRecords, log: CallLog, *, repeats: bool) -> None:
+        super().__init__()
+        self.records, self.log, self.repeats = records, log, repeats
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if args and args[0] is self.records.batch_counter:  # BatchNorm counts in train mode only
+            return func(*args, **kwargs)
+        if self.repeats:
+            result = self.log.next_result(func, args, kwargs)
+            if result is not AT_END:
+                return result
+        with DisableTorchFunctionSubclass():
+            tensors, counts = _operands(args, kwargs)
+            rules = self.records.rules
+            if not tensors:
+                result = rules.make_plain(self.records, func, args, kwargs)
+                self.log.add((func, args, kwargs, result, False))
+                return result
+            rule = rules.find(func, kwargs)
+            result = _apply(rule, func, args, kwargs, tensors, counts)
+            self.log.add((func, args, kwargs, result, rule.any_mode))
+        return result
 
 
 def _dispatch(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Apply the rule of one operation, and record what follows for the tensors that went in."""
+    """Follow an operation on traced tensors without a log."""
     tensors, counts = _operands(args, kwargs)
-    rule = tensors[0].records.rules.find(func, kwargs)
+    return _apply(tensors[0].records.rules.find(func, kwargs), func, args, kwargs, tensors, counts)
+
+
+def _apply(
+    rule: Rule,
+    func: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    tensors: list[TracedTensor],
+    counts: list[ChannelCount | AttributeSize],
+) -> Any:
+    """Apply the rule of one operation, and record what follows for the tensors that went in."""
     if rule.is_query:
         return rule.apply(func, *args, **kwargs)
     for tensor in tensors:
@@ -136,16 +171,16 @@ def _dispatch(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 def _operands(
     args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[list[TracedTensor], list[ChannelCount]]:
+) -> tuple[list[TracedTensor], list[ChannelCount | AttributeSize]]:
     """The traced tensors and the channel counts among the arguments, also those in a list or tuple."""
     tensors: list[TracedTensor] = []
-    counts: list[ChannelCount] = []
+    counts: list[ChannelCount | AttributeSize] = []
     for value in (*args, *kwargs.values()) if kwargs else args:
         for item in value if type(value) in (tuple, list) else (value,):
             kind = type(item)  # isinstance takes several times as long for a subclass of Tensor
             if kind is TracedTensor:
                 tensors.append(item)
-            elif kind is ChannelCount:
+            elif kind is ChannelCount or kind is ParameterCount or kind is AttributeSize:
                 counts.append(item)
     if not tensors:  # they lie deeper in the arguments
         tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, TracedTensor)]

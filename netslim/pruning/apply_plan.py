@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from netslim.dependency.attribute_sizes import numbers_of
 from netslim.errors import ModelError
 from netslim.nn.channel_select import ChannelSelect, add_channel_select, remove_channel_select
 from netslim.nn.module_copy import ModuleIndex, copy_module
@@ -114,6 +115,7 @@ def _update_layers(
     for path, module in new_modules.items():
         edit = plan.layers[path]
         _set_widths(module, edit)
+        _set_sizes(module, edit)
         if edit.bias and module.bias is None:
             added[path] = _add_bias(module, edit, values.get(f"{path}.bias"))
         if edit.norm:
@@ -132,6 +134,10 @@ def _slice_fns(path: str, edit: LayerEdit, index: ModuleIndex) -> dict[str, Slic
         _check_width(path, "values along its first axis", shape[0], edit.out)
         _check_width(path, "values along its second axis", shape[1], edit.in_)
         return {path: partial(slice_weight, out=edit.out, in_=edit.in_)}
+    if edit.sizes:
+        _check_sizes(path, module, edit)
+        if edit.out is None and edit.in_ is None:
+            return {}
     outputs, inputs = _widths(path, module)
     _check_width(path, "outputs", outputs, edit.out)
     _check_width(path, "inputs", inputs, edit.in_)
@@ -168,6 +174,20 @@ def _check_width(path: str, counted: str, width: int, keep: ChannelIndex | None)
         problem = f"the network has {width} {counted}, the plan is for {keep.of}"
         remedy = "Apply the plan to the network it was made for, or compose it with the plans before it"
         raise ModelError(problem, field=path, remedy=remedy)
+
+
+def _check_sizes(path: str, module: nn.Module, edit: LayerEdit) -> None:
+    for name, numbers in edit.sizes:
+        if len(numbers_of(vars(module).get(name))) != len(numbers):
+            problem = f"its attribute {name} does not hold {len(numbers)} numbers, as in the plan"
+            raise ModelError(problem, field=path, remedy="The plan is for another network")
+
+
+def _set_sizes(module: nn.Module, edit: LayerEdit) -> None:
+    """Set attributes that state numbers of channels: one, or a list or tuple of some."""
+    for name, numbers in edit.sizes:
+        kind = type(vars(module)[name])
+        vars(module)[name] = numbers[0] if kind is int else kind(numbers)
 
 
 def _set_widths(layer: nn.Module, edit: LayerEdit) -> None:

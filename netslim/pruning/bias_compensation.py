@@ -143,7 +143,7 @@ def compensate_biases(
         needs_bias[source] = True
     edits = dict(plan.layers)
     corrections: dict[str, BiasCorrection] = {}
-    on_average, lost = [], []
+    on_average, lost, without_bias = [], [], []
     for layer in records.weighted_layers.values():
         removed_inputs = removed_labels[layer.inputs.labels]
         if layer.depthwise or not removed_inputs.any():
@@ -159,7 +159,7 @@ def compensate_biases(
             on_average.append(layer.name)
         if not layer.bias and needs_bias[layer.outputs].any():
             if not layer.standard:
-                lost.append(layer.name)
+                without_bias.append(layer.name)
                 continue
             edits[layer.module] = replace(edits[layer.module], bias=True)
         weight, kept = records.values[layer.weight].detach(), ~removed_labels[layer.outputs]
@@ -171,6 +171,9 @@ def compensate_biases(
         notes.append(f"compensated on average, because the input is padded with zeros: {names}")
     if lost:
         notes.append(f"not compensated, because the removed input is not a constant: {_listed(lost)}")
+    if without_bias:
+        names = _listed(without_bias)
+        notes.append(f"not compensated, because the model uses no bias that only this layer has: {names}")
     return Compensation(Plan(edits), tuple(notes), corrections, constants, records)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 
@@ -10,9 +11,10 @@ import numpy as np
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from netslim.dependency.attribute_sizes import numbers_of
 from netslim.dependency.equivalence import Ints
 from netslim.dependency.graph import Bools, DependencyGraph
-from netslim.dependency.records import NormLayer, WeightedLayer
+from netslim.dependency.records import NormLayer, TraceRecords, WeightedLayer
 from netslim.pruning.plan import ChannelIndex, LayerEdit, OutputPlacement, Plan
 
 __all__ = ["build_plan"]
@@ -40,14 +42,39 @@ def build_plan(graph: DependencyGraph, removed: Bools, removed_labels: Bools) ->
     for layer in records.weighted_layers.values():
         edits |= _weighted_layer_edits(layer, kept, index_of)
     done = {path for norm in graph.norms for path in norm.vectors}
-    done |= {path for layer in records.weighted_layers.values() for path in (layer.weight, layer.bias)}
+    done |= {path for layer in records.weighted_layers.values() for path in _edited(layer)}
     for (path, axis), labels in records.axes.items():
         index = None if path in done else index_of(kept[labels])
         if index is None:
             continue
         module = records.owning_module(path, _BatchNorm)[0] or records.owning_module(path, nn.PReLU)[0]
         edits[module or path] = LayerEdit(in_=index) if axis == 1 else LayerEdit(out=index)
+    for path, sizes in _attribute_sizes(records, kept).items():
+        edits[path] = replace(edits.get(path, LayerEdit()), sizes=sizes)
     return Plan(edits)
+
+
+def _attribute_sizes(
+    records: TraceRecords, kept: Bools
+) -> dict[str, tuple[tuple[str, tuple[int, ...]], ...]]:
+    """By the path of a module, its attributes that count other numbers of channels now."""
+    changed: dict[str, dict[str, list[int]]] = {}
+    for key, labels in records.attribute_sizes.items():
+        path, name, position = key
+        count = int(kept[labels[0]].sum())
+        if key not in records.used_attributes and count < labels[0].size:
+            numbers = changed.setdefault(path, {})
+            given = numbers_of(getattr(records.modules[path], name))
+            numbers.setdefault(name, list(given))[position] = count
+    return {
+        path: tuple((name, tuple(values)) for name, values in numbers.items())
+        for path, numbers in changed.items()
+    }
+
+
+def _edited(layer: WeightedLayer) -> tuple[str, ...]:
+    """The parameters that the edits of a layer slice. A function may take the bias of something else."""
+    return (layer.weight, f"{layer.module}.bias" if layer.module else layer.bias)
 
 
 def _index_of(mask: bytes) -> ChannelIndex | None:

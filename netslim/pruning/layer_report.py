@@ -49,6 +49,7 @@ class Report:
         asked: the request, as in "50 % of 512 scaling factors (256), all layers ranked together".
         reached: the result in the same terms.
         limits: what kept the result from the request, each with its layers; empty when nothing did.
+        held_back: channels that are still computed although nothing needs them, each with the reason.
         rows: one row per layer.
         notes: sentences about the whole network.
     """
@@ -58,12 +59,14 @@ class Report:
     asked: str = ""
     reached: str = ""
     limits: tuple[str, ...] = ()
+    held_back: tuple[str, ...] = ()
 
     @property
     def summary(self) -> tuple[str, ...]:
-        """The request, the result and the limits, a line each."""
+        """The request, the result, the limits, and what is held back, a line each."""
         lines = [f"asked: {self.asked}", f"reached: {self.reached}"] if self.asked else []
-        return *lines, *(f"limit: {limit}" for limit in self.limits)
+        lines += [f"limit: {limit}" for limit in self.limits]
+        return *lines, *(f"held back: {held}" for held in self.held_back)
 
     def __str__(self) -> str:
         lines = [_HEADER, *map(_cells, self.rows), self._total()]
@@ -94,7 +97,8 @@ class Report:
         """Read what `to_json` wrote, here or in version 0.1.0."""
         rows = tuple(LayerRow.from_json(row) for row in data["rows"])
         asked, reached = data.get("asked", ""), data.get("reached", "")
-        return cls(rows, tuple(data["notes"]), asked, reached, tuple(data.get("limits", ())))
+        limits, held_back = (tuple(data.get(name, ())) for name in ("limits", "held_back"))
+        return cls(rows, tuple(data["notes"]), asked, reached, limits, held_back)
 
     def _total(self) -> tuple[str, str, str, str, str]:
         before, by_rank, after = (

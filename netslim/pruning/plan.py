@@ -86,6 +86,7 @@ class LayerEdit:
         norm: it is a BatchNorm, and `out` counts scaling factors.
         reads: the channels of the pruned input tensor that it reads; None for all.
         places: where its output lies in the pruned output tensor; None if it is the whole tensor.
+        sizes: attributes of a module of the model's own that state numbers of channels: name and new numbers.
     """
 
     out: ChannelIndex | None = None
@@ -94,6 +95,7 @@ class LayerEdit:
     norm: bool = False
     reads: tuple[int, ...] | None = None
     places: OutputPlacement | None = None
+    sizes: tuple[tuple[str, tuple[int, ...]], ...] = ()
 
     def then(self, other: LayerEdit) -> LayerEdit:
         """The changes of this edit and then of `other`, in one edit."""
@@ -103,6 +105,7 @@ class LayerEdit:
             in_=_then(self.in_, other.in_),
             bias=self.bias or other.bias,
             norm=self.norm or other.norm,
+            sizes=tuple((dict(self.sizes) | dict(other.sizes)).items()),
         )
 
 
@@ -186,6 +189,8 @@ def _edit_to_json(edit: LayerEdit) -> dict[str, Any]:
     if edit.places is not None:
         width, channels = edit.places.width, _ranges(edit.places.channels)
         data["places"] = {"width": width, "channels": channels, "fill": edit.places.constants}
+    if edit.sizes:
+        data["sizes"] = {name: list(numbers) for name, numbers in edit.sizes}
     return data
 
 
@@ -207,19 +212,29 @@ def _edit_from_json(path: str, data: Mapping[str, Any]) -> LayerEdit:
             raise ValueError(f"{path}: {name} is {value!r}, not true or false")
         return value
 
-    if unknown := set(data) - {"out", "in", "bias", "norm", "reads", "places"}:
+    if unknown := set(data) - {"out", "in", "bias", "norm", "reads", "places", "sizes"}:
         raise ValueError(f"{path}: unknown: {', '.join(sorted(unknown))}")
     places = data.get("places")
     if places is not None:
         width = _count(path, places["width"])
         places = OutputPlacement(width, _indices(path, places["channels"], below=width), flag("fill", places))
     reads = _indices(path, data["reads"], below=_MOST_CHANNELS) if "reads" in data else None
-    return LayerEdit(keep("out"), keep("in"), flag("bias"), flag("norm"), reads, places)
+    sizes = tuple(
+        (str(name), tuple(_size(path, number) for number in numbers))
+        for name, numbers in data.get("sizes", {}).items()
+    )
+    return LayerEdit(keep("out"), keep("in"), flag("bias"), flag("norm"), reads, places, sizes)
 
 
 def _count(path: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _MOST_CHANNELS:
         raise ValueError(f"{path}: {value!r} is not a number of channels")
+    return value
+
+
+def _size(path: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > _MOST_CHANNELS:
+        raise ValueError(f"{path}: {value!r} is not a size")
     return value
 
 

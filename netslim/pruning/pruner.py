@@ -23,6 +23,7 @@ from netslim.pruning.bias_compensation import compensate_biases
 from netslim.pruning.budget import percent_for
 from netslim.pruning.build_plan import build_plan
 from netslim.pruning.groups import ChannelGroups, group_channels
+from netslim.pruning.held_back import held_back
 from netslim.pruning.layer_report import Report, limits_of
 from netslim.pruning.optimizer_state import transfer_optimizer
 from netslim.pruning.options import Policy, PruningKeywords, PruningOptions
@@ -153,7 +154,7 @@ class _Analysis:
         if not graph.norms:
             remedy = "Nothing can be ranked: check that forward() uses them"
             raise ModelError("its BatchNorm layers do not run", field="model", remedy=remedy)
-        notes += [*_note_hooks(index), *_note_unused_norms(index, graph)]
+        notes += [*_note_hooks(index), *_note_unused_norms(index, graph), *graph.records.notes]
         return cls(index, example_input, graph, group_channels(graph, policy), tuple(notes))
 
     @cached_property
@@ -184,7 +185,8 @@ class _Analysis:
                 f"{total:,} scaling factors"
             )
             limits = ()
-        return choice, Report(choice.rows, self.notes, asked, reached, limits)
+        held = held_back(self.graph, self.groups.removed_factors(choice.keep))
+        return choice, Report(choice.rows, self.notes, asked, reached, limits, held)
 
     def _costs(self, options: PruningOptions) -> Callable[[Fraction], Cost]:
         """The cost of the network after pruning a percent, found on a copy without data."""

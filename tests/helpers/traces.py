@@ -13,6 +13,7 @@ from netslim.dependency.channel_state import ChannelState
 from netslim.dependency.equivalence import equivalence_classes
 from netslim.dependency.records import TraceRecords
 from netslim.dependency.rules import RULES
+from netslim.dependency.symbolic_size import plain
 from netslim.dependency.tracer import TracedTensor
 
 __all__ = ["Trace", "channels_of", "has_no_channels", "labels_of", "sizes"]
@@ -76,7 +77,7 @@ class Trace:
 
 def sizes(tensor: Tensor) -> list[int]:
     """The shape as plain numbers: a comparison of channel counts would be recorded."""
-    return [int(size) for size in tensor.shape]
+    return [plain(size) for size in tensor.shape]
 
 
 def channels_of(tensor: Tensor) -> ChannelState:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from netslim.dependency.rule import RuleSet
@@ -37,11 +38,19 @@ def _attributes(*names: str) -> list[Any]:
 
 
 @RULES.register(
-    *_attributes("ndim", "dtype", "device", "layout", "requires_grad", "is_leaf", "is_cuda", "is_meta"),
-    *_attributes("is_sparse", "is_quantized", "is_mkldnn", "grad_fn", "grad", "is_cpu", "is_mps"),
+    *_attributes("ndim", "dtype", "layout", "requires_grad", "is_leaf"),
+    *_attributes("is_sparse", "is_quantized", "is_mkldnn", "grad_fn", "grad", "is_inference"),
     *_attributes("is_nested", "dim", "ndimension", "is_floating_point", "is_complex", "element_size"),
-    *_attributes("get_device", "__hash__", "is_contiguous", "__repr__", "__format__"),
+    *_attributes("__hash__", "is_contiguous", "__repr__", "__format__", "is_signed"),
     is_query=True,
 )
 def _plain_attribute(func: Any, tensor: TracedTensor, *args: Any, **kwargs: Any) -> Any:
     return func(tensor, *args, **kwargs)
+
+
+@RULES.register(
+    *_attributes("device", "is_cuda", "is_meta", "is_cpu", "is_mps", "is_xpu", "get_device"), is_query=True
+)
+def _device(func: Any, tensor: TracedTensor) -> Any:
+    """The device that the network is on: the model may choose its path by it, or make tensors there."""
+    return func(torch.empty(0, device=tensor.records.device))

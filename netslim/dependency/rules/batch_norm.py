@@ -33,7 +33,7 @@ class NormPaths(NamedTuple):
     variance: str
 
 
-@RULES.register("batch_norm", keeps_offsets=True)
+@RULES.register("batch_norm", keeps_offsets=True, any_mode=True)
 def _batch_norm(
     func: Any,
     input: Any,

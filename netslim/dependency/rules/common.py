@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from netslim.dependency.attribute_sizes import AttributeSize
 from netslim.dependency.channel_state import ChannelState
 from netslim.dependency.equivalence import Ints
-from netslim.dependency.records import TraceRecords
+from netslim.dependency.records import IN, OUT, TraceRecords
 from netslim.dependency.rule import name_of
-from netslim.dependency.symbolic_size import ChannelCount
-from netslim.dependency.tracer import TracedTensor, TrainingFlag
+from netslim.dependency.symbolic_size import ChannelCount, ParameterCount, plain
+from netslim.dependency.tracer import TracedTensor
 from netslim.errors import ModelError
 from netslim.nn._torch import tree_leaves, tree_map_only
 
@@ -31,6 +34,7 @@ __all__ = [
     "size_of",
     "source_of",
     "unknown",
+    "without_counts",
 ]
 
 
@@ -50,14 +54,22 @@ def make(
 
 
 def channels_of(tensor: TracedTensor) -> ChannelState | None:
-    """The state of a tensor's channels. A 1-D parameter has one channel for each value."""
+    """The state of a tensor's channels. A 1-D parameter has one channel for each value.
+
+    A parameter with more axes is used here as a tensor, not as the weight of a layer. It may be one as well,
+    elsewhere; so it must stay as it is.
+    """
     records, path = tensor.records, tensor.source
-    if tensor.channels is None and path and tensor.dim() and max(tensor.shape) == tensor.numel() > 1:
-        axis = int(np.argmax(tensor.shape))
-        values = records.values_of(path)
-        labels = records.axis_labels(path, axis, tensor.numel()).reshape(values.shape)
-        return ChannelState(labels, values, values)
-    return tensor.channels
+    if tensor.channels is not None or not path or tensor.numel() < 2:
+        return tensor.channels
+    if max(tensor.shape) < tensor.numel():
+        records.keep_whole(path, f"{path} is used as a tensor at {records.source_line()}")
+        return None
+    axis = int(np.argmax(tensor.shape))
+    values = records.values_of(path)
+    labels = records.axis_labels(path, axis, tensor.numel()).reshape(values.shape)
+    records.read_vectors.add(path)
+    return ChannelState(labels, values, values)
 
 
 def unknown(func: Any, *args: Any, **kwargs: Any) -> Any:
@@ -82,14 +94,27 @@ def unknown(func: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def mark_counts(values: Iterable[Any]) -> None:
-    """Mark the channels of all counts among these values as unprunable, also of those in slices and lists."""
+    """The numbers themselves are used, also those in slices and lists: what they count must stay."""
     for value in values:
-        if isinstance(value, ChannelCount):
+        if isinstance(value, (ChannelCount, AttributeSize)):
             value.mark_unprunable()
         elif isinstance(value, slice):
             mark_counts((value.start, value.stop, value.step))
         elif isinstance(value, (tuple, list)):
             mark_counts(value)
+
+
+def without_counts(value: Any) -> Any:
+    """The same arguments with plain numbers in place of channel counts."""
+    if isinstance(value, ChannelCount):
+        return plain(value)
+    if isinstance(value, slice):
+        return slice(*map(without_counts, (value.start, value.stop, value.step)))
+    if isinstance(value, dict):
+        return {key: without_counts(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return (list if isinstance(value, list) else tuple)(map(without_counts, value))
+    return value
 
 
 def shape_of(func: Any, *args: Any, **kwargs: Any) -> Any:
@@ -114,11 +139,9 @@ def shape_of(func: Any, *args: Any, **kwargs: Any) -> Any:
 def _on_meta(value: Any) -> Any:
     if isinstance(value, Tensor):
         return torch.empty(value.shape, dtype=value.dtype, device="meta")
-    if isinstance(value, TrainingFlag):
-        return value.training
     if isinstance(value, (tuple, list)):
         return type(value)(map(_on_meta, value))
-    return int(value) if isinstance(value, ChannelCount) else value
+    return plain(value) if isinstance(value, ChannelCount) else value
 
 
 class Shape(tuple[Any, ...]):
@@ -131,7 +154,9 @@ class Shape(tuple[Any, ...]):
 def size_of(tensor: TracedTensor, dim: int | None = None) -> Any:
     """The shape, or one size of it; the size of the axis along which channels vary is a `ChannelCount`."""
     channels, shape = tensor.channels, tuple(tensor.shape)
-    if channels is not None and not tensor.memory.stale:
+    if channels is None and tensor.source:
+        shape = tuple(_parameter_size(tensor, axis, size) for axis, size in enumerate(shape))
+    elif channels is not None and not tensor.memory.stale:
         shape = tuple(
             ChannelCount(tensor.records, channels.labels.ravel())
             if channels.varies_only_along(axis, size)
@@ -139,6 +164,25 @@ def size_of(tensor: TracedTensor, dim: int | None = None) -> Any:
             for axis, size in enumerate(shape)
         )
     return Shape(shape) if dim is None else shape[dim]
+
+
+def _parameter_size(parameter: TracedTensor, axis: int, size: int) -> int:
+    """A size of a parameter: it gets smaller with the channels of the layer that owns the parameter."""
+    if size == 1 or axis > 1:
+        return size
+    records, path = parameter.records, parameter.source
+    owner, _, name = path.rpartition(".")
+    layer, followed = records.modules.get(owner), None
+    if parameter.dim() == 1:
+        followed = None if isinstance(layer, _BatchNorm) else 0
+    elif name == "weight" and (isinstance(layer, nn.Linear) or _is_plain(layer)):
+        followed = (IN, OUT)[axis] if isinstance(layer, _ConvTransposeNd) else (OUT, IN)[axis]
+    return ParameterCount(records, size, path, followed)
+
+
+def _is_plain(layer: nn.Module | None) -> bool:
+    """Whether it is a convolution in which every output reads every input."""
+    return isinstance(layer, _ConvNd) and layer.groups == 1
 
 
 def are_parameters(*values: Any) -> bool:

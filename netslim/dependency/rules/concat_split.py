@@ -1,7 +1,9 @@
 """Rules for operations that join tensors or divide them: concat, split, chunk, slices.
 
-A slice at a constant position keeps the channels on both sides of it. A division into equal parts of however
-many channels there are keeps only this: every part must lose equally many.
+A slice at a constant position keeps the channels that are counted to it: `x[:, :8]` and `x[:, 8:]` keep the
+first 8. A count can be a position as well: after `torch.cat([a, b], 1)`, `a.shape[1]` is where `b` begins. A
+division into equal parts of however many channels there are keeps only this: every part must lose
+equally many.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from netslim.dependency.attribute_sizes import AttributeSize
 from netslim.dependency.channel_state import Array, ChannelState
 from netslim.dependency.equivalence import Ints
 from netslim.dependency.records import TraceRecords
@@ -25,8 +28,9 @@ from netslim.dependency.rules.common import (
     new_unprunable,
     shape_of,
     unknown,
+    without_counts,
 )
-from netslim.dependency.symbolic_size import ChannelCount
+from netslim.dependency.symbolic_size import ChannelCount, plain
 from netslim.dependency.tracer import TracedTensor
 
 __all__ = ["RULES"]
@@ -67,12 +71,46 @@ def _split(func: Any, tensor: Any, split_size_or_sections: Any, dim: int = 0) ->
     given = split_size_or_sections
     sizes = given if isinstance(given, Sequence) else [given]
     channels = channels_of(tensor)
-    proportional = channels is not None and all(
-        isinstance(size, ChannelCount) and size.is_proportional_to(channels.labels) for size in sizes
-    )
-    if not proportional:
+    if channels is None or not channels.varies_only_along(axis, tensor.shape[axis]):
         mark_counts(sizes)
-    return _parts(tensor, axis, widths, stay_equal=proportional and len(set(widths)) == 1)
+        return _parts(tensor, axis, widths, stay_equal=False)
+    labels = channels.labels.ravel()
+    if all(isinstance(size, ChannelCount) and size.is_proportional_to(labels) for size in sizes):
+        return _parts(tensor, axis, widths, stay_equal=len(set(widths)) == 1)
+    if given is sizes:
+        _follow_sections(tensor.records, labels, sizes)
+        return _parts(tensor, axis, widths, stay_equal=None)
+    if (
+        isinstance(given, AttributeSize)
+        and labels.size % plain(given) == 0
+        and given.counts(labels[: plain(given)])
+    ):
+        return _parts(tensor, axis, widths, stay_equal=True)
+    mark_counts(sizes)
+    tensor.records.constants.update(map(plain, sizes))
+    return _parts(tensor, axis, widths, stay_equal=False)
+
+
+def _follow_sections(records: TraceRecords, labels: Ints, sizes: Sequence[Any]) -> None:
+    """Each section has a count of as many channels, or must stay as wide as it is."""
+    stop = 0
+    stay: list[Ints] = []
+    for size in sizes:
+        start, stop = stop, stop + plain(size)
+        section = labels[start:stop]
+        if not _counts(size, section):
+            mark_counts([size])
+            records.constants.add(plain(size))
+            stay.append(section)
+    if stay:
+        records.mark_unprunable(np.concatenate(stay), f"a constant size at {records.source_line()}")
+
+
+def _counts(size: Any, labels: Ints) -> bool:
+    """Whether a number that the model gives is the count of these channels, and stays it."""
+    if isinstance(size, AttributeSize):
+        return size.counts(labels)
+    return isinstance(size, ChannelCount) and size.ratio == 1 and size.follows(labels)
 
 
 @RULES.register("__getitem__", accepts_counts=True, keeps_offsets=True, returns_view=True)
@@ -96,12 +134,12 @@ def _getitem(func: Any, input: Any, index: Any) -> Any:
         else:
             if not _is_everything(item):
                 _slice_channels(input.records, channels, axis, item)
-            index_of_arrays.append(_without_counts(item))
+            index_of_arrays.append(without_counts(item))
         axis += 1
     return make(input, channels.rearranged(lambda array: array[tuple(index_of_arrays)]), shape)
 
 
-@RULES.register("narrow", keeps_offsets=True, returns_view=True)
+@RULES.register("narrow", accepts_counts=True, keeps_offsets=True, returns_view=True)
 def _narrow(func: Any, input: Any, dim: int, start: int, length: int) -> Any:
     index = (slice(None),) * (dim % input.dim()) + (slice(start, start + length),)
     return _getitem(Tensor.__getitem__, input, index)
@@ -124,39 +162,52 @@ def _is_everything(item: Any) -> bool:
     return isinstance(item, slice) and item.start is None and item.stop is None and item.step in (None, 1)
 
 
-def _without_counts(item: Any) -> Any:
-    if not isinstance(item, slice):
-        return int(item)
-    return slice(*(None if bound is None else int(bound) for bound in (item.start, item.stop, item.step)))
-
-
 def _slice_channels(records: TraceRecords, channels: ChannelState, axis: int, item: Any) -> None:
     """Record an integer or a slice along the axis of the channels.
 
-    Halves, thirds, ... by a count of these channels are equal blocks. Else the channels stay at their place.
+    Halves, thirds, ... by a count of these channels are equal blocks. A count of the channels before a
+    position follows that position. Else the channels up to it stay at their place.
     """
     labels, size = channels.labels, channels.labels.shape[axis]
-    if isinstance(item, slice) and item.step is None and labels.size == size:
+    along = labels.size == size
+    if isinstance(item, slice) and item.step is None and along:
         bounds = [bound for bound in (item.start, item.stop) if bound is not None]
         if all(_stays_proportional(bound, labels) for bound in bounds):
-            blocks = np.lcm.reduce([Fraction(int(bound), size).denominator for bound in bounds])
+            blocks = np.lcm.reduce([Fraction(plain(bound), size).denominator for bound in bounds])
             records.require_equal_blocks(labels.reshape(int(blocks), -1))
             return
-    mark_counts([item])
-    records.mark_unprunable(labels, f"a constant index at {records.source_line()}")
+    if not isinstance(item, slice):
+        positions = [plain(item) + 1 if item >= 0 else plain(item)]
+    elif item.step is None:
+        positions = [bound for bound in (item.start, item.stop) if bound is not None]
+    else:
+        positions = [size]
+    first, last = 0, 0  # how many channels at each end must stay
+    for position in positions:
+        before = labels.ravel()[: plain(position)]
+        if not (along and _counts(position, before)):
+            mark_counts([position])
+            records.constants.add(abs(plain(position)))
+            first, last = max(first, plain(position)), max(last, -plain(position))
+    if first or last:
+        stay = [*range(min(first, size)), *range(max(size - last, 0), size)]
+        records.mark_unprunable(labels.take(stay, axis), f"a constant index at {records.source_line()}")
 
 
 def _stays_proportional(bound: Any, labels: Ints) -> bool:
     if isinstance(bound, ChannelCount):
         return bound.is_proportional_to(labels)
-    return bool(bound == 0)
+    return plain(bound) == 0
 
 
-def _parts(input: TracedTensor, axis: int, widths: list[int], *, stay_equal: bool) -> list[TracedTensor]:
+def _parts(
+    input: TracedTensor, axis: int, widths: list[int], *, stay_equal: bool | None
+) -> list[TracedTensor]:
     """The input divided along `axis`.
 
     Args:
-        stay_equal: the parts stay equally wide, however many channels there are.
+        stay_equal: the parts stay equally wide, however many channels there are. If not, the channels must
+            stay; None if what they need is recorded already.
     """
     channels, records = channels_of(input), input.records
     shapes = [[*input.shape[:axis], width, *input.shape[axis + 1 :]] for width in widths]
@@ -164,7 +215,7 @@ def _parts(input: TracedTensor, axis: int, widths: list[int], *, stay_equal: boo
         return [make(input, channels, shape) for shape in shapes]
     if stay_equal and channels.varies_only_along(axis, input.shape[axis]):
         records.require_equal_blocks(channels.labels.reshape(len(widths), -1))
-    else:
+    elif stay_equal is not None:
         records.mark_unprunable(channels.labels, f"a constant size at {records.source_line()}")
     ends = np.cumsum(widths).tolist()
     parts = []

@@ -18,7 +18,6 @@ from netslim.dependency.rules.common import (
     inputs_along,
     make,
     outputs_along,
-    shape_of,
     unknown,
 )
 from netslim.dependency.tracer import TracedTensor, require_own_corrections
@@ -74,31 +73,34 @@ def _leaky(channels: ChannelState, slopes: Floats | float) -> ChannelState:
 
 
 @RULES.register(
-    *("dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout"),
-    *("contiguous", "detach", "data", "requires_grad_"),
+    *("dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout", "dropout_", "feature_dropout_"),
     keeps_offsets=True,
     returns_view=True,
+    any_mode=True,
 )
+@RULES.register("contiguous", "detach", "data", "requires_grad_", keeps_offsets=True, returns_view=True)
 @RULES.register("clone", keeps_offsets=True)
 def _same(func: Any, input: Any, *args: Any, **kwargs: Any) -> Any:
     return make(input, channels_of(input))
 
 
-@RULES.register("float", "double", "half", "bfloat16", "to", "type_as", keeps_offsets=True, returns_view=True)
+@RULES.register(
+    *("float", "double", "half", "bfloat16", "to", "type_as", "cpu", "cuda"),
+    keeps_offsets=True,
+    returns_view=True,
+)
 def _convert(func: Any, input: Any, *args: Any, **kwargs: Any) -> Any:
     if not isinstance(input, TracedTensor):
         return unknown(func, input, *args, **kwargs)
-    return make(input, channels_of(input), dtype=shape_of(func, input, *args, **kwargs).dtype)
+    dtype = input.dtype
+    if func.__name__ != "cuda":  # it may be missing here
+        empty = {name: _without_values(value) for name, value in kwargs.items()}
+        dtype = func(*map(_without_values, (input, *args)), **empty).dtype
+    return make(input, channels_of(input), dtype=dtype)
 
 
-@RULES.register("zeros_like", "ones_like", "empty_like", "rand_like", "randn_like", "bernoulli")
-def _new_of_same_shape(func: Any, input: TracedTensor, *args: Any, **kwargs: Any) -> TracedTensor:
-    """A new tensor that loses channels where `input` does, with values that do not depend on it."""
-    channels = channels_of(input)
-    if channels is None:
-        return make(input, None)
-    value = {"zeros_like": 0.0, "ones_like": 1.0}.get(func.__name__, np.nan)
-    return make(input, channels.filled(np.full(channels.labels.shape, value)))
+def _without_values(value: Any) -> Any:
+    return torch.empty(0, dtype=value.dtype) if isinstance(value, Tensor) else value
 
 
 @RULES.register("add", "add_", "__add__", "__radd__", "__iadd__", keeps_offsets=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -63,27 +62,6 @@ def _average_pool(
     if channels is not None and padded and count_include_pad:
         channels = channels.zero_padded()
     return make(input, channels, out.shape)
-
-
-@RULES.register("mean", "amax", "amin", "sum", "std", "var")
-def _reduce(func: Any, input: Any, dim: Any = None, keepdim: bool = False, **kwargs: Any) -> Any:
-    """Reductions over axes along which the channels do not vary."""
-    channels = channels_of(input)
-    if dim is None:
-        return unknown(func, input, **kwargs)
-    dims = dim if isinstance(dim, Sequence) else (dim,)
-    if channels is None or any(channels.labels.shape[axis] > 1 for axis in dims):
-        return unknown(func, input, dim, keepdim, **kwargs)
-    if func.__name__ in ("sum", "std", "var"):  # the result of another constant than 0 depends on the size
-        without_bias, with_bias = (
-            np.where(values == 0, 0.0, np.nan)
-            for values in (channels.value_without_bias, channels.value_with_bias)
-        )
-        channels = ChannelState(channels.labels, without_bias, with_bias, channels.exact)
-    if not keepdim:
-        reduced = tuple(axis % input.dim() for axis in dims)
-        channels = channels.rearranged(lambda array: np.squeeze(array, reduced))
-    return make(input, channels, shape_of(func, input, dim, keepdim, **kwargs).shape)
 
 
 @RULES.register("pad", F.pad)

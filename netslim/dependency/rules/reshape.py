@@ -20,11 +20,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from netslim.dependency.attribute_sizes import AttributeSize
 from netslim.dependency.channel_state import ChannelState
 from netslim.dependency.records import TraceRecords
 from netslim.dependency.rule import RuleSet
 from netslim.dependency.rules.common import channels_of, make, mark_counts, size_of, unknown
-from netslim.dependency.symbolic_size import ChannelCount
+from netslim.dependency.symbolic_size import ChannelCount, plain
 from netslim.dependency.tracer import TracedTensor
 
 __all__ = ["RULES", "Segment", "find_segments"]
@@ -105,15 +106,17 @@ def _expand(func: Any, input: Any, *sizes: Any) -> Any:
     given = list(sizes[0] if isinstance(sizes[0], Sequence) else sizes)
     new_axes = len(given) - input.dim()
     old = (1,) * new_axes + tuple(input.shape)
-    shape = [had if int(size) == FREE else int(size) for had, size in zip(old, given, strict=True)]
+    shape = [had if plain(size) == FREE else plain(size) for had, size in zip(old, given, strict=True)]
     channels = channels_of(input)
     if channels is None:
         mark_counts(given)
         return make(input, None, shape)
     channels = channels.rearranged(lambda array: array.reshape((1,) * new_axes + array.shape))
     for size, varying in zip(given, channels.labels.shape, strict=True):
+        if isinstance(size, AttributeSize):
+            size.mark_unprunable()
         if isinstance(size, ChannelCount):
-            if varying == 1 or not size.is_proportional_to(channels.labels):
+            if varying == 1 or not size.follows(channels.labels):
                 size.mark_unprunable()
         elif varying > 1 and size != FREE:
             _mark_constant_size(input.records, channels)
@@ -128,9 +131,9 @@ def _channel_shuffle(func: Any, input: Any, groups: int) -> Any:
 
 def _to_sizes(input: TracedTensor, sizes: Sequence[Any]) -> TracedTensor:
     """Reshape to sizes that the model gives: constants, channel counts, and at most one FREE."""
-    known = math.prod(int(size) for size in sizes if int(size) != FREE)
-    free = input.numel() // max(known, 1)
-    return _regroup(input, sizes, [free if int(size) == FREE else int(size) for size in sizes])
+    numbers = [plain(size) for size in sizes]
+    free = input.numel() // max(math.prod(size for size in numbers if size != FREE), 1)
+    return _regroup(input, sizes, [free if size == FREE else size for size in numbers])
 
 
 def _to_shape(input: TracedTensor, shape: Sequence[int]) -> TracedTensor:
@@ -175,11 +178,11 @@ def _mark_sizes_that_do_not_follow(
     varying = {axis for axis, size in enumerate(channels.labels.shape) if size > 1}
     for axis, size in enumerate(sizes):
         if isinstance(size, ChannelCount):
-            if axis in varying and size.is_proportional_to(channels.labels):
+            if axis in varying and size.follows(channels.labels):
                 follows.add(axis)
             else:
                 size.mark_unprunable()
-        elif int(size) == FREE:
+        elif size == FREE:
             follows.add(axis)
     if varying and len(varying & follows) != 1:
         _mark_constant_size(records, channels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
+from netslim.dependency.attribute_sizes import AttributeSize
 from netslim.dependency.channel_state import ChannelState
 from netslim.dependency.records import IN, OUT, KernelGeometry, TraceRecords, WeightedLayer, to_numpy
 from netslim.dependency.rule import RuleSet
@@ -22,14 +24,25 @@ from netslim.dependency.rules.common import (
     unknown,
 )
 from netslim.dependency.rules.kernel_geometry import kernel_geometry
+from netslim.dependency.symbolic_size import ChannelCount, ParameterCount, plain
 from netslim.dependency.tracer import TracedTensor
 
 __all__ = ["RULES"]
 
 RULES = RuleSet()
 
+_FORWARD_CODE = {
+    nn.Linear.forward.__code__,
+    *(kind._conv_forward.__code__ for kind in (nn.Conv1d, nn.Conv2d, nn.Conv3d)),
+    *(kind.forward.__code__ for kind in (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)),
+}
+"""Where torch.nn calls the functions of this module with the weight and the bias of a layer."""
 
-@RULES.register("conv1d", "conv2d", "conv3d")
+_MOST_FRAMES = 8
+"""How far above a rule that code can be: the rule, the dispatch, and torch's own frames lie between."""
+
+
+@RULES.register("conv1d", "conv2d", "conv3d", accepts_counts=True)
 def _convolution(
     func: Any,
     input: Any,
@@ -40,7 +53,7 @@ def _convolution(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Any:
-    if not _is_layer(input, weight, bias) or input.dim() != weight.dim():
+    if not _is_layer(input, weight, bias, groups) or input.dim() != weight.dim():
         return unknown(func, input, weight, bias, stride, padding, dilation, groups)
     geometry = kernel_geometry(
         weight.shape[2:], input.shape[2:], None, stride=stride, padding=padding, dilation=dilation
@@ -48,7 +61,7 @@ def _convolution(
     return _convolve(input, weight, bias, weight.shape[0], groups, geometry, transposed=False)
 
 
-@RULES.register("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+@RULES.register("conv_transpose1d", "conv_transpose2d", "conv_transpose3d", accepts_counts=True)
 def _transposed_convolution(
     func: Any,
     input: Any,
@@ -61,7 +74,7 @@ def _transposed_convolution(
     dilation: Any = 1,
 ) -> Any:
     arguments = (input, weight, bias, stride, padding, output_padding, groups, dilation)
-    if not _is_layer(input, weight, bias) or input.dim() != weight.dim():
+    if not _is_layer(input, weight, bias, groups, transposed=True) or input.dim() != weight.dim():
         return unknown(func, *arguments)
     shape = shape_of(func, *arguments).shape
     geometry = kernel_geometry(
@@ -75,7 +88,7 @@ def _linear(func: Any, input: Any, weight: Any, bias: Any = None) -> Any:
     if not _is_layer(input, weight, bias) or weight.dim() != 2:
         return unknown(func, input, weight, bias)
     records, axis, width = input.records, input.dim() - 1, weight.shape[0]
-    module, standard = records.owning_module(weight.source, nn.Linear)
+    module, standard = _owner(records, weight, nn.Linear)
     layer = WeightedLayer(
         weight=weight.source,
         bias=source_of(bias),
@@ -89,9 +102,12 @@ def _linear(func: Any, input: Any, weight: Any, bias: Any = None) -> Any:
     return outputs_along(input, (*input.shape[:-1], width), axis, outputs, bias)
 
 
-def _is_layer(input: Any, weight: Any, bias: Any) -> bool:
-    """Whether parameters of the model are applied to one of its tensors."""
-    return isinstance(input, TracedTensor) and are_parameters(weight, bias)
+def _is_layer(input: Any, weight: Any, bias: Any, groups: int = 1, *, transposed: bool = False) -> bool:
+    """Whether parameters of the model are applied to one of its tensors, and always in the same way."""
+    if not isinstance(input, TracedTensor) or not are_parameters(weight, bias):
+        return False
+    before = input.records.weighted_layers.get(weight.source)
+    return before is None or (before.transposed == transposed and before.groups == plain(groups))
 
 
 def _convolve(
@@ -99,14 +115,14 @@ def _convolve(
     weight: TracedTensor,
     bias: TracedTensor | None,
     width: int,
-    groups: int,
+    given_groups: int,
     geometry: KernelGeometry,
     *,
     transposed: bool,
 ) -> TracedTensor:
     """The outputs of a convolution with `width` output channels."""
-    records = input.records
-    module, standard = records.owning_module(weight.source, _ConvNd)
+    records, groups = input.records, plain(given_groups)
+    module, standard = _owner(records, weight, _ConvNd)
     layer = WeightedLayer(
         weight=weight.source,
         bias=source_of(bias),
@@ -121,14 +137,37 @@ def _convolve(
     )
     shape = (input.shape[0], width, *geometry.output_size)
     if layer.depthwise:
-        _filter_each_input(records, layer)
+        _filter_each_input(records, layer, given_groups)
         return outputs_along(input, shape, 1, _filtered(records, layer), bias)
+    if isinstance(given_groups, (ChannelCount, AttributeSize)):
+        given_groups.mark_unprunable()
     if groups > 1:
         records.require_equal_blocks(layer.inputs.labels.reshape(groups, -1))
         records.require_equal_blocks(layer.outputs.reshape(groups, -1))
     _mix_inputs(records, layer)
     outputs = ChannelState.without_values(layer.outputs, conv_sources=(layer.outputs,))
     return outputs_along(input, shape, 1, outputs, bias)
+
+
+def _owner(records: TraceRecords, weight: TracedTensor, kind: type[nn.Module]) -> tuple[str, bool]:
+    """The layer that owns a weight, "" for none; and whether it runs now, as a module of torch.nn.
+
+    A function that is called with the weight of a layer does not use a bias that the layer gets later.
+    """
+    module, standard = records.owning_module(weight.source, kind)
+    return module, standard and _running_layer(records) == module
+
+
+def _running_layer(records: TraceRecords) -> str:
+    """The path of the layer of torch.nn whose forward calls the rule; "" for none."""
+    frame = sys._getframe(2)
+    for _ in range(_MOST_FRAMES):
+        if frame.f_code in _FORWARD_CODE:
+            return records.paths.get(id(frame.f_locals["self"]), "")
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return ""
 
 
 def _mix_inputs(records: TraceRecords, layer: WeightedLayer) -> None:
@@ -156,9 +195,19 @@ def _keep_inputs_that_cannot_be_replaced(records: TraceRecords, layer: WeightedL
 def _used_again(records: TraceRecords, first: WeightedLayer, layer: WeightedLayer) -> WeightedLayer:
     """The record of a layer that is called again.
 
-    Its one bias replaces the removed inputs of both calls, so they must have the same constants.
+    Its one bias replaces the removed inputs of both calls, so they must have the same constants. If one of
+    the calls does not use the bias, there is none that could.
     """
     before, now = first.inputs, layer.inputs
+    standard = first.standard and layer.standard
+    bias = first.bias if first.bias == layer.bias else ""
+    if not bias and first.bias + layer.bias:
+        standard = False
+    if not (bias or standard):
+        constant = (now.value_without_bias != 0) | (before.value_without_bias != 0)
+        records.mark_unprunable(
+            now.labels[constant], f"{layer.name} reads them, and its calls have no bias in common"
+        )
     differ = before.value_without_bias != now.value_without_bias
     records.mark_unprunable(now.labels[differ], f"{layer.name} is used twice, differently")
     same = before.value_with_bias == now.value_with_bias
@@ -167,17 +216,19 @@ def _used_again(records: TraceRecords, first: WeightedLayer, layer: WeightedLaye
         value_with_bias=np.where(same, now.value_with_bias, np.nan),
         exact=before.exact and now.exact and first.geometry == layer.geometry,
     )
-    return replace(first, inputs=inputs)
+    return replace(first, inputs=inputs, bias=bias, standard=standard)
 
 
-def _filter_each_input(records: TraceRecords, layer: WeightedLayer) -> None:
+def _filter_each_input(records: TraceRecords, layer: WeightedLayer, groups: int) -> None:
     """A depthwise convolution: input c gives the outputs c * m to c * m + m - 1, so they are one channel."""
     labels = layer.inputs.labels
     records.tie_axis(layer.weight, IN, labels)
     records.tie(np.repeat(labels, layer.outputs.size // labels.size), layer.outputs)
     records.depthwise_inputs.append(labels)
     records.weighted_layers.setdefault(layer.weight, layer)
-    if not layer.module:  # the number of groups is a constant in the model's code
+    of_layer = isinstance(groups, ParameterCount) and groups.module == layer.module
+    of_input = isinstance(groups, ChannelCount) and not isinstance(groups, ParameterCount)
+    if not of_layer and not (of_input and groups.follows(labels)):  # it is a constant in the model's code
         reason = f"a depthwise convolution is called as a function at {records.source_line()}"
         records.mark_unprunable(labels, reason)
 

@@ -31,9 +31,13 @@ TABLE: dict[str, tuple[Callable[[Any], Any], list[list[int]], Any, set[int], lis
     "everything": (lambda x: [x[:]], [[0, 1, 2, 3]], [], set(), []),
     "space, from behind": (lambda x: [x[..., 0]], [[0, 1, 2, 3]], [], set(), []),
     "a new axis": (lambda x: [x[:, None]], [[0, 1, 2, 3]], [], set(), []),
-    "one channel": (lambda x: [x[:, 2:3]], [[2]], [], ALL, ["a constant index"]),
+    "one channel": (lambda x: [x[:, 2:3]], [[2]], [], {0, 1, 2}, ["a constant index"]),
     "every other channel": (lambda x: [x[:, ::2]], [[0, 2]], [], ALL, ["a constant index"]),
-    "narrow": (lambda x: [x.narrow(1, 1, 2)], [[1, 2]], [], ALL, ["a constant index"]),
+    "narrow": (lambda x: [x.narrow(1, 1, 2)], [[1, 2]], [], {0, 1, 2}, ["a constant index"]),
+    "from the second on": (lambda x: [x[:, 1:]], [[1, 2, 3]], [], {0}, ["a constant index"]),
+    "the last two": (lambda x: [x[:, -2:]], [[2, 3]], [], {2, 3}, ["a constant index"]),
+    "without the last": (lambda x: [x[:, :-1]], [[0, 1, 2]], [], {3}, ["a constant index"]),
+    "without both ends": (lambda x: [x[:, 1:-1]], [[1, 2]], [], {0, 3}, ["a constant index"]),
 }  # fmt: skip
 
 

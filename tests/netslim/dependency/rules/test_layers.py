@@ -46,7 +46,11 @@ TABLE: dict[str, tuple[nn.Module, Callable[[Any, Tensor], Tensor], int, list[str
     "transposed": (nn.ConvTranspose2d(8, 4, 2, 2), lambda layer, x: layer(x), 0, []),
     "depthwise": (nn.Conv2d(8, 8, 3, groups=8), lambda layer, x: layer(x), 0, []),
     "depthwise function": (
-        nn.Conv2d(8, 8, 3, groups=8), lambda layer, x: F.conv2d(x, layer.weight, groups=8), 0, []
+        nn.Conv2d(8, 8, 3, groups=8), lambda layer, x: F.conv2d(x, layer.weight, groups=8), 0,
+        ["a depthwise convolution is called as a function"],
+    ),
+    "depthwise function with the groups of its layer": (
+        nn.Conv2d(8, 8, 3, groups=8), lambda layer, x: F.conv2d(x, layer.weight, groups=layer.groups), 0, []
     ),
     "linear": (nn.Linear(8, 5), lambda layer, x: layer(x.mean((2, 3))), 0, []),
     "computed weight": (

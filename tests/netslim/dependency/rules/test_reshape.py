@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from netslim.dependency.rules.reshape import find_segments
+from netslim.dependency.settle import settle
 from tests.helpers.traces import Trace, sizes
 
 Operation = Callable[[Any], Any]
@@ -61,11 +62,26 @@ def test_where_the_channels_are(name: str) -> None:
     assert trace.unprunable() == (set(range(4)) if reasons else set())
 
 
-def test_a_count_of_another_tensor_must_stay() -> None:
+def test_a_count_of_another_tensor_ties_both() -> None:
     trace = Trace.of()
     x, other = trace.channels(1, 4, 2, 2), trace.channels(1, 4, 2, 2)
     x.view(1, other.shape[1], 4)
-    assert trace.unprunable() == set(range(8))
+    settle(trace.records)
+    assert trace.classes() == [0, 1, 2, 3] * 2
+    assert not trace.unprunable()
+
+
+def test_a_count_of_another_tensor_whose_channels_are_tied_later_ties_nothing_more() -> None:
+    trace = Trace.of()
+    x, other = trace.channels(1, 4, 2, 2), trace.channels(1, 4, 2, 2)
+    x.view(1, other.shape[1], 4)
+    x.flatten(2) + other.flatten(2)
+    before = len(trace.records.tied)
+    settle(trace.records)
+    assert len(trace.records.tied) == before
+
+
+def test_a_count_of_a_tensor_without_known_channels_must_stay() -> None:
     trace = Trace.of()
     x, unknown = trace.channels(1, 4, 2, 2), trace.unknown(1, 4, 2, 2)
     unknown.view(1, x.shape[1], 4)

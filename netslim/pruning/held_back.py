@@ -1,0 +1,35 @@
+"""Channels that the slim network still computes although nothing needs them, and what holds them back."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from netslim.dependency.graph import Bools, DependencyGraph
+
+__all__ = ["held_back"]
+
+
+def held_back(graph: DependencyGraph, removed: Bools) -> tuple[str, ...]:
+    """A sentence for each reason, the one that holds most channels first.
+
+    With channel selects a BatchNorm loses its factor although the tensor around it keeps the channel. If all
+    BatchNorms around a channel lose theirs, only the reason why it is unprunable keeps the channel.
+
+    Args:
+        removed: bool[factors].
+    """
+    needed, touched = np.zeros((2, graph.class_count), dtype=bool)
+    for class_of_factor in (graph.input_class, graph.output_class):
+        needed[class_of_factor[~removed]] = True
+        touched[class_of_factor[removed]] = True
+    held = Counter(graph.class_reasons[touched & ~needed].tolist())
+    reasons: Counter[str] = Counter()
+    for number, channels in held.items():
+        if number:
+            reasons[graph.reason_text(number)] += channels
+    return tuple(
+        f"{count} {'channel' if count == 1 else 'channels'} that no BatchNorm needs: {reason}"
+        for reason, count in reasons.most_common()
+    )

@@ -77,6 +77,7 @@ def read_run(uri: str, experiment: str = "", key: str | None = None) -> Recorded
     Raises:
         TrackingError: there is no such run, or the server cannot be used.
     """
+    Destination(uri, experiment, key or "newest")  # refuses addresses that MLflow cannot use
     with connect(uri, create=False) as client:
         key = key or newest_run_key(client, experiment)
         run_group = _existing(client, Destination(uri, experiment, key))

@@ -16,6 +16,7 @@ OPTION_OF_INPUT = {"max_loss": "max_error_increase"}  # the name of 0.1.0
 OF_NO_OPTION = {
     "experiment": "Experiment in MLflow, such as netslim/digits.",
     "strengths": 'Points, each as text: ["lambda=0.001", "total_shrinkage=2"].',
+    "points": "The number of different points; 0 if you do not count them.",
     "percents": 'Points, each as text: ["0.1", "0.5", "dead"].',
 }
 

@@ -27,7 +27,8 @@ DEAD = "http://user:secret@127.0.0.1:9"
 
 
 @pytest.fixture(autouse=True)
-def _no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_drawing_and_no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("netslim.steps.finish.PATIENCE", 0.0)
     monkeypatch.setattr("netslim.report.figures.plots", lambda results: {})
     monkeypatch.setattr("netslim.report.page.figures", lambda results: [])
 

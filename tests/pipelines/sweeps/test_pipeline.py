@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,8 @@ def test_what_a_point_does_again_is_what_its_value_changes(sweep: tuple[str, Any
     name, ir = sweep
     _, tasks = loop_of(ir)
     after_training = {"prune", "fine-tune", "export-onnx", "evaluate"}
-    assert set(tasks) == after_training | ({"train-sparse"} if name == "lambda" else set())
+    made = {re.sub(r"-\d+$", "", task) for task in tasks}
+    assert made == after_training | ({"train-sparse"} if name == "lambda" else set())
 
 
 def test_a_point_is_measured_as_a_point_of_its_sweep(sweep: tuple[str, Any]) -> None:

@@ -93,6 +93,11 @@ def consistent_alteration(weights: Path) -> None:
     write_digests(weights.parent, ["weights", "network.json"])
 
 
+def to_a_folder(entry: Path) -> None:
+    entry.unlink()
+    entry.mkdir()
+
+
 ENTRY: dict[str, Callable[[Path], object]] = {
     "a list": lambda entry: entry.write_text("[]"),
     "a word": lambda entry: entry.write_text("null"),
@@ -102,7 +107,7 @@ ENTRY: dict[str, Callable[[Path], object]] = {
     "not UTF-8": lambda entry: entry.write_bytes(b"\xff\xfe{}"),
     "another value": other_value,
     "another version": of_another_version,
-    "a folder": lambda entry: (entry.unlink(), entry.mkdir()),
+    "a folder": to_a_folder,
 }
 FILE: dict[str, Callable[[Path], object]] = {
     "flipped": flip,

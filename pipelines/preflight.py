@@ -13,6 +13,9 @@ from netslim_kfp.pipelines.run_config import RunConfig
 
 __all__ = ["check_names", "check_run"]
 
+FROM_THE_DATASET = ("name", "num_classes", "in_channels", "image_size")
+"""Keyword arguments of `models.resolve`, which a model argument cannot replace."""
+
 
 def check_run(config: RunConfig, tracking_uri: str) -> None:
     """Check names, recipes, output, the data's root, the runner and the tracking server, for a local run.
@@ -54,6 +57,12 @@ def check_names(config: RunConfig, *, factories: bool = True) -> None:
             field="dataset",
             value=config.dataset,
             remedy=f"Choose one of {', '.join(data.names())}",
+        )
+    own = sorted(config.model_args.keys() & set(FROM_THE_DATASET))
+    if own:
+        problem, remedy = "follows from the dataset", "Leave it out"
+        raise ConfigError(
+            problem, field=f"model_args.{own[0]}", value=config.model_args[own[0]], remedy=remedy
         )
     if factories or ":" not in config.model:
         models.resolve(config.model, num_classes=10, in_channels=3, image_size=(32, 32), **config.model_args)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,13 @@ if TYPE_CHECKING:
     from netslim.bundle.benchmark import ModelMeasurement
 
 __all__ = ["bench"]
+
+
+def finite(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
+    """`value`; click takes nan and inf for numbers in any range."""
+    if not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number.")
+    return value
 
 
 @click.command(short_help="Measure a bundle: time, memory, size.")
@@ -28,6 +36,7 @@ __all__ = ["bench"]
 @click.option(
     "--seconds",
     type=click.FloatRange(0.01),
+    callback=finite,
     default=2.0,
     show_default=True,
     help="Run time for each model and batch size.",
@@ -40,9 +49,11 @@ def bench(bundle: Path, against: Path | None, threads: int, seconds: float) -> N
     from importlib.metadata import version
 
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from netslim.bundle.benchmark import compare
+    from netslim.errors import printable
     from netslim.report.tables import times
 
     models = [bundle, *([against] if against else [])]
@@ -50,7 +61,7 @@ def bench(bundle: Path, against: Path | None, threads: int, seconds: float) -> N
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     for model in models:
-        table.add_column(model.name or str(model), justify="right")
+        table.add_column(escape(printable(model.name or str(model))), justify="right")
     table.add_column("")
     for title, values, show in _rows(measurements):
         ratio = times(values[1] / values[0]) if against else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from netslim.results.pass_result import PassResult
@@ -10,6 +10,7 @@ from netslim.results.run_results import RunResults
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
 __all__ = ["CAPTION", "Column", "columns", "markdown", "scaled", "table", "times"]
 
@@ -67,13 +68,16 @@ def columns(results: RunResults) -> list[Column]:
     return [column for column in found if any(column.cells)]
 
 
-def table(results: RunResults, *, width: int = 80) -> Table:
+def table(results: RunResults, *, width: int = 80) -> Table | Text:
     """The table over passes for a terminal of `width` characters.
 
     The most important columns come first. The last ones are left out where they do not fit; the page has all.
+    Where the errors do not fit, it is a list instead, with a line for each number.
     """
     from rich.table import Table
 
+    if not _errors_fit(columns(results), width):
+        return _as_lines(results)
     # With lines between the columns the table would be wider than 80 characters.
     caption = f"\n{CAPTION}\n{results.conclusion}"
     table = Table(box=None, caption=caption, caption_justify="left", padding=(0, 1, 0, 0), pad_edge=False)
@@ -104,6 +108,29 @@ def markdown(results: RunResults) -> str:
     return (
         "\n".join("| " + " | ".join(line) + " |" for line in lines) + f"\n\n{CAPTION}\n{results.conclusion}"
     )
+
+
+def _errors_fit(shown: Sequence[Column], width: int) -> bool:
+    """Whether the table has its columns of errors, and those before them, in `width` characters."""
+    needed = max((index for index, column in enumerate(shown, 1) if column.group == "error"), default=1)
+    return sum(column.width + 1 for column in shown[:needed]) <= width + 1
+
+
+def _as_lines(results: RunResults) -> Text:
+    """A block for each pass: its title, then a line for each number with its reduction."""
+    from rich.text import Text
+
+    title, *numbers = columns(results)
+    indent = max((len(column.heading) for column in numbers if column.name != "fewer"), default=0)
+    lines = []
+    for index, name in enumerate(title.cells):
+        lines.append(Text(name, style="bold"))
+        for column, after in zip(numbers, [*numbers[1:], None], strict=True):
+            if column.name == "fewer" or not column.cells[index]:
+                continue
+            ratio = after.cells[index] if after is not None and after.name == "fewer" else ""
+            lines.append(Text(f"  {column.heading:<{indent}} {column.cells[index]} {ratio}".rstrip()))
+    return Text("\n").join([*lines, Text(f"\n{CAPTION}\n{results.conclusion}", style="dim italic")])
 
 
 def scaled(value: float) -> str:

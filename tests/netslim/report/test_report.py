@@ -88,6 +88,47 @@ def test_the_table_fits_eighty_columns() -> None:
     assert printed[-1] == "Done: 2 of 2 passes."
 
 
+def printed(results: RunResults, width: int) -> list[str]:
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(report.table(results, width=width))
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
+
+
+def test_in_a_narrow_terminal_the_table_becomes_lines() -> None:
+    """With 40 columns it had no error at all."""
+    lines = printed(RUN, 40)
+    start = lines.index("1")
+    assert lines[start : start + 9] == [
+        "1",
+        "  channels      200",
+        "  params        28,817 10x",
+        "  FLOPs         476k 10x",
+        "  error trained 0.62",
+        "  error pruned  0.75",
+        "  error tuned   0.75",
+        "  ms b=1        0.12 3.0x",
+        "  ms b=32       2.1 2.0x",
+    ]
+    assert lines[0] == "baseline"
+    assert lines[-1] == "Done: 2 of 2 passes."
+    assert max(map(len, lines)) <= 40
+
+
+@pytest.mark.parametrize("results", [RUN, SWEEP, NO_BASELINE], ids=["run", "sweep", "no baseline"])
+@pytest.mark.parametrize("width", [10, 24, 40, 50, 55, 60, 66, 70, 80, 120, 200])
+def test_every_width_shows_every_error(results: RunResults, width: int) -> None:
+    text = "\n".join(printed(results, width))
+    errors = [f"{row.errors.test:.2f}" for row in results.rows]
+    assert all(error in text for error in errors)
+    for heading in ("trained", "tuned"):
+        assert heading in text.replace("-\n", "")
+
+
+def test_no_results_are_no_table_at_any_width() -> None:
+    for width in (10, 80):
+        printed(RunResults(), width)
+
+
 def test_the_table_of_a_sweep_and_of_a_run_without_a_baseline() -> None:
     lines = report.markdown(SWEEP).splitlines()
     assert lines[0] == (
@@ -95,7 +136,8 @@ def test_the_table_of_a_sweep_and_of_a_run_without_a_baseline() -> None:
         "| error tuned | ms b=1 | ms b=1 fewer | ms b=32 | ms b=32 fewer | ONNX bytes |"
     )
     assert lines[3] == (
-        "| percent 0.5 | 200 | 28,817 | 10x | 476k | 10x | 0.62 | 0.75 | 5.00 | 0.12 | 3.0x | 2.1 | 2.0x | 116k |"
+        "| percent 0.5 | 200 | 28,817 | 10x | 476k | 10x | 0.62 | 0.75 | 5.00 "
+        "| 0.12 | 3.0x | 2.1 | 2.0x | 116k |"
     )
     # Compared with the network that pass 1 pruned: 2,881,700 parameters and 2 x 23,800,000 / 10 FLOPs.
     assert "| 2 | 133 | 2,881 | 100x | 47.6k | 100x |" in report.markdown(NO_BASELINE)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from netslim.bundle.layout import LABELS, SAMPLES, SIGNATURE, SLIMMING
 from netslim.data.normalisation import normalise
+from netslim.errors import printable
 from netslim.storage.atomic import write_json
 
 if TYPE_CHECKING:
@@ -77,5 +78,5 @@ def write_samples(
 
 
 def _single_line(name: str) -> str:
-    """A class name without line breaks, which would start the next label."""
-    return " ".join(name.split()) or "?"
+    """A class name without line breaks, which would start the next label, and without control characters."""
+    return printable(" ".join(name.split())) or "?"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import stat
@@ -151,13 +152,18 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
 
     Raises:
         BundleError: see `read_file`; or the file does not contain an object.
-        ValueError: it is not JSON, or contains NaN or Infinity, which JSON does not allow.
+        ValueError: it is not JSON, or contains NaN or Infinity, which JSON does not allow, or a number that
+            is too large for a float (1e999), which would become infinite.
     """
 
     def refuse(constant: str) -> float:
-        raise ValueError(f"{constant} is not a JSON number")
+        raise ValueError(f"{constant[:80]} is not a finite JSON number")
 
-    value = json.loads(read_file(folder, name).decode("utf-8"), parse_constant=refuse)
+    def finite(text: str) -> float:
+        return number if math.isfinite(number := float(text)) else refuse(text)
+
+    content = read_file(folder, name).decode("utf-8")
+    value = json.loads(content, parse_constant=refuse, parse_float=finite)
     if not isinstance(value, dict):
         raise BundleError("is not a JSON object", field=name)
     return value

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import netslim
+from netslim.bundle.texts import markdown_text
 from netslim.report.tables import markdown, scaled, times
 from netslim.results.pass_result import PassResult
 from netslim.results.run_results import RunResults
@@ -27,12 +28,13 @@ def model_card(results: RunResults, info: DatasetInfo, int8: Mapping[str, Any]) 
         int8: the `QuantizationResult` of the pass as JSON.
     """
     last = results.rows[-1]
-    architecture = results.constants.get("architecture", "a network")
-    sizes = ", ".join(f"{count:,} {name}" for name, count in info.sizes.items())
+    architecture = markdown_text(results.constants.get("architecture", "a network"))
+    title = markdown_text(info.title)
+    sizes = ", ".join(f"{count:,} {markdown_text(name)}" for name, count in info.sizes.items())
     mean, std = (", ".join(f"{value:.6g}" for value in values) for values in (info.mean, info.std))
     height, width = info.image_size
     return f"""\
-# {architecture} on {info.title}, {last.title}
+# {architecture} on {title}, {markdown_text(last.title)}
 
 An image classifier for {len(info.classes)} classes, pruned by network slimming (Liu et al., ICCV 2017): \
 {_reached(last, results)}
@@ -46,14 +48,14 @@ An image classifier for {len(info.classes)} classes, pruned by network slimming 
 - `model.onnx` takes float32 images [batch, {info.channels}, {height}, {width}] as `input` and gives `logits`
   [batch, {len(info.classes)}]. Pixels from 0 to 255 become (x / 255 - mean) / std, with mean {mean} and std
   {std} by channel.
-- `model.int8.onnx`: {int8.get("reason", "not made")}.
+- `model.int8.onnx`: {markdown_text(int8.get("reason", "not made"))}.
 - Line k of `labels.txt`, counted from 0, is the class of output k.
 
 `netslim verify` checks this bundle.
 
 ## Data
 
-{info.title}: {sizes} images. Errors are measured on the test images. {_choice(info)}
+{title}: {sizes} images. Errors are measured on the test images. {_choice(info)}
 
 ## Limits
 
@@ -86,7 +88,7 @@ def versions() -> dict[str, str]:
 
 
 def _origin() -> str:
-    return "".join(f"- {name} {text}\n" for name, text in versions().items())
+    return "".join(f"- {name} {markdown_text(text)}\n" for name, text in versions().items())
 
 
 def _choice(info: DatasetInfo) -> str:

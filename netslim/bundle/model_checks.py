@@ -22,13 +22,14 @@ from netslim.bundle.layout import (
     read_file,
     read_json,
 )
+from netslim.bundle.texts import require_printable
 from netslim.errors import BundleError, first_line
 from netslim.onnx_export.tolerance import is_close
 
 __all__ = ["check_models", "check_samples"]
 
 ONNX_DOMAINS = {"", "ai.onnx"}
-MAX_DEPTH = 8  # of graphs inside graphs
+MAX_DEPTH = 40  # of parts inside parts; a graph inside a graph is three levels deeper
 
 
 def check_models(folder: Path) -> str:
@@ -65,37 +66,34 @@ def _check_self_contained(proto: Any, name: str) -> None:
         raise BundleError(f"uses operators of {sorted(others)}", field=name)
     if proto.functions:
         raise BundleError("contains functions of its own", field=name)
-    for graph in _graphs(proto.graph, name):
-        for node in graph.node:
-            if node.domain not in ONNX_DOMAINS:
-                raise BundleError(f"uses {node.domain}.{node.op_type}", field=name)
-        for tensor in _tensors(graph):
-            if tensor.external_data or tensor.data_location == onnx.TensorProto.EXTERNAL:
-                raise BundleError(f"keeps {tensor.name[:80]!r} in another file", field=name)
+    if proto.training_info:
+        raise BundleError("contains instructions for a training", field=name)
+    for part in _parts(proto, name):
+        if isinstance(part, onnx.NodeProto) and part.domain not in ONNX_DOMAINS:
+            raise BundleError(f"uses {part.domain[:80]}.{part.op_type[:80]}", field=name)
+        if isinstance(part, onnx.TensorProto) and (
+            part.external_data or part.data_location == onnx.TensorProto.EXTERNAL
+        ):
+            raise BundleError(f"keeps {part.name[:80]!r} in another file", field=name)
 
 
-def _graphs(graph: Any, name: str, depth: int = 0) -> Iterator[Any]:
-    """`graph` and all graphs in the attributes of its nodes."""
+def _parts(message: Any, name: str, depth: int = 0) -> Iterator[Any]:
+    """The protobuf message and all messages inside it, wherever they are, also in a graph without nodes.
+
+    Raises:
+        BundleError: they are nested too deep, or a text contains control characters.
+    """
     if depth > MAX_DEPTH:
-        raise BundleError(f"has graphs inside graphs, more than {MAX_DEPTH} deep", field=name)
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                if inner.node:
-                    yield from _graphs(inner, name, depth + 1)
-
-
-def _tensors(graph: Any) -> Iterator[Any]:
-    """All tensors that the graph itself holds: initializers and attributes, dense and sparse."""
-    yield from graph.initializer
-    sparse = [*graph.sparse_initializer]
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
-    for tensor in sparse:
-        yield from (tensor.values, tensor.indices)
+        raise BundleError(f"has parts inside parts, more than {MAX_DEPTH} deep", field=name)
+    yield message
+    for field, value in message.ListFields():
+        values = value if hasattr(value, "__len__") and not isinstance(value, str | bytes) else (value,)
+        if field.type == field.TYPE_MESSAGE:
+            for part in values:
+                yield from _parts(part, name, depth + 1)
+        elif field.type == field.TYPE_STRING:
+            for text in values:
+                require_printable(text, f"{name}: {field.name}", lines=True)
 
 
 def check_samples(folder: Path) -> str:

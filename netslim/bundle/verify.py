@@ -17,11 +17,12 @@ from pathlib import Path
 from netslim.bundle.layout import MLFLOW_FILES, NOT_LISTED, file_size, read_checksums
 from netslim.bundle.sandbox import check_in_sandbox
 from netslim.bundle.signature import check_signature
-from netslim.errors import BundleError, NetslimError
+from netslim.errors import BundleError, NetslimError, printable
 from netslim.storage.atomic import sha256
 
 __all__ = ["CheckResult", "require_good", "verify"]
 
+DETAIL = 300  # characters
 REQUIRED_PACKAGES = ("onnx", "onnxruntime", "safetensors")
 
 
@@ -83,13 +84,19 @@ def _run_checks(folder: Path, checks: dict[str, Callable[[Path], str]]) -> Itera
             yield CheckResult(name, None, "skipped: an earlier check failed")
             continue
         try:
-            yield CheckResult(name, True, check(folder))
+            yield CheckResult(name, True, _short(check(folder)))
         except BundleError as error:
             failed = True
-            yield CheckResult(name, False, str(error))
+            yield CheckResult(name, False, _short(str(error)))
         except OSError as error:
             failed = True
             yield CheckResult(name, False, f"cannot be read ({error.strerror or type(error).__name__})")
+
+
+def _short(detail: str) -> str:
+    """A detail contains parts of the bundle: show one line of limited length without control characters."""
+    shown = printable(detail)
+    return shown if len(shown) <= DETAIL else f"{shown[:DETAIL]} ..."
 
 
 def _check_names(folder: Path) -> str:

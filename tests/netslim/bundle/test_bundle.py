@@ -177,6 +177,71 @@ def test_publishing_to_a_folder_never_replaces_other_files(made: Path, tmp_path:
     assert (tmp_path / "mine" / "thesis.txt").exists()
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+@pytest.mark.parametrize("triton", ["", "digits"])
+def test_a_file_is_never_replaced_by_a_bundle(made: Path, tmp_path: Path, triton: str) -> None:
+    file = tmp_path / "thesis.txt"
+    file.write_text("years of work")
+    link, broken = tmp_path / "link", tmp_path / "broken"
+    link.symlink_to(file)
+    broken.symlink_to(tmp_path / "nowhere" / "file")
+    for destination in (file, link, file / "below"):
+        with pytest.raises(StorageError, match=r"is a file, not a folder\. Name a new or an empty folder"):
+            publish(made, str(destination), triton=triton)
+    assert file.read_text() == "years of work"
+    assert link.readlink() == file
+    assert broken.is_symlink()
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_link_to_an_empty_folder_stays_and_the_bundle_is_written_there(made: Path, tmp_path: Path) -> None:
+    there, link = tmp_path / "there", tmp_path / "link"
+    there.mkdir(mode=0o750)
+    link.symlink_to(there)
+    assert publish(made, str(link))
+    assert link.is_symlink()
+    assert contents(there) == contents(made)
+    assert there.stat().st_mode & 0o777 == 0o750
+    assert not publish(made, str(link))
+
+
+def test_a_bundle_is_not_published_into_itself(bundle: Path) -> None:
+    before = contents(bundle)
+    with pytest.raises(StorageError, match="lies inside the bundle itself"):
+        publish(bundle, str(bundle / "published"))
+    assert contents(bundle) == before
+
+
+def test_an_object_of_somebody_else_is_not_written_over(made: Path, bucket: str) -> None:
+    client = boto3.client("s3")
+    client.put_object(Bucket=bucket, Key="mine/README.md", Body=b"my own page")
+    with pytest.raises(StorageError, match=r"s3://.*/mine: another README.md is there"):
+        publish(made, f"s3://{bucket}/mine")
+    assert [entry["Key"] for entry in client.list_objects_v2(Bucket=bucket, Prefix="mine/")["Contents"]] == [
+        "mine/README.md"
+    ]
+
+
+def test_a_model_of_triton_that_is_not_ours_stays(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "digits").mkdir()
+    (tmp_path / "digits" / "config.pbtxt").write_text("mine")
+    with pytest.raises(StorageError, match="digits: a folder with other files in it"):
+        publish(made, str(tmp_path), triton="digits")
+    assert (tmp_path / "digits" / "config.pbtxt").read_text() == "mine"
+    assert publish(made, str(tmp_path), triton="ours")
+    model = tmp_path / "ours" / "1" / "model.onnx"
+    (tmp_path / "ours" / "config.pbtxt").unlink()  # as after an interruption
+    (tmp_path / "elsewhere").write_text("mine")
+    model.unlink()
+    model.symlink_to(tmp_path / "elsewhere")
+    assert publish(made, str(tmp_path), triton="ours")
+    assert (tmp_path / "elsewhere").read_text() == "mine"
+    assert model.read_bytes() == (made / "model.onnx").read_bytes()
+
+
 def test_the_layout_of_triton(made: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         assert publish(made, str(tmp_path), triton=name)

@@ -49,6 +49,10 @@ def evaluated(dataset: Path, onnx_folder: Path, output: Path, *, point: str = ""
         onnx_folder,
         output / "results.json",
         output / "bundle",
+        wide=onnx_folder,
+        page=output / "report.html",
+        overview=output / "summary.md",
+        confusion=output / "confusion.json",
         pass_index=1,
         passes=2,
         max_error_increase=100.0,
@@ -131,6 +135,16 @@ def test_evaluate_makes_the_result_of_the_pass_from_the_records(
     assert results.max_error_increase == 100.0
     assert results.constants["prune/percent"] == "0.25"
     assert results.constants["sparse/epochs"] == results.constants["fine_tune/epochs"] == "1"
+    assert (results.constants["model"], results.constants["lambda"]) == ("vgg-digits", "0.001")
+    assert results.constants["sparse/lam"] == results.constants["sparse/lambda"] == "0.001"
+    assert set(row.speedup) == {1, 32}  # the "wide" network is the model itself
+    latency = json.loads((tmp_path / "bundle" / "latency.json").read_text())
+    assert latency["wide_batches"]["32"]["median_ms"] == row.wide_latency[32].median_ms
+    assert (tmp_path / "report.html").read_text().rstrip().endswith("</html>")
+    assert (tmp_path / "summary.md").read_text().startswith("## Pass 1\n\nContinues: pass 2 of 2 follows.")
+    counts = json.loads((tmp_path / "confusion.json").read_text())["counts"]
+    wrong = sum(map(sum, counts)) - sum(counts[k][k] for k in range(10))
+    assert 100 * wrong / 797 == pytest.approx(row.errors.test)
     verify(tmp_path / "bundle")
 
 

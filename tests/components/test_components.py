@@ -70,7 +70,7 @@ def test_the_defaults_of_prune_are_those_of_the_pruning_options() -> None:
     options = PruningOptions().to_inputs()
     assert {name: inputs[name].default for name in options} == options
     others = {name for name, item in inputs.items() if not str(item.type).startswith("system.")}
-    assert others - set(options) == {"pass_index"}
+    assert others - set(options) == {"architecture", "pass_index"}
 
 
 def test_the_components_have_owners() -> None:

@@ -15,7 +15,7 @@ its model and its PassResult. `names.py` and `metrics.py` list the names.
 
 from __future__ import annotations
 
-from netslim.tracking.api import PATIENCE, Logged, close_run, log_pass, run_state
+from netslim.tracking.api import PATIENCE, Logged, close_run, log_pass, mark_killed, run_state
 from netslim.tracking.destination import default_uri, run_key, run_name
 from netslim.tracking.journal import JOURNAL, journal_of, kept_by_this_run, kept_results
 from netslim.tracking.live_curves import live_curves
@@ -39,6 +39,7 @@ __all__ = [
     "kept_results",
     "live_curves",
     "log_pass",
+    "mark_killed",
     "pending",
     "read_run",
     "run_key",

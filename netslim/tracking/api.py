@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -28,7 +29,7 @@ from netslim.tracking.write import close, record, upload
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-__all__ = ["PATIENCE", "Logged", "close_run", "deliver", "log_pass", "run_state"]
+__all__ = ["PATIENCE", "Logged", "close_run", "deliver", "log_pass", "mark_killed", "run_state"]
 
 NOT_RECORDED = f"netslim: not recorded in MLflow; set {URI} and {KEY} to record runs"
 PATIENCE = 25.0
@@ -164,6 +165,22 @@ def close_run(
         )
         return False
     return True
+
+
+def mark_killed(uri: str, experiment: str, key: str) -> None:
+    """Close a run that was stopped from outside as KILLED, if it is in MLflow and has not ended.
+
+    A server that cannot be used raises nothing: the run stays RUNNING there.
+    """
+    destination = Destination(uri, experiment, key)
+
+    def act(client: MlflowClient) -> None:
+        run_group = find_run_group(client, destination)
+        if run_group and run_group.parent().info.status == "RUNNING":
+            close(run_group, Ending(status="KILLED"), {})
+
+    with suppress(TrackingError):
+        _retry(destination, act, 0.0)
 
 
 def _retry(destination: Destination, act: Callable[[MlflowClient], T], seconds: float) -> T:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
@@ -54,5 +55,8 @@ def run(**options: Any) -> None:
     for warning in config.warnings:
         console.print(warning, style="yellow", highlight=False)
     pipeline = build(config.passes, baseline=config.baseline)
-    outcome = run_local(pipeline, config.pipeline_arguments(), config, tracking_uri=uri, console=console)
+    stopped = partial(tracking.mark_killed, uri, config.experiment)
+    outcome = run_local(
+        pipeline, config.pipeline_arguments(), config, tracking_uri=uri, console=console, stopped=stopped
+    )
     summary(outcome, config, uri, console)

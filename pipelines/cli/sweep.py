@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
@@ -76,5 +77,6 @@ def start(pipeline: Any, arguments: dict[str, Any], config: RunConfig) -> None:
     uri = config.tracking_uri or tracking.default_uri(config.output)
     check_run(config, uri)
     console = Console()
-    outcome = run_local(pipeline, arguments, config, tracking_uri=uri, console=console)
+    stopped = partial(tracking.mark_killed, uri, config.experiment)
+    outcome = run_local(pipeline, arguments, config, tracking_uri=uri, console=console, stopped=stopped)
     summary(outcome, config, uri, console)

@@ -100,7 +100,9 @@ def _stop(worker: subprocess.Popen[bytes]) -> None:
     worker.terminate()
     try:
         worker.wait(GRACE + SLACK)
-    except BaseException:  # out of time, or a second Ctrl-C: the steps end when the worker is gone
+    except subprocess.TimeoutExpired:
+        worker.kill()
+    except BaseException:  # a second Ctrl-C: the steps end when the worker is gone
         worker.kill()
         raise
 

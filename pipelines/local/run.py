@@ -50,6 +50,7 @@ def run_local(
     *,
     tracking_uri: str,
     console: Console,
+    stopped: Callable[[str], object] = len,
 ) -> Outcome:
     """Compile `pipeline` and run it to its end.
 
@@ -63,6 +64,7 @@ def run_local(
         config: where and how to run.
         tracking_uri: the MLflow server of the steps.
         console: where progress is drawn.
+        stopped: called with the run's key when it was stopped by Ctrl-C or SIGTERM.
 
     Raises:
         NetslimError: a step failed; the class and the message are those of the step.
@@ -105,7 +107,11 @@ def run_local(
         # A result in the cache needs no checkpoint. Without the cache they are kept until the run succeeds.
         trained: Callable[[Collection[Path]], object] = _remove if config.cache else len
         with RunView(titles, events, console, trained) as view:
-            code = follow(command, environment, folder / "log.txt", view)
+            try:
+                code = follow(command, environment, folder / "log.txt", view)
+            except (KeyboardInterrupt, SystemExit):
+                stopped(key)
+                raise
     if code != 0:
         raise failure(view, folder / "log.txt", code)
     _remove(view.checkpoints)

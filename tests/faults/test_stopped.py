@@ -74,6 +74,7 @@ def test_nothing_is_left_of_a_run_that_is_stopped_or_killed(running: Running, nu
     assert running.run.wait() == code
     running.wait_for_the_end()
     assert running.checkpoint
+    assert ("stopped: 20" in running.run.shown) == (number != SIGKILL), "the key begins with the year"
 
 
 @pytest.mark.parametrize("number", [SIGTERM, SIGKILL], ids=["SIGTERM", "SIGKILL"])

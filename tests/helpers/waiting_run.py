@@ -71,6 +71,7 @@ def main(folder: str) -> int:
             RunConfig(output=Path(folder, "out"), gpus=0),
             tracking_uri="http://someone:secret@127.0.0.1:9",
             console=Console(file=io.StringIO(), width=100),
+            stopped=lambda key: print("stopped:", key, flush=True),
         )
     except KeyboardInterrupt:
         return 130

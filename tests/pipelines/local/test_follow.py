@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from netslim_kfp.pipelines.local import follow as follow_module
 from netslim_kfp.pipelines.local.console import RunView
 from netslim_kfp.pipelines.local.follow import follow
 
@@ -86,6 +87,23 @@ def test_sigterm_ends_the_worker_and_then_this_process(tmp_path: Path) -> None:
     assert stopped.value.code == 143
     assert (tmp_path / "ended").read_text() == "ended\n"
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_worker_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow_module, "GRACE", 0.2)
+    monkeypatch.setattr(follow_module, "SLACK", 0.2)
+    command = ["sh", "-c", "trap '' TERM; echo Task a cache hit; while :; do sleep 0.1; done"]
+    drawn = view(tmp_path)
+    drawn.cached = Interrupt()
+    with pytest.raises(KeyboardInterrupt):
+        follow(command, os.environ, tmp_path / "log", drawn)
+
+
+class Interrupt(list[str]):
+    """A list that is interrupted by Ctrl-C when it gets its first item."""
+
+    def append(self, item: str) -> None:
+        raise KeyboardInterrupt
 
 
 def test_a_program_that_stops_reading_stops_the_run(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ from netslim.cli.bench import bench
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("seconds", "nan"), ("seconds", "inf"), ("seconds", "-inf"), ("seconds", "0"), ("seconds", "two")]
-    + [("threads", "0"), ("threads", "1.5"), ("threads", "nan")],
+    [
+        *(("seconds", value) for value in ("nan", "inf", "-inf", "0", "two")),
+        *(("threads", value) for value in ("0", "1.5", "nan")),
+    ],
 )
 def test_a_wrong_number_is_one_error_with_exit_code_2(option: str, value: str) -> None:
     result = CliRunner().invoke(bench, ["nowhere", f"--{option}", value])

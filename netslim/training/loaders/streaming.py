@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from netslim.data.images import ImageFiles
-from netslim.errors import ConfigError
+from netslim.errors import ConfigError, NetslimError
 from netslim.training import distributed
 from netslim.training.loaders.in_memory import Batch, Normalise, whole_batches
 
@@ -71,6 +71,7 @@ class Streamed:
         self._loader = DataLoader(
             _Views(split, seed, cropped=augment == "imagenet"),
             batch_sampler=self._keys,  # filled for each epoch, while the workers go on
+            collate_fn=_batch,
             num_workers=workers,
             persistent_workers=workers > 0,
             prefetch_factor=4 if workers else None,
@@ -78,29 +79,48 @@ class Streamed:
         )
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch (counted from 0), from batch number `start` on."""
+        """The batches of one epoch (counted from 0), from batch number `start` on.
+
+        Raises:
+            DataError: an image cannot be decoded.
+        """
         order = np.random.default_rng([self.seed, epoch]).permutation(self.count).tolist()
         firsts = [step * self.batch_size for step in range(start, self.steps)]
         self._keys[:] = [
             [(epoch, image) for image in order[first + self.shard.start : first + self.shard.stop]]
             for first in firsts
         ]
-        for images, labels in self._loader:
+        for batch in self._loader:
+            if isinstance(batch, dict):
+                raise NetslimError.from_json(batch)
+            images, labels = batch
             rows = images.to(self.device, non_blocking=True).flatten(2)
             yield self.normalise(rows), labels.to(self.device, non_blocking=True)
 
 
-class _Views(Dataset[tuple[Tensor, int]]):
-    """One view of one image, uint8[height, width, channels], and its label."""
+class _Views(Dataset[tuple[Tensor, int] | NetslimError]):
+    """One view of one image, uint8[height, width, channels], and its label; or why it cannot be read.
+
+    The error is returned, because torch adds a worker's traceback to the message of one that is raised.
+    """
 
     def __init__(self, split: Split, seed: int, *, cropped: bool) -> None:
         self.images, self.labels, self.seed, self.cropped = split.images, split.labels, seed, cropped
 
-    def __getitem__(self, key: _Key) -> tuple[Tensor, int]:
+    def __getitem__(self, key: _Key) -> tuple[Tensor, int] | NetslimError:
         epoch, image = key
         assert isinstance(self.images, ImageFiles)
-        if self.cropped:
-            view = self.images.random_crop(image, np.random.default_rng([self.seed, epoch, image]))
-        else:
-            view = self.images[image : image + 1][0]
+        try:
+            if self.cropped:
+                view = self.images.random_crop(image, np.random.default_rng([self.seed, epoch, image]))
+            else:
+                view = self.images[image : image + 1][0]
+        except NetslimError as error:
+            return error
         return torch.from_numpy(np.array(view)), int(self.labels[image])
+
+
+def _batch(views: list[tuple[Tensor, int] | NetslimError]) -> Any:
+    """Images and labels as two tensors; or the first error as JSON data, for another process."""
+    errors = [view.to_json() for view in views if isinstance(view, NetslimError)]
+    return errors[0] if errors else default_collate(views)

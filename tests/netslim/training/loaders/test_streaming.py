@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from netslim.data import DatasetInfo, ImageFiles, Split
-from netslim.errors import ConfigError
+from netslim.errors import ConfigError, DataError
 from netslim.training import distributed
 from netslim.training.loaders.streaming import Streamed
 from tests.helpers import infos
@@ -76,6 +76,24 @@ def test_worker_processes_change_nothing(folder, monkeypatch):
         for (a, b), (c, d) in zip(helped.epoch(0), alone, strict=True):
             assert torch.equal(a, c)
             assert torch.equal(b, d)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_image_is_named_also_by_a_worker(folder, workers):
+    """torch would put the traceback of the worker into the message."""
+    file = folder.images.root / "5.png"
+    file.write_bytes(file.read_bytes()[:-30])
+    batches = streamed(folder, batch_size=11)
+    batches._loader = torch.utils.data.DataLoader(
+        batches._loader.dataset,
+        batch_sampler=batches._keys,
+        num_workers=workers,
+        collate_fn=batches._loader.collate_fn,
+    )
+    with pytest.raises(DataError, match=r"5\.png: cannot be decoded .*replace or remove it\.$") as caught:
+        list(batches.epoch(0))
+    assert caught.value.field == str(file)
+    assert "\n" not in str(caught.value)
 
 
 def test_an_augmentation_of_packed_images_is_refused(folder):

@@ -74,7 +74,7 @@ def inputs_of(component: Any) -> dict[str, Any]:
 def test_the_component_has_the_names_and_the_defaults() -> None:
     defaults = inputs_of(prune)
     assert {name: defaults[name] for name in INPUTS} == INPUTS
-    assert set(defaults) - set(INPUTS) == {"pass_index"}
+    assert set(defaults) - set(INPUTS) == {"pass_index", "architecture"}
     assert set(INPUTS) <= set(inspect.signature(prune.python_func).parameters)
 
 

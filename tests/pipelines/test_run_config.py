@@ -65,6 +65,8 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "runner": (),
     "output": str,
     "tracking_uri": str,
+    "strict_tracking": bool,
+    "name": str,
     "cache": bool,
 }
 

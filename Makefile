@@ -8,11 +8,11 @@ WORKERS ?= 2
 
 # One thread for each test process: two processes with all threads each are slower than one.
 PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
-USUAL := not zoo and not browser and not docker and not cluster and not faults
+USUAL := not zoo and not collections and not browser and not docker and not cluster and not faults
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo lint lint-tests format readmes schema api test test-quick test-faults test-zoo test-browser \
-	coverage bench \
+.PHONY: help install demo lint lint-tests format readmes schema api test test-quick test-faults test-zoo \
+	test-collections test-browser coverage bench bench-gpu-smoke \
 	images images-offline lock e2e-docker manifests e2e-cluster e2e-kind chromium postgresql release clean distclean
 
 help:  ## list the targets
@@ -79,11 +79,18 @@ coverage: $(VENV)/installed-dev  ## run what `make test` runs, and report the li
 test-zoo: $(VENV)/installed-dev  ## prune every torchvision classifier with BatchNorm; writes docs/zoo.md (long)
 	NETSLIM_ZOO_TABLE=docs/zoo.md $(BIN)/python -m pytest -m "zoo or not zoo" tests/netslim/test_zoo.py
 
+test-collections: $(VENV)/installed-dev  ## prune a network of every family of timm with BatchNorm; writes docs/collections.md
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[collections]'
+	NETSLIM_COLLECTIONS_TABLE=docs/collections.md $(BIN)/python -m pytest -m collections tests/collections $(ARGS)
+
 test-browser: $(VENV)/installed-dev chromium  ## open the report in a real browser, desktop and phone
 	$(BIN)/python -m pytest -m browser tests/browser
 
 bench: $(VENV)/installed-dev  ## measure time and memory of pruning, beside Torch-Pruning
 	$(BIN)/python -m benchmarks.engine
+
+bench-gpu-smoke: $(VENV)/installed-dev  ## try benchmarks/gpu.sh on a CPU, in about a minute
+	PYTHON=$(abspath $(BIN))/python benchmarks/gpu.sh --smoke --output build/gpu-smoke
 
 images: $(VENV)/installed  ## build the steps' container images; BASE=image@digest, VARIANT=cpu, PIP_CONF=file
 	$(BIN)/python images/build.py $(if $(BASE),--base $(BASE)) $(if $(VARIANT),--variant $(VARIANT)) \

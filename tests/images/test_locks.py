@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 LOCKS = ROOT / "images" / "requirements"
 CHAIN = ("torch-cuda", "data", "train", "export")
 CONSUMER_EXTRAS, SERVER_EXTRAS = {"verify"}, {"server"}
-EXTRAS_OF_NO_IMAGE = {"all", "bench", "dev", "docker", "sign"}
+EXTRAS_OF_NO_IMAGE = {"all", "bench", "collections", "dev", "docker", "sign"}
 
 
 def pins(name: str) -> dict[str, Version]:

@@ -118,7 +118,7 @@ def add_l1_subgradient(factors: Factors, lam: Number) -> None:
         return
     gammas, gradients = _with_gradients(parameters)
     if gammas:
-        _add_scaled(gradients, _torch.foreach_sign(gammas), lam)
+        _add_scaled(gradients, list(_torch.foreach_sign(gammas)), lam)
 
 
 def add_smooth_l1(factors: Factors, lam: Number, width: float = 1e-3) -> None:
@@ -131,7 +131,7 @@ def add_smooth_l1(factors: Factors, lam: Number, width: float = 1e-3) -> None:
         slopes = _torch.foreach_div(gammas, width)
         _torch.foreach_clamp_max_(slopes, 1.0)
         _torch.foreach_clamp_min_(slopes, -1.0)
-        _add_scaled(gradients, slopes, lam)
+        _add_scaled(gradients, list(slopes), lam)
 
 
 def apply_proximal(factors: Factors, lam: Number, lr: Number, momentum: float = 0.9) -> None:
@@ -174,7 +174,7 @@ def _parameters(factors: Factors) -> list[nn.Parameter]:
     return list(factors)
 
 
-def _add_scaled(gradients: list[Tensor], slopes: Sequence[Tensor], lam: Number) -> None:
+def _add_scaled(gradients: list[Tensor], slopes: list[Tensor], lam: Number) -> None:
     """gradients += lam * slopes; `slopes` is overwritten where lam is a tensor."""
     if not isinstance(lam, Tensor):
         _torch.foreach_add_(gradients, slopes, alpha=lam)

@@ -26,7 +26,7 @@ def reserve_workspace() -> None:
     name, value = CUBLAS_WORKSPACE
     if os.environ.get(name):
         return
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         problem = f"needs {name}={value} in the environment before the GPU is used"
         remedy = "Set the variable before Python starts"
         raise ConfigError(problem, field="deterministic", value=True, remedy=remedy)

@@ -10,13 +10,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
-__all__ = ["autocast_dtype", "default_precision", "fastest", "float32_products"]
+__all__ = ["autocast_dtype", "default_precision", "fastest", "float32_products", "switches"]
 
 T = TypeVar("T")
+_BACKENDS: Any = torch.backends  # most of its switches have no types
 
 
 def default_precision(device: torch.device) -> str:
@@ -69,27 +70,33 @@ def switches(*, tf32: bool) -> Iterator[None]:
     torch has old and new names for them. Setting the old ones sets both, and setting the new ones alone would
     make every reader of the old ones fail. But only the new ones are restored to "none" (inherit).
     """
-    operations = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
+    operations = (_BACKENDS.cuda.matmul, _BACKENDS.cudnn.conv, _BACKENDS.cudnn.rnn)
     before = [operation.fp32_precision for operation in operations]
-    cudnn = _unless_mixed(lambda: torch.backends.cudnn.allow_tf32)
+    cudnn = _unless_mixed(lambda: bool(_BACKENDS.cudnn.allow_tf32))
     matmul = _unless_mixed(torch.get_float32_matmul_precision)
-    cpu = torch.backends.mkldnn.matmul.fp32_precision
+    cpu = _BACKENDS.mkldnn.matmul.fp32_precision
+    if cudnn != tf32:
+        _set_old("cudnn", tf32)
+    if matmul is None or (matmul != "highest") != tf32:
+        _set_old("matmul", tf32)
+    try:
+        yield
+    finally:
+        if cudnn is not None:
+            _set_old("cudnn", cudnn)
+        if matmul is not None:
+            torch.set_float32_matmul_precision(matmul)
+            _BACKENDS.mkldnn.matmul.fp32_precision = cpu
+        for operation, value in zip(operations, before, strict=True):
+            operation.fp32_precision = value
+
+
+def _set_old(name: str, allowed: bool) -> None:
+    """Set a switch by its old name."""
+    owner = _BACKENDS.cudnn if name == "cudnn" else _BACKENDS.cuda.matmul
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # some versions announce the new names
-        try:
-            if cudnn != tf32:
-                torch.backends.cudnn.allow_tf32 = tf32
-            if matmul is None or (matmul != "highest") != tf32:
-                torch.backends.cuda.matmul.allow_tf32 = tf32
-            yield
-        finally:
-            if cudnn is not None:
-                torch.backends.cudnn.allow_tf32 = cudnn
-            if matmul is not None:
-                torch.set_float32_matmul_precision(matmul)
-                torch.backends.mkldnn.matmul.fp32_precision = cpu
-            for operation, value in zip(operations, before, strict=True):
-                operation.fp32_precision = value
+        warnings.simplefilter("ignore")  # some versions of torch announce the new names
+        owner.allow_tf32 = allowed
 
 
 def _unless_mixed(read: Callable[[], T]) -> T | None:

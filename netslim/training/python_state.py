@@ -35,7 +35,7 @@ class PythonState:
     def change(self, later: PythonState) -> str:
         """What is different in a later state of the same network, in words; empty for nothing."""
         for (module, name), value in later.attributes.items():
-            if self.attributes.get((module, name)) != value:
+            if self.attributes.get((module, name)) != value and value == value:  # NaN differs from itself
                 return f"the network changes {f'{module}.{name}'.lstrip('.')}, a plain number, in each step"
         python, numpy_state = self.generators
         if later.generators[0] != python or not _equal(later.generators[1], numpy_state):

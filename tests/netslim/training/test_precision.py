@@ -17,6 +17,7 @@ from netslim.training.precision import (
 )
 
 CPU = torch.device("cpu")
+BACKENDS: Any = torch.backends  # most of its switches have no types
 
 
 def test_a_given_precision_is_used() -> None:
@@ -57,17 +58,17 @@ def everything() -> dict[str, Any]:
             return type(error)
 
     return {
-        "cudnn": read(lambda: torch.backends.cudnn.allow_tf32),
-        "matmul": read(lambda: torch.backends.cuda.matmul.allow_tf32),
+        "cudnn": read(lambda: BACKENDS.cudnn.allow_tf32),
+        "matmul": read(lambda: BACKENDS.cuda.matmul.allow_tf32),
         "float32": read(torch.get_float32_matmul_precision),
         "new": [
             operation.fp32_precision
             for operation in (
-                torch.backends.cuda.matmul,
-                torch.backends.cudnn.conv,
-                torch.backends.cudnn.rnn,
-                torch.backends.mkldnn.matmul,
-                torch.backends.mkldnn.conv,
+                BACKENDS.cuda.matmul,
+                BACKENDS.cudnn.conv,
+                BACKENDS.cudnn.rnn,
+                BACKENDS.mkldnn.matmul,
+                BACKENDS.mkldnn.conv,
             )
         ],
     }
@@ -78,16 +79,16 @@ def start(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
     """Each way in which a user may have set the switches; torch's own setting afterwards."""
     first = everything()
     if request.param == "cudnn off":
-        torch.backends.cudnn.allow_tf32 = False
+        BACKENDS.cudnn.allow_tf32 = False
     elif request.param in ("high", "medium"):
         torch.set_float32_matmul_precision(request.param)
     elif request.param == "new names that differ":
-        torch.backends.cudnn.conv.fp32_precision = "ieee"
+        BACKENDS.cudnn.conv.fp32_precision = "ieee"
     yield everything()
-    torch.backends.cudnn.allow_tf32 = True
+    BACKENDS.cudnn.allow_tf32 = True
     torch.set_float32_matmul_precision("highest")
-    torch.backends.cuda.matmul.fp32_precision = "none"
-    torch.backends.mkldnn.matmul.fp32_precision = "none"
+    BACKENDS.cuda.matmul.fp32_precision = "none"
+    BACKENDS.mkldnn.matmul.fp32_precision = "none"
     assert everything() == first
 
 

@@ -62,7 +62,7 @@ def identity_model(tmp_path: Path) -> Path:
     import onnx
     from onnx import TensorProto, helper
 
-    shape = ["batch", 1, 4, 4]
+    shape: list[str | int | None] = ["batch", 1, 4, 4]
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("input", "logits")]
     graph = helper.make_graph([helper.make_node("Relu", ["input"], ["logits"])], "g", values[:1], values[1:])
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)

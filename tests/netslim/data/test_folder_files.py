@@ -85,6 +85,15 @@ def rename(old: str, new: str | bytes) -> Spoil:
     return lambda root: (root / old).rename(root / os.fsdecode(new))
 
 
+def without_dogs(root: Path) -> None:
+    for split in ("train", "test"):
+        shutil.rmtree(root / split / "dog")
+
+
+def fifo(root: Path) -> None:
+    os.mkfifo(root / "train/cat/2.png")
+
+
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "é") for form in ("NFC", "NFD"))
 
 
@@ -92,10 +101,10 @@ COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "é") for form in ("NFC", "N
     ("spoil", "message"),
     [
         (link("train/cat/loop", "train/cat"), r"cat/loop: leads to .*train/cat, whose images are used alr"),
-        (link("train/cat/up", "."), r"cat/up/train: leads to .*pets/train, whose images|leads to"),
+        (link("train/cat/up", "."), r"leads to .*pets/train\S*, whose images are used already"),
         (link("train/fox", "train/cat"), r"(fox|cat): leads to .*train/(cat|fox), whose"),
         (link("val", "test"), r"(val|test): leads to .*pets/(test|val), whose images are used already"),
-        (lambda root: [shutil.rmtree(root / s / "dog") for s in ("train", "test")], "only one class, cat"),
+        (without_dogs, "only one class, cat"),
         (lambda root: shutil.rmtree(root / "test/dog"), "test: no test images of class dog. Add images"),
         (lambda root: shutil.rmtree(root / "train/dog"), "test: has class dog, which train/ does not have"),
         (
@@ -115,7 +124,7 @@ COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "é") for form in ("NFC", "N
         (add("train/cat/2.HEIC"), r"train/cat/2\.HEIC: netslim does not read \.heic images. Convert it"),
         (add("train/cat/scan.dcm"), r"does not read \.dcm images"),
         (link("train/cat/2.png", "nowhere"), r"2\.png: cannot be read .*a link to a file that does not"),
-        (lambda root: os.mkfifo(root / "train/cat/2.png"), r"2\.png: is not a regular file"),
+        (fifo, r"2\.png: is not a regular file"),
     ],
 )
 def test_what_would_spoil_a_dataset_is_refused_by_name(root: Path, spoil: Spoil, message: str) -> None:

@@ -91,12 +91,12 @@ def one_file(write: Callable[[Path], None] | bytes, folder: Path) -> Path:
             id="16-bit RGB PNG",
         ),
         pytest.param(
-            saved(array(np.uint8([[[9, 255], [9, 0]]])), ".png"),
+            saved(array(np.array([[[9, 255], [9, 0]]], np.uint8)), ".png"),
             *(True, False, [[9, 255]]),
             id="grey with alpha",
         ),
         pytest.param(
-            saved(array(np.uint8([[[*RED, 255], [*RED, 0], [*RED, 51]]])), ".png"),
+            saved(array(np.array([[[*RED, 255], [*RED, 0], [*RED, 51]]], np.uint8)), ".png"),
             *(False, False, [[RED, (255, 255, 255), (255, 204, 204)]]),
             id="RGBA: 255, 0 and 51 of 255 opaque",
         ),
@@ -170,8 +170,12 @@ def frames(suffix: str) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        pytest.param(saved(array(np.float32([[0.5]])), ".tif"), "pixels of the kind F.*8 or 16", id="float"),
-        pytest.param(saved(array(np.int32([[70_000]])), ".tif"), "pixels of the kind I", id="32-bit"),
+        pytest.param(
+            saved(array(np.array([[0.5]], np.float32)), ".tif"), "pixels of the kind F.*8 or 16", id="float"
+        ),
+        pytest.param(
+            saved(array(np.array([[70_000]], np.int32)), ".tif"), "pixels of the kind I", id="32-bit"
+        ),
         pytest.param(saved(Image.new("LAB", (2, 2)), ".tif"), "pixels of the kind LAB", id="LAB"),
         pytest.param(frames(".gif"), "more than one image.*of its own", id="GIF of several frames"),
         pytest.param(frames(".tif"), "holds more than one image", id="TIFF of several pages"),

@@ -201,7 +201,7 @@ class ParameterCount(ChannelCount):
     module: str
     ratio = _ONE
 
-    def __new__(  # type: ignore[misc]
+    def __new__(
         cls, records: TraceRecords, size: int, path: str, axis: int | None, module: str = ""
     ) -> ParameterCount:
         self = int.__new__(cls, size)

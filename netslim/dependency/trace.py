@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from netslim.dependency.attribute_sizes import count_attributes
-from netslim.dependency.call_log import CallLog, OtherCall
+from netslim.dependency.call_log import CallLog, OtherCall, log_layer
 from netslim.dependency.leaving import attributes_with_tensors, exhausted, keep_leaving
 from netslim.dependency.records import IN, OUT, TraceRecords
 from netslim.dependency.rules import RULES
@@ -60,10 +60,11 @@ def _trace(tree: ModuleIndex, example_input: Any, sizes: Collection[int]) -> Tra
     for path, module in skeleton.named_modules() if sizes else ():
         count_attributes(module, path, records, sizes)
     given = example_input if isinstance(example_input, tuple) else (example_input,)
-    log = CallLog()
+    logs = [CallLog()]
+    _log_layers(skeleton, logs)
     inputs = _traced(given, records)
     try:
-        _run(skeleton, inputs, FollowCalls(records, log, repeats=False), training=False)
+        _run(skeleton, inputs, FollowCalls(records, logs[-1]), training=False)
     except NetslimError:
         raise
     except Exception as error:
@@ -72,10 +73,12 @@ def _trace(tree: ModuleIndex, example_input: Any, sizes: Collection[int]) -> Tra
         remedy = "Give an input of the shape and dtype that the model takes"
         raise ModelError(problem, field="example_input", value=shapes, remedy=remedy) from error
     try:
-        _run(skeleton, inputs, FollowCalls(records, log, repeats=True), training=True)
+        logs[-1].repeats = True
+        _run(skeleton, inputs, FollowCalls(records, logs[-1]), training=True)
     except OtherCall:
         records.second_mode = True
-        _run_train_mode(skeleton, _traced(given, records), records)
+        logs.append(CallLog())
+        _run_train_mode(skeleton, _traced(given, records), FollowCalls(records, logs[-1]))
     except Exception as error:
         _note_train_mode(records, error)
     for name, value in attributes_with_tensors(skeleton.modules()):
@@ -84,12 +87,21 @@ def _trace(tree: ModuleIndex, example_input: Any, sizes: Collection[int]) -> Tra
     return records
 
 
-def _run_train_mode(skeleton: nn.Module, inputs: tuple[Any, ...], records: TraceRecords) -> None:
+def _run_train_mode(skeleton: nn.Module, inputs: tuple[Any, ...], calls: FollowCalls) -> None:
     """Follow train mode from the beginning, because it makes other calls than eval mode."""
     try:
-        _run(skeleton, inputs, FollowCalls(records, CallLog(), repeats=False), training=True)
+        _run(skeleton, inputs, calls, training=True)
     except Exception as error:
-        _note_train_mode(records, error)
+        _note_train_mode(calls.records, error)
+
+
+def _log_layers(skeleton: nn.Module, logs: list[CallLog]) -> None:
+    """Let the layers of torch.nn that contain no other modules be logged as one call each."""
+    for module in skeleton.modules():
+        own = vars(module)
+        standard = type(module).__module__.startswith("torch.nn.modules.")
+        if standard and not own["_modules"] and "forward" not in own:
+            log_layer(module, lambda: logs[-1])
 
 
 def _note_train_mode(records: TraceRecords, error: Exception) -> None:

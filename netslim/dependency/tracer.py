@@ -107,18 +107,18 @@ class FollowCalls(TorchFunctionMode):
     """While it is active, every call of torch is followed, also those that take no tensor of the network.
 
     Args:
-        log: calls are added to it; if `repeats`, they are compared with it, and its results are returned.
+        log: calls are added to it; if it `repeats`, they are compared with it, and its results are returned.
     """
 
-    def __init__(self, records: TraceRecords, log: CallLog, *, repeats: bool) -> None:
+    def __init__(self, records: TraceRecords, log: CallLog) -> None:
         super().__init__()
-        self.records, self.log, self.repeats = records, log, repeats
+        self.records, self.log = records, log
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if args and args[0] is self.records.batch_counter:  # BatchNorm counts in train mode only
             return func(*args, **kwargs)
-        if self.repeats:
+        if self.log.repeats:
             result = self.log.next_result(func, args, kwargs)
             if result is not AT_END:
                 return result

@@ -4,7 +4,8 @@
  "layers": {"conv1": {"out": {"of": 64, "keep": "0-3 7 9-12"}},
             "bn1":   {"out": {"of": 64, "keep": "0-3 7 9-12"}, "norm": true},
             "conv2": {"out": {...}, "in": {"of": 64, "keep": "0-3 7 9-12"}, "bias": true},
-            "bn2":   {"out": {...}, "norm": true, "reads": "0 2-5"}}}
+            "bn2":   {"out": {...}, "norm": true, "reads": "0 2-5"},
+            "mix":   {"sizes": {"splits": [8, 7]}}}}
 """
 
 from __future__ import annotations

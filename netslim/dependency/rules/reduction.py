@@ -63,7 +63,7 @@ _DEFAULT_DIM = {"normalize": 1}
 )
 def _reduce(func: Any, *args: Any, **kwargs: Any) -> Any:
     """Reductions, and functions such as softmax that combine values along an axis and keep it."""
-    input = args[0] if args else kwargs.get("input")
+    input: Any = args[0] if args else kwargs.get("input")
     mark_counts((*args, *kwargs.values()))
     args, kwargs = without_counts(args), without_counts(kwargs)
     channels, name = channels_of(input), name_of(func)

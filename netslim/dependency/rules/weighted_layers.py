@@ -219,7 +219,7 @@ def _used_again(records: TraceRecords, first: WeightedLayer, layer: WeightedLaye
     return replace(first, inputs=inputs, bias=bias, standard=standard)
 
 
-def _filter_each_input(records: TraceRecords, layer: WeightedLayer, groups: int) -> None:
+def _filter_each_input(records: TraceRecords, layer: WeightedLayer, groups: Any) -> None:
     """A depthwise convolution: input c gives the outputs c * m to c * m + m - 1, so they are one channel."""
     labels = layer.inputs.labels
     records.tie_axis(layer.weight, IN, labels)

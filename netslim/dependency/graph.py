@@ -104,6 +104,20 @@ class DependencyGraph:
         self.records.mark_unprunable(labels, reason)
         vars(self).pop("class_reasons", None)
 
+    def keep_factors(self, factors: Bools, reason: str) -> None:
+        """These scaling factors, and the channels that they write, must stay.
+
+        The reason was found after the trace.
+
+        Args:
+            factors: bool[factors].
+        """
+        for norm, (start, stop) in zip(self.norms, pairwise(self.norm_starts), strict=True):
+            own = factors[start:stop]
+            if own.any():
+                self.mark_unprunable(norm.output_labels[norm.output_index[own]], reason)
+                self.factor_reasons[start:stop][own] = len(self.records.unprunable)
+
     @cached_property
     def norm_starts(self) -> Ints:
         """int64[norms + 1], the first factor of each BatchNorm, and the number of all factors."""

@@ -8,16 +8,20 @@ of resnet50 takes about 45 ms.
 from __future__ import annotations
 
 import copy
-from collections import OrderedDict
+import sys
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import is_not
 from types import BuiltinFunctionType, FunctionType, NoneType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ModuleIndex", "copy_module"]
+from netslim.errors import ModelError, first_line
+
+__all__ = ["AttributesBefore", "ModuleIndex", "copy_module"]
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 """Hooks of the original are not copied. (Those of the state dict are.)"""
@@ -72,19 +76,65 @@ def copy_module(index: ModuleIndex, copies: dict[int, Any]) -> nn.Module:
     Args:
         copies: by id of each parameter and buffer, the tensor that replaces it. Tensors that modules have as
             plain attributes are copied. The copy of each module is added under the id of the original.
+
+    Raises:
+        ModelError: a module has an attribute that cannot be copied. (Locks, files, generators and the like
+            are shared with the original.)
     """
-    return _Copier(index.modules.values(), copies).copy(index.model)
+    return _Copier(index.modules, copies).copy(index.model)
+
+
+class AttributesBefore:
+    """The attributes of all modules of a network at one time, and the contents of lists, dicts and sets among
+    them. (Tensors that are written to are not kept.)
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.modules = list(model.modules())
+        self._attributes: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self._containers: list[tuple[Any, Any]] = []
+        for module in self.modules:
+            own = vars(module)
+            self._attributes.append((own, own.copy()))
+            for name in ("_parameters", "_buffers", "_modules"):
+                if own[name]:
+                    self._containers.append((own[name], own[name].copy()))
+            for name, value in own.items():
+                if type(value) in _EMPTY and name not in _STANDARD:
+                    _keep_contents(value, self._containers)
+
+    def restore(self) -> None:
+        """Give each module the attributes that it had."""
+        for own, attributes in self._attributes:
+            if len(own) != len(attributes):
+                own.clear()
+            own.update(attributes)
+        for container, content in self._containers:
+            if len(container) != len(content) or any(map(is_not, _items(container), _items(content))):
+                container.clear()
+                container.extend(content) if isinstance(container, list) else container.update(content)
+
+
+def _items(container: Any) -> Iterable[Any]:
+    return container.values() if isinstance(container, dict) else container
+
+
+def _keep_contents(container: Any, containers: list[tuple[Any, Any]]) -> None:
+    containers.append((container, container.copy()))
+    for inner in _items(container):
+        if type(inner) in _EMPTY:
+            _keep_contents(inner, containers)
 
 
 class _Copier:
     """Copies modules attribute by attribute; anything that is not a plain module is left to `deepcopy`.
 
     Args:
-        modules: all modules of the network.
+        modules: all modules of the network, by path.
         copies: what is copied already, by id of the original, as in the memo of `deepcopy`.
     """
 
-    def __init__(self, modules: Iterable[nn.Module], copies: dict[int, Any]) -> None:
+    def __init__(self, modules: Mapping[str, nn.Module], copies: dict[int, Any]) -> None:
         self.modules, self.copies = modules, copies
         self.plain_tensors_are_copied = False
 
@@ -95,7 +145,7 @@ class _Copier:
             done: nn.Module = copies[id(module)]
             return done
         if hasattr(kind, "__deepcopy__") or kind.__getstate__ is not nn.Module.__getstate__:
-            done = self.deepcopy(module)
+            done = self.deepcopy(module, module, "")
             inner_copies = dict(done.named_modules())
             for path, inner in module.named_modules():
                 if path in inner_copies:
@@ -114,7 +164,7 @@ class _Copier:
             if value_type in _EMPTY and not value:
                 state[name] = value_type()
             elif value_type is not tuple or not _SHARED.issuperset(map(type, value)):
-                state[name] = self.deepcopy(value)
+                state[name] = self.deepcopy(value, module, name)
         for name in ("_parameters", "_buffers"):
             tensors = own[name].items()
             state[name] = {key: None if value is None else copies[id(value)] for key, value in tensors}
@@ -122,13 +172,62 @@ class _Copier:
         state["_modules"] = {key: None if child is None else self.copy(child) for key, child in children}
         return result
 
-    def deepcopy(self, value: Any) -> Any:
+    def deepcopy(self, value: Any, owner: nn.Module, name: str) -> Any:
         """A copy of anything. Tensors that modules have as attributes are copied first, because `deepcopy`
-        refuses tensors that are the result of a computation."""
+        refuses tensors that are the result of a computation.
+
+        Args:
+            owner, name: the module and its attribute, for the message.
+
+        Raises:
+            ModelError: it cannot be copied.
+        """
         if not self.plain_tensors_are_copied:
             self.plain_tensors_are_copied = True
-            for module in self.modules:
-                for name, attribute in vars(module).items():
-                    if name not in _STANDARD and isinstance(attribute, Tensor):
+            for module in self.modules.values():
+                for key, attribute in vars(module).items():
+                    if key not in _STANDARD and isinstance(attribute, Tensor):
                         self.copies[id(attribute)] = attribute.detach().clone()
-        return copy.deepcopy(value, self.copies)
+        try:
+            return copy.deepcopy(value, self.copies)
+        except Exception:  # a lock, an open file or a generator, for example, at any depth
+            _share_what_cannot_be_copied(value, self.copies)
+        try:
+            return copy.deepcopy(value, self.copies)
+        except Exception as error:
+            path = next((path for path, module in self.modules.items() if module is owner), "")
+            field = ".".join(filter(None, (path, name))) or type(owner).__name__
+            problem = f"a {type(value).__name__} cannot be copied ({first_line(error)})"
+            remedy = "Take it out of the module for the time of the pruning"
+            raise ModelError(problem, field=field, remedy=remedy) from error
+
+
+def _share_what_cannot_be_copied(value: Any, copies: dict[int, Any], depth: int = 8) -> None:
+    """Add to `copies`, as they are, the innermost values that `deepcopy` refuses.
+
+    Both networks then use the same lock, file or thread. A tensor that is the result of a computation is
+    copied without its history.
+    """
+    if isinstance(value, nn.Module) or id(value) in copies or depth == 0:
+        return
+    if isinstance(value, Tensor):
+        copies[id(value)] = value.detach().clone()
+        return
+    if isinstance(value, dict):
+        inner = [*value.keys(), *value.values()]
+    elif isinstance(value, (list, tuple, set, frozenset, deque)):
+        inner = list(value)
+    else:
+        inner = list(getattr(value, "__dict__", {}).values()) if _is_plain_object(value) else []
+    if not inner:
+        try:
+            copy.deepcopy(value, dict(copies))
+        except Exception:
+            copies[id(value)] = value
+    for item in inner:
+        _share_what_cannot_be_copied(item, copies, depth - 1)
+
+
+def _is_plain_object(value: Any) -> bool:
+    """Whether this is an object of a class of the model's own; the inside of others is not looked at."""
+    return type(value).__module__.split(".")[0] not in sys.stdlib_module_names | {"torch"}

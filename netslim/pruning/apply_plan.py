@@ -19,6 +19,7 @@ from netslim.dependency.attribute_sizes import numbers_of
 from netslim.errors import ModelError
 from netslim.nn.channel_select import ChannelSelect, add_channel_select, remove_channel_select
 from netslim.nn.module_copy import ModuleIndex, copy_module
+from netslim.nn.weight_hooks import with_plain_weights
 from netslim.pruning.plan import ChannelIndex, LayerEdit, Plan
 from netslim.pruning.slicing import copy_tensor, kept_groups, slice_grouped_weight, slice_weight
 
@@ -54,7 +55,7 @@ def apply_plan(model: nn.Module, plan: Plan) -> nn.Module:
     Raises:
         ModelError: the plan is for another network; the message names the layer and both widths.
     """
-    return slim_copy(ModuleIndex.of(model), plan).model
+    return slim_copy(with_plain_weights(ModuleIndex.of(model))[0], plan).model
 
 
 def slim_copy(index: ModuleIndex, plan: Plan, compensation: Compensation | None = None) -> AppliedPlan:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any, Unpack
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -15,23 +16,32 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from netslim.cost import Cost, count
 from netslim.dependency.graph import DependencyGraph
 from netslim.dependency.trace import trace
-from netslim.errors import ModelError
+from netslim.errors import ModelError, NetslimError
 from netslim.nn.modes import unwrap
 from netslim.nn.module_copy import ModuleIndex, copy_module
-from netslim.pruning.apply_plan import slim_copy
-from netslim.pruning.bias_compensation import compensate_biases
+from netslim.nn.weight_hooks import with_plain_weights
+from netslim.pruning.apply_plan import AppliedPlan, slim_copy
+from netslim.pruning.arguments import check_example, check_model, check_modules
+from netslim.pruning.bias_compensation import Compensation, compensate_biases
 from netslim.pruning.budget import percent_for
 from netslim.pruning.build_plan import build_plan
 from netslim.pruning.groups import ChannelGroups, group_channels
 from netslim.pruning.held_back import held_back
+from netslim.pruning.keep import keep_layers
 from netslim.pruning.layer_report import Report, limits_of
-from netslim.pruning.optimizer_state import transfer_optimizer
+from netslim.pruning.optimizer_state import check_optimizer, transfer_optimizer
 from netslim.pruning.options import Policy, PruningKeywords, PruningOptions
 from netslim.pruning.plan import Plan
 from netslim.pruning.ranking import Choice, choose
+from netslim.pruning.removal_steps import Integers
+from netslim.pruning.trial_run import Failure, example_fits, first_failure
+from netslim.pruning.verification import verify_pruning
 from netslim.sparsity import ZERO_GAMMA
 
 __all__ = ["PruneResult", "preflight", "preview", "prune"]
+
+_REPAIRS = 3
+"""How often pruning is done again with other layers kept, if the slim network does not run."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,8 @@ def prune(
     options: PruningOptions | None = None,
     *,
     optimizer: torch.optim.Optimizer | None = None,
+    keep: Sequence[str] = (),
+    verify: bool = False,
     **keywords: Unpack[PruningKeywords],
 ) -> PruneResult:
     """Remove the channels with the lowest scaling factors (paper, section 3); `model` is not changed.
@@ -81,26 +93,49 @@ def prune(
         result = netslim.prune(model, images, percent=0.7, min_channels=4)
         result = netslim.prune(model, images, target="flops=0.5")
 
+    The slim network is run once without data, before it is returned. If it does not run, the layers that are
+    the reason stay as they are, and a note says so.
+
     Args:
         model: any module with BatchNorm.
         example_input: a tensor, batch first, or a tuple of arguments; only shapes and dtypes count.
         options: how much, and within which limits.
         optimizer: over this model's parameters; one like it is made for the slim network, with its state.
+        keep: names of layers that must not be pruned, or patterns of them such as "layer4.*".
+        verify: also compare the slim network with the masked network on random inputs.
         **keywords: single options by name (percent, target, scope, policy, max_layer_percent, min_channels,
             channel_multiple, compensate); they replace those of `options`. See `PruningOptions`.
 
     Raises:
-        ConfigError: an option is wrong, or the budget cannot be met.
-        ModelError: the model has no BatchNorm, contains NaN, or cannot be traced.
+        ConfigError: an option is wrong, no layer matches `keep`, or the budget cannot be met.
+        ModelError: the model has no BatchNorm, contains NaN, or cannot be traced; the example input does not
+            fit it; the optimizer's state cannot be sliced; the slim network would not run, or computes
+            something else.
     """
     options = (options or PruningOptions()).with_keywords(**keywords)
-    analysis = _Analysis.of(model, example_input, options.policy)
+    if optimizer is not None:
+        check_optimizer(optimizer)
+    analysis = _Analysis.of(model, example_input, options.policy, keep)
     choice, report = analysis.choose(options)
-    removed = analysis.groups.removed_factors(choice.keep)
-    removed_labels = analysis.graph.removed_labels(removed)
-    plan = build_plan(analysis.graph, removed, removed_labels)
-    compensation = compensate_biases(analysis.graph, removed, removed_labels, plan, biases=options.compensate)
-    applied = slim_copy(analysis.index, compensation.plan, compensation)
+    compensation, applied = analysis.slim(choice.keep, biases=options.compensate)
+    for attempt in range(_REPAIRS + 1):
+        failure = analysis.failure_of(applied.model)
+        if failure is None:
+            break
+        blamed = analysis.groups_to_blame(choice.keep)
+        if attempt == _REPAIRS or not blamed:
+            remedy = "This is a bug of netslim: please report it, with the code at that line"
+            raise ModelError(f"the slim network does not run ({failure})", field="model", remedy=remedy)
+        analysis = analysis.without(blamed, failure, options.policy)
+        choice, report = analysis.choose(options)
+        compensation, applied = analysis.slim(choice.keep, biases=options.compensate)
+    if verify:
+        plain = applied.model
+        if options.compensate:
+            plain = analysis.slim(choice.keep, biases=False)[1].model
+        exact = None if compensation.notes or not options.compensate else applied.model
+        notes = verify_pruning(analysis.index, compensation.plan, example_input, plain, exact)
+        report = replace(report, notes=(*report.notes, *notes))
     return PruneResult(
         applied.model,
         compensation.plan,
@@ -115,6 +150,8 @@ def preview(
     model: nn.Module,
     example_input: Any,
     options: PruningOptions | None = None,
+    *,
+    keep: Sequence[str] = (),
     **keywords: Unpack[PruningKeywords],
 ) -> Report:
     """The report of `prune` with the same arguments, without making a network.
@@ -123,7 +160,9 @@ def preview(
         ConfigError, ModelError: as `prune` would.
     """
     options = (options or PruningOptions()).with_keywords(**keywords)
-    return _Analysis.of(model, example_input, options.policy).choose(options)[1]
+    analysis = _Analysis.of(model, example_input, options.policy, keep)
+    example_fits(analysis.index, example_input)
+    return analysis.choose(options)[1]
 
 
 preflight = preview
@@ -141,21 +180,75 @@ class _Analysis:
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, model: nn.Module, example_input: Any, policy: Policy) -> _Analysis:
+    def of(cls, model: nn.Module, example_input: Any, policy: Policy, keep: Sequence[str]) -> _Analysis:
+        check_model(model)
+        check_example(example_input)
         bare, notes = unwrap(model), []
         if bare is not model:
             wrapper = type(model).__name__
             notes.append(
                 f"the model was given inside {wrapper}; the slim model has no wrapper: wrap it again"
             )
-        _must_have_factors(bare)
+        check_modules(dict(bare.named_modules()))
         index = ModuleIndex.of(bare)
-        graph = DependencyGraph(trace(index, example_input))
+        hooks = index.hooks()
+        index, computed = with_plain_weights(index)
+        if computed:
+            notes.append(f"computed by a hook, and plain parameters in the slim model: {', '.join(computed)}")
+        _must_have_factors(index.model)
+        try:
+            graph = DependencyGraph(trace(index, example_input))
+        except NetslimError:
+            example_fits(index, example_input)  # a better message, where that is the reason
+            raise
         if not graph.norms:
             remedy = "Nothing can be ranked: check that forward() uses them"
             raise ModelError("its BatchNorm layers do not run", field="model", remedy=remedy)
-        notes += [*_note_hooks(index), *_note_unused_norms(index, graph), *graph.records.notes]
+        keep_layers(graph, [keep] if isinstance(keep, str) else keep)
+        notes += [
+            *_note_hooks(hooks - len(computed)),
+            *_note_unused_norms(index, graph),
+            *graph.records.notes,
+        ]
         return cls(index, example_input, graph, group_channels(graph, policy), tuple(notes))
+
+    def slim(self, keep: dict[str, Integers], *, biases: bool) -> tuple[Compensation, AppliedPlan]:
+        """The slim network that keeps these channels of each group."""
+        removed = self.groups.removed_factors(keep)
+        removed_labels = self.graph.removed_labels(removed)
+        plan = build_plan(self.graph, removed, removed_labels)
+        compensation = compensate_biases(self.graph, removed, removed_labels, plan, biases=biases)
+        try:
+            return compensation, slim_copy(self.index, compensation.plan, compensation)
+        except (NetslimError, ValueError, RuntimeError, IndexError):
+            example_fits(self.index, self.example_input)  # the trace follows an input that does not fit
+            raise
+
+    def failure_of(self, slim: nn.Module) -> Failure | None:
+        """Why the slim network does not run; None if it does."""
+        return first_failure(slim, self.index, self.example_input, two_modes=self.graph.records.second_mode)
+
+    def groups_to_blame(self, keep: dict[str, Integers]) -> list[str]:
+        """The groups without whose removed channels the network runs; found by halving."""
+        everything = {group.name: np.arange(group.width) for group in self.groups.groups}
+
+        def blamed(names: list[str]) -> list[str]:
+            applied = self.slim(everything | {name: keep[name] for name in names}, biases=False)[1]
+            if not names or self.failure_of(applied.model) is None:
+                return []
+            half = len(names) // 2
+            return (blamed(names[:half]) + blamed(names[half:]) or names) if half else names
+
+        return blamed([name for name, kept in keep.items() if kept.size < everything[name].size])
+
+    def without(self, names: list[str], failure: Failure, policy: Policy) -> _Analysis:
+        """The same analysis with these groups kept as they are."""
+        tied = np.concatenate([self.groups.members[name] for name in names])
+        where = f" at {failure.line}" if failure.line else ""
+        reason = f"the slim network would not run{where}"
+        self.graph.keep_factors(np.isin(self.groups.tied_of_factor, tied), reason)
+        note = f"kept, because {reason} ({failure.problem}): {', '.join(names)}"
+        return replace(self, groups=group_channels(self.graph, policy), notes=(*self.notes, note))
 
     @cached_property
     def cost(self) -> Cost:
@@ -192,7 +285,7 @@ class _Analysis:
         """The cost of the network after pruning a percent, found on a copy without data."""
         empty: dict[int, Any] = {}
         for tensor in self.index.tensors.values():
-            shape = torch.empty_like(tensor, device="meta")
+            shape = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
             empty[id(tensor)] = nn.Parameter(shape) if isinstance(tensor, nn.Parameter) else shape
         shapes = ModuleIndex.of(copy_module(self.index, empty))
 
@@ -206,9 +299,6 @@ class _Analysis:
 
 
 def _must_have_factors(model: nn.Module) -> None:
-    if isinstance(model, torch.jit.ScriptModule):
-        remedy = "Give the Python module it was made from"
-        raise ModelError("a TorchScript module cannot be pruned", field="model", remedy=remedy)
     norms = []
     for module in model.modules():
         if isinstance(module, _BatchNorm):
@@ -225,8 +315,7 @@ def _must_have_factors(model: nn.Module) -> None:
     raise ModelError(problem, field="model", value=type(model).__name__, remedy=remedy)
 
 
-def _note_hooks(index: ModuleIndex) -> list[str]:
-    hooks = index.hooks()
+def _note_hooks(hooks: int) -> list[str]:
     return [f"the model has {hooks} hooks; the slim one has none: register them again"] if hooks else []
 
 

@@ -60,7 +60,7 @@ def prune_step(
     wide = artifact.load_model(start, allow_factory=architecture)
     example = torch.zeros(1, packed.info.channels, *packed.info.image_size)
     with progress.bar("pruning", 3) as bar:
-        result = netslim.prune(wide.model, example, options)
+        result = netslim.prune(wide.model, example, options, verify=True)
         print(result.report, flush=True)
         bar.advance(channels=result.after.channels)
         # Compensation is exact for channels at zero, where new statistics would only add noise. Once a live

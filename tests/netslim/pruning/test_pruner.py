@@ -267,7 +267,7 @@ def test_wrong_options_are_refused_by_name_and_value(options: dict[str, Any], me
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
 def test_a_torchscript_module_is_refused() -> None:
-    with pytest.raises(ModelError, match="TorchScript module cannot be pruned"):
+    with pytest.raises(ModelError, match="TorchScript module, which cannot be pruned"):
         netslim.prune(torch.jit.trace(network().eval(), IMAGES), IMAGES, percent=0.5)
 
 
@@ -335,6 +335,46 @@ def step(model: nn.Module, optimizer: torch.optim.Optimizer, images: Tensor, lab
     optimizer.zero_grad()
     nn.functional.cross_entropy(model(images), labels).backward()
     optimizer.step()
+
+
+def test_the_row_and_column_means_of_adafactor_are_sliced() -> None:
+    wide = network(Grouped).train()
+    optimizer = torch.optim.Adafactor(wide.parameters())
+    step(wide, optimizer, IMAGES, torch.tensor([0, 1, 2, 3]))
+    result = netslim.prune(wide, IMAGES, percent=0.5, optimizer=optimizer)
+    assert result.optimizer is not None
+    fresh = torch.optim.Adafactor(result.model.parameters())
+    step(result.model, fresh, IMAGES, torch.tensor([0, 1, 2, 3]))
+    for parameter, state in result.optimizer.state.items():
+        assert {name: value.shape for name, value in state.items()} == {
+            name: value.shape for name, value in fresh.state[parameter].items()
+        }
+    step(result.model, result.optimizer, IMAGES, torch.tensor([0, 1, 2, 3]))
+    head, kept = "head.2.weight", result.plan.layers["head.2"].in_
+    wide_state = optimizer.state[wide.get_parameter(head)]["col_var"]
+    slim_state = netslim.prune(wide, IMAGES, percent=0.5, optimizer=optimizer).optimizer
+    assert slim_state is not None
+    assert kept is not None
+    (found,) = [s["col_var"] for p, s in slim_state.state.items() if p.shape == (5, kept.index.size)]
+    assert torch.equal(found, wide_state[:, kept.index])
+
+
+def test_an_optimizer_whose_state_is_over_all_parameters_is_refused_at_once() -> None:
+    model = network()
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=2)
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = model(IMAGES).square().mean()
+        value.backward()
+        return value
+
+    netslim.prune(model, IMAGES, optimizer=optimizer)  # it has no state yet
+    optimizer.step(loss)  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match=r"the state '\w+' of LBFGS has another shape than its parameter"):
+        netslim.prune(model, IMAGES, optimizer=optimizer)
+    with pytest.raises(ModelError, match="it is a list, not an optimizer of torch"):
+        netslim.prune(model, IMAGES, optimizer=[optimizer])  # type: ignore[arg-type]
 
 
 def test_an_optimizer_of_another_model_is_refused() -> None:

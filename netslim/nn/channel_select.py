@@ -96,7 +96,7 @@ def add_channel_select(
         sources[list(places)] = torch.arange(len(places))
     # The plan defines the indices, so they are not in the state dict; the constants come from weights.
     index = None if reads is None else torch.tensor(list(reads), device=like.device)
-    norm.__class__ = _subclass(base)
+    norm.__class__ = _subclass(base)  # type: ignore[arg-type]
     norm.register_buffer("reads", index, persistent=False)
     norm.register_buffer("sources", None if sources is None else sources.to(like.device), persistent=False)
     norm.register_buffer("fill", None if fill is None else fill.to(like))
@@ -105,7 +105,7 @@ def add_channel_select(
 def remove_channel_select(norm: nn.Module) -> None:
     """Give a BatchNorm its own class back, in place; nothing is done where no selection was added."""
     if isinstance(norm, ChannelSelect):
-        norm.__class__ = norm.base_class
+        norm.__class__ = norm.base_class  # type: ignore[assignment]
         for name in ("reads", "sources", "fill"):
             delattr(norm, name)
 
@@ -144,7 +144,7 @@ def _subclass(base: type[nn.Module]) -> type[nn.Module]:
 
 def _new(base: type[nn.Module]) -> nn.Module:
     """A module without state, for pickle and `copy`."""
-    kind = _subclass(base)
+    kind = _subclass(base)  # type: ignore[arg-type]
     return kind.__new__(kind)
 
 

@@ -250,7 +250,7 @@ def _adaptive_pool(run: ShapeRun, input: Tensor, output_size: Any) -> Any:
     return torch.empty((*input.shape[:2], *sizes), dtype=input.dtype, device="meta")
 
 
-@_rule(Tensor.device.__get__)  # type: ignore[attr-defined]
+@_rule(Tensor.device.__get__)
 def _device(run: ShapeRun, input: Tensor) -> torch.device:
     return run.device if input.is_meta else input.device
 

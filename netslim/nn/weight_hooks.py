@@ -62,7 +62,7 @@ def _computed_weights(index: ModuleIndex) -> dict[str, tuple[str, Tensor, tuple[
             elif isinstance(hook, BasePruningMethod):
                 name = str(vars(hook)["_tensor_name"])
                 extra = (f"{name}_orig", f"{name}_mask")
-                values = hook.apply_mask(module)
+                values = hook.apply_mask(module)  # type: ignore[no-untyped-call]
             else:
                 continue
             computed[f"{path}.{name}" if path else name] = (name, values.detach().clone(), extra)

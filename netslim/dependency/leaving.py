@@ -25,7 +25,8 @@ _NO_HOLDERS = (
     *(np.ndarray, np.generic, nn.Module),
 )
 _WITHOUT_TENSORS = {bool, int, float, str, type(None), set}
-_PARTS_OF_MODULES = {"_parameters", "_buffers", "_modules"}
+_OF_EVERY_MODULE = vars(nn.Module()).keys()
+"""Attributes that torch gives to every module: parameters, buffers, modules, hooks."""
 
 
 def keep_leaving(records: TraceRecords, value: Any, reason: str) -> None:
@@ -46,7 +47,7 @@ def attributes_with_tensors(modules: Iterable[nn.Module]) -> Iterator[tuple[str,
     for module in modules:
         if not type(module).__module__.startswith("torch.nn.modules."):
             for name, value in vars(module).items():
-                if name in _PARTS_OF_MODULES or type(value) in _WITHOUT_TENSORS:
+                if name in _OF_EVERY_MODULE or type(value) in _WITHOUT_TENSORS:
                     continue
                 if isinstance(value, Tensor) or (isinstance(value, (list, tuple, dict)) and value):
                     yield name, value

@@ -100,7 +100,7 @@ def _log_layers(skeleton: nn.Module, logs: list[CallLog]) -> None:
     for module in skeleton.modules():
         own = vars(module)
         standard = type(module).__module__.startswith("torch.nn.modules.")
-        if standard and not own["_modules"] and "forward" not in own:
+        if standard and next(module.children(), None) is None and "forward" not in own:
             log_layer(module, lambda: logs[-1])
 
 
@@ -152,7 +152,7 @@ def _count_widths(module: nn.Module, path: str, records: TraceRecords) -> None:
         axes = {"num_features": None}
     else:
         return
-    weight = own["_parameters"].get("weight")
+    weight = getattr(module, "weight", None)
     if type(weight) is TracedTensor:
         for name, axis in axes.items():
             own[name] = ParameterCount(records, own[name], weight.source, axis, path)

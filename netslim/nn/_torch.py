@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 __all__ = [
+    "FORWARD_CODE_OF_LAYERS",
     "DisableTorchFunctionSubclass",
     "TorchDispatchMode",
     "foreach_abs",
@@ -45,6 +46,16 @@ __all__ = [
 
 T = TypeVar("T", bound=Tensor)
 _META = torch.device("meta")
+
+# Where torch.nn calls a function with the weight and the bias of a convolution or linear layer. A convolution
+# calls it in a method of its own.
+FORWARD_CODE_OF_LAYERS = {
+    torch.nn.Linear.forward.__code__,
+    *(kind._conv_forward.__code__ for kind in (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)),
+    torch.nn.ConvTranspose1d.forward.__code__,
+    torch.nn.ConvTranspose2d.forward.__code__,
+    torch.nn.ConvTranspose3d.forward.__code__,
+}
 
 # `torch.optim.SGD(fused=True)` calls this kernel, with the same result to the bit. Its import loads torch's
 # compiler: 900 modules, two seconds per process. The step itself takes twice as long on small networks.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import inspect
 from dataclasses import replace
 from typing import Any
 
@@ -26,19 +26,13 @@ from netslim.dependency.rules.common import (
 from netslim.dependency.rules.kernel_geometry import kernel_geometry
 from netslim.dependency.symbolic_size import ChannelCount, ParameterCount, plain
 from netslim.dependency.tracer import TracedTensor
+from netslim.nn._torch import FORWARD_CODE_OF_LAYERS
 
 __all__ = ["RULES"]
 
 RULES = RuleSet()
 
-_FORWARD_CODE = {
-    nn.Linear.forward.__code__,
-    *(kind._conv_forward.__code__ for kind in (nn.Conv1d, nn.Conv2d, nn.Conv3d)),
-    *(kind.forward.__code__ for kind in (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)),
-}
-"""Where torch.nn calls the functions of this module with the weight and the bias of a layer."""
-
-_MOST_FRAMES = 8
+_MOST_FRAMES = 10
 """How far above a rule that code can be: the rule, the dispatch, and torch's own frames lie between."""
 
 
@@ -160,12 +154,12 @@ def _owner(records: TraceRecords, weight: TracedTensor, kind: type[nn.Module]) -
 
 def _running_layer(records: TraceRecords) -> str:
     """The path of the layer of torch.nn whose forward calls the rule; "" for none."""
-    frame = sys._getframe(2)
+    frame = inspect.currentframe()
     for _ in range(_MOST_FRAMES):
-        if frame.f_code in _FORWARD_CODE:
-            return records.paths.get(id(frame.f_locals["self"]), "")
-        if frame.f_back is None:
+        if frame is None:
             break
+        if frame.f_code in FORWARD_CODE_OF_LAYERS:
+            return records.paths.get(id(frame.f_locals["self"]), "")
         frame = frame.f_back
     return ""
 

@@ -59,12 +59,13 @@ MAY_IMPORT = {
     "pipelines.tasks": "steps components pipelines.inputs pipelines.cluster",
     "pipelines.slimming": "errors pipelines.inputs pipelines.run_config pipelines.cluster pipelines.tasks",
     "pipelines.sweeps": "pipelines.inputs pipelines.run_config pipelines.cluster pipelines.tasks",
-    "pipelines.local": "errors progress child_process storage data tracking components pipelines.run_config"
-    " pipelines.compiler",
-    "pipelines.preflight": "errors storage data training models tracking pipelines.run_config pipelines.local",
-    "pipelines.cli": "errors results report tracking components pipelines.yaml_numbers pipelines.config_errors"
-    " pipelines.run_config pipelines.config_file pipelines.config_schema pipelines.compiler pipelines.cluster"
-    " pipelines.slimming pipelines.sweeps pipelines.local pipelines.preflight",
+    "pipelines.local": "errors progress child_process storage data tracking components"
+    " pipelines.run_config pipelines.compiler",
+    "pipelines.preflight": "errors storage data training models tracking"
+    " pipelines.run_config pipelines.local",
+    "pipelines.cli": "errors results report tracking components pipelines.yaml_numbers"
+    " pipelines.config_errors pipelines.run_config pipelines.config_file pipelines.config_schema pipelines.compiler"
+    " pipelines.cluster pipelines.slimming pipelines.sweeps pipelines.local pipelines.preflight",
 }
 
 # Packages that only one folder may import.

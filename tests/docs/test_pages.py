@@ -122,7 +122,9 @@ def test_the_table_of_defaults_is_that_of_the_code() -> None:
 def test_the_table_of_exit_codes_is_that_of_the_code() -> None:
     table = {int(code) for code in rows("guide.md", "| code | meaning |")}
     kinds = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)]
-    assert table == {0, 130, 143} | {kind.exit_code for kind in kinds if issubclass(kind, errors.NetslimError)}
+    assert table == {0, 130, 143} | {
+        kind.exit_code for kind in kinds if issubclass(kind, errors.NetslimError)
+    }
 
 
 def test_the_guide_names_every_augmentation() -> None:

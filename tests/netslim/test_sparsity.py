@@ -143,14 +143,14 @@ def test_a_strength_in_tensors_does_what_the_number_does(penalty):
     for strength, rate in ((0.25, 0.5), (0.0625, 0.25)):
         lam.fill_(strength)
         lr.fill_(rate)
-        for model, arguments in ((by_number, (strength, rate)), (by_tensor, (lam, lr))):
+        for model, lambda_, step in ((by_number, strength, rate), (by_tensor, lam, lr)):
             gradients(model)
             if penalty == "l1":
-                sparsity.add_l1_subgradient(model, arguments[0])
+                sparsity.add_l1_subgradient(model, lambda_)
             elif penalty == "smooth-l1":
-                sparsity.add_smooth_l1(model, arguments[0], 0.02)
+                sparsity.add_smooth_l1(model, lambda_, 0.02)
             else:
-                sparsity.apply_proximal(model, *arguments, momentum=0.5)
+                sparsity.apply_proximal(model, lambda_, step, momentum=0.5)
         for a, b in zip(by_number.parameters(), by_tensor.parameters(), strict=True):
             torch.testing.assert_close(a, b, rtol=0, atol=1e-7)
             torch.testing.assert_close(a.grad, b.grad, rtol=1e-6, atol=1e-7)

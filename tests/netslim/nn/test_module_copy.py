@@ -35,7 +35,8 @@ class Holder:
 
 @pytest.mark.parametrize("name", SHARED)
 def test_what_cannot_be_copied_is_shared_and_its_containers_are_copied(name: str) -> None:
-    model, value = Chain(), SHARED[name]()
+    model: Any = Chain()
+    value = SHARED[name]()
     model.b.helper, model.b.helpers, model.c.holder = value, [value, [1]], Holder(value)
     slim = netslim.prune(model, IMAGES, percent=0.5).model
     assert slim.b.helper is slim.b.helpers[0] is slim.c.holder.inner["value"][0] is value
@@ -46,7 +47,7 @@ def test_what_cannot_be_copied_is_shared_and_its_containers_are_copied(name: str
 
 
 def test_an_activation_with_its_history_is_copied_without_it() -> None:
-    model = Chain()
+    model: Any = Chain()
     kept = model.a(IMAGES)
     model.b.kept, model.b.all = kept, [kept, (kept,)]
     slim = netslim.prune(model, IMAGES, percent=0.5).model
@@ -72,10 +73,10 @@ def test_a_module_that_cannot_be_copied_is_refused_by_name() -> None:
 
 
 def test_attributes_are_restored_with_the_contents_of_containers() -> None:
-    model = Chain()
+    model: Any = Chain()
     model.seen, model.cache, model.number = [1, [2]], {}, 3
     before = AttributesBefore(model)
-    model.seen[1].append(9)  # type: ignore[index]
+    model.seen[1].append(9)
     model.seen.append(9)
     model.cache["a"], model.number, model.new = 9, 9, 9
     model.b[0].weight = nn.Parameter(torch.zeros(1))

@@ -33,7 +33,7 @@ class Net(nn.Module):
 
 KINDS: dict[str, tuple[Callable[[nn.Conv2d], Any], bool]] = {
     "weight_norm": (lambda layer: weight_norm(layer), True),
-    "weight_norm over all axes": (lambda layer: weight_norm(layer, dim=None), True),
+    "weight_norm over all axes": (lambda layer: weight_norm(layer, dim=None), True),  # type: ignore[arg-type]
     "spectral_norm": (lambda layer: spectral_norm(layer), True),
     "mask": (lambda layer: prune.random_unstructured(layer, "weight", amount=0.3), True),
     "two masks": (lambda layer: prune.l1_unstructured(prune.identity(layer, "bias"), "weight", 5), True),
@@ -66,15 +66,16 @@ def test_the_slim_network_is_exact_and_every_parameter_is_trained(name: str) -> 
 
 
 def test_a_hook_of_another_kind_is_refused_by_name() -> None:
-    def halve(module: nn.Module, inputs: Any) -> None:
+    def halve(module: Any, inputs: Any) -> None:
         module.weight = module.full / 2
 
-    def wrap(layer: nn.Conv2d) -> nn.Conv2d:
+    def wrap(layer: Any) -> nn.Conv2d:
         layer.full = copy.deepcopy(layer.weight)
         del layer.weight
         layer.weight = layer.full / 2
         layer.register_forward_pre_hook(halve)
-        return layer
+        wrapped: nn.Conv2d = layer
+        return wrapped
 
     with pytest.raises(ModelError, match=r"a\.weight: it is computed by a hook"):
         netslim.prune(Net(wrap), IMAGES.float())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Literal
 
 import pytest
 import torch
@@ -33,7 +34,9 @@ class PreActivation(nn.Module):
 @pytest.mark.filterwarnings("ignore:.torch.jit:FutureWarning")  # deprecated, and still used for deployment
 @pytest.mark.parametrize("policy", ["group", "select"])
 @pytest.mark.parametrize("compensate", [False, True])
-def test_a_slim_network_is_scripted_stored_and_loaded(policy: str, compensate: bool) -> None:
+def test_a_slim_network_is_scripted_stored_and_loaded(
+    policy: Literal["group", "select"], compensate: bool
+) -> None:
     torch.manual_seed(0)
     images = torch.randn(3, 3, 8, 8, dtype=torch.float64)
     wide = settled(PreActivation(), images)

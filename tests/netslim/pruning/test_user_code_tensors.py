@@ -24,6 +24,10 @@ def kind(y: Tensor) -> dict[str, Any]:
     return {"dtype": y.dtype, "device": y.device}
 
 
+def normalised(y: Any, variance: Any, mean: Any) -> Any:
+    return (y - mean) / (variance + 1).sqrt()
+
+
 def grid(y: Tensor) -> Tensor:
     n, _, h, w = y.shape
     axes = [torch.linspace(-1, 1, size, **kind(y)) for size in (h, w)]
@@ -108,7 +112,7 @@ STATISTICS: dict[str, tuple[Function, bool]] = {
     "std, unbiased by position": (lambda y: y / (y.std((2, 3), False)[:, :, None, None] + 1), True),
     "std of flat values": (lambda y: y / (y.flatten(2).std(-1).view(len(y), -1, 1, 1) + 1), True),
     "var_mean": (
-        lambda y: (lambda v, m: (y - m) / (v + 1).sqrt())(*torch.var_mean(y, (2, 3), keepdim=True)), True
+        lambda y: normalised(y, *torch.var_mean(y, (2, 3), keepdim=True)), True
     ),
     "std_mean": (lambda y: torch.std_mean(y, dim=(2, 3), keepdim=True)[0] * y, True),
     "maximum": (lambda y: y - y.max(3, keepdim=True)[0], True),

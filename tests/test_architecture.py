@@ -64,8 +64,9 @@ MAY_IMPORT = {
     "pipelines.preflight": "errors storage data training models tracking"
     " pipelines.run_config pipelines.local",
     "pipelines.cli": "errors results report tracking components pipelines.yaml_numbers"
-    " pipelines.config_errors pipelines.run_config pipelines.config_file pipelines.config_schema pipelines.compiler"
-    " pipelines.cluster pipelines.slimming pipelines.sweeps pipelines.local pipelines.preflight",
+    " pipelines.config_errors pipelines.run_config pipelines.config_file pipelines.config_schema"
+    " pipelines.compiler pipelines.cluster pipelines.slimming pipelines.sweeps pipelines.local"
+    " pipelines.preflight",
 }
 
 # Packages that only one folder may import.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +24,31 @@ from netslim_kfp.pipelines.slimming.pipeline import build
 from netslim_kfp.pipelines.sweeps import pipeline
 
 PIPELINES = {
-    "slimming": lambda place: build(2, place=place),
+    "slimming": lambda place: build(1, place=place),
     "sweep-lambda": lambda place: pipeline.build_lambda(place=place),
     "sweep-percent": lambda place: pipeline.build_percent(place=place),
 }
 
 
-def compiled(folder: Path, name: str = "slimming", **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+@cache
+def documents(name: str = "slimming", profiles: str = "", **changes: Any) -> tuple[dict[str, Any], ...]:
+    """The compiled IR and its platform's settings. Compiled once for equal arguments, so change neither."""
+    with tempfile.TemporaryDirectory() as folder:
+        if profiles:
+            mine = Path(folder, "mine.yaml")
+            mine.write_text(profiles)
+            changes["path"] = mine
+        path = Path(folder, "ir.yaml")
+        compile_pipeline(PIPELINES[name](placed_on(load(**changes))), path)
+        return tuple(yaml.load_all(path.read_text(), yaml.CSafeLoader))
+
+
+def compiled(name: str = "slimming", profiles: str = "", **changes: Any) -> tuple[Any, Any]:
     """The IR's executors and the platform's, by label."""
-    path = folder / "ir.yaml"
-    compile_pipeline(PIPELINES[name](placed_on(load(**changes))), path)
-    ir, platform = yaml.safe_load_all(path.read_text())
-    settings: dict[str, Any] = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    return ir["deploymentSpec"]["executors"], settings
+    ir, platform = documents(name, profiles, **changes)
+    return ir["deploymentSpec"]["executors"], platform["platforms"]["kubernetes"]["deploymentSpec"][
+        "executors"
+    ]
 
 
 def steps(labels: Any) -> Iterator[tuple[str, str]]:
@@ -45,8 +59,8 @@ def steps(labels: Any) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_no_step_of_any_pipeline_is_forgotten(name: str, tmp_path: Path) -> None:
-    executors, settings = compiled(tmp_path, name)
+def test_no_step_of_any_pipeline_is_forgotten(name: str) -> None:
+    executors, settings = compiled(name)
     assert set(executors) == set(settings)
     for label, _ in steps(executors):
         assert executors[label]["container"]["resources"]["resourceMemoryLimit"], label
@@ -61,9 +75,8 @@ def test_every_component_has_a_kind_and_those_that_want_a_gpu_get_one() -> None:
         assert metadata["gpu"] == (profiles[PROFILE_OF_STEP[name]].gpus > 0), name
 
 
-def test_a_training_step_gets_what_its_profile_says(tmp_path: Path) -> None:
-    mine = tmp_path / "mine.yaml"
-    mine.write_text(
+def test_a_training_step_gets_what_its_profile_says() -> None:
+    profiles = (
         "all: {image_pull_secrets: [registry]}\n"
         "train:\n"
         "  cpu: 8\n"
@@ -71,7 +84,7 @@ def test_a_training_step_gets_what_its_profile_says(tmp_path: Path) -> None:
         "  node_selector: {node-pool: a100}\n"
         "  tolerations: [{key: dedicated, operator: Equal, value: ml, effect: NoSchedule}]\n"
     )
-    executors, settings = compiled(tmp_path, path=mine, gpus=4)
+    executors, settings = compiled("slimming", profiles, gpus=4)
     for label, step in steps(executors):
         resources, extra = executors[label]["container"]["resources"], settings[label]
         assert extra["imagePullSecret"][0]["secretName"] == "registry"
@@ -95,8 +108,8 @@ def test_a_training_step_gets_what_its_profile_says(tmp_path: Path) -> None:
         assert extra["pvcMount"][0]["constant"] == "netslim-datasets"
 
 
-def test_the_promise_of_gpus_and_the_runs_name_come_from_the_pods_own_labels(tmp_path: Path) -> None:
-    executors, settings = compiled(tmp_path, gpus=2)
+def test_the_promise_of_gpus_and_the_runs_name_come_from_the_pods_own_labels() -> None:
+    executors, settings = compiled(gpus=2)
     for label, step in steps(executors):
         paths = {env["name"]: env["fieldPath"] for env in settings[label]["fieldPathAsEnv"]}
         assert paths["KFP_RUN_ID"] == "metadata.labels['pipeline/runid']"
@@ -113,9 +126,9 @@ def test_the_promise_of_gpus_and_the_runs_name_come_from_the_pods_own_labels(tmp
         assert written <= ({"NETSLIM_IMAGE_TAG"} if step == "evaluate" else set())
 
 
-def test_checkpoints_go_to_the_bucket_of_trainings_that_may_use_it(tmp_path: Path) -> None:
+def test_checkpoints_go_to_the_bucket_of_trainings_that_may_use_it() -> None:
     """The address stands there; the keys come from the Secret, and only trainings get them."""
-    executors, settings = compiled(tmp_path, checkpoints="s3://bucket/kept")
+    executors, settings = compiled(checkpoints="s3://bucket/kept")
     for label, step in steps(executors):
         env = {each["name"]: each["value"] for each in executors[label]["container"].get("env", ())}
         secrets = {
@@ -131,9 +144,9 @@ def test_checkpoints_go_to_the_bucket_of_trainings_that_may_use_it(tmp_path: Pat
         load(checkpoints="/mnt/kept")
 
 
-def test_a_training_on_several_nodes_waits_for_them_in_a_small_pod(tmp_path: Path) -> None:
+def test_a_training_on_several_nodes_waits_for_them_in_a_small_pod() -> None:
     """What a node gets is the profile's; the pod that asks for the nodes says so of itself."""
-    executors, settings = compiled(tmp_path, nodes=3, gpus=8, checkpoints="s3://bucket/kept")
+    executors, settings = compiled(nodes=3, gpus=8, checkpoints="s3://bucket/kept")
     for label, step in steps(executors):
         paths = {env["name"]: env["fieldPath"] for env in settings[label]["fieldPathAsEnv"]}
         if PROFILE_OF_STEP[step] != "train":
@@ -148,18 +161,18 @@ def test_a_training_on_several_nodes_waits_for_them_in_a_small_pod(tmp_path: Pat
         assert "accelerator" not in resources
         assert (resources["resourceCpuLimit"], resources["resourceMemoryLimit"]) == ("1", "2Gi")
         assert [each["key"] for each in settings[label]["tolerations"]] == ["nvidia.com/gpu"]
-    one = compiled(tmp_path, nodes=1, checkpoints="s3://bucket/kept")
-    assert one == compiled(tmp_path, checkpoints="s3://bucket/kept")
+    one = compiled(nodes=1, checkpoints="s3://bucket/kept")
+    assert one == compiled(checkpoints="s3://bucket/kept")
 
 
-def test_without_gpus_nothing_of_them_is_left(tmp_path: Path) -> None:
-    executors, settings = compiled(tmp_path, gpus=0)
+def test_without_gpus_nothing_of_them_is_left() -> None:
+    executors, settings = compiled(gpus=0)
     assert "nvidia" not in str(executors) + str(settings)
     assert EXPECTED not in str(settings)
 
 
-def test_settings_and_secrets_are_references_that_may_be_absent(tmp_path: Path) -> None:
-    _, settings = compiled(tmp_path)
+def test_settings_and_secrets_are_references_that_may_be_absent() -> None:
+    _, settings = compiled()
     by_step = {step: settings[label] for label, step in steps(settings)}
     found = {
         step: {pair["envVar"] for kind in ("configMapAsEnv", "secretAsEnv") for block in extra.get(kind, ())
@@ -177,9 +190,8 @@ def test_settings_and_secrets_are_references_that_may_be_absent(tmp_path: Path) 
     assert not any(name.startswith("AWS") for step in ("evaluate", "finish") for name in found[step])
 
 
-def test_tasks_that_may_be_retried_wait_ever_longer(tmp_path: Path) -> None:
-    compile_pipeline(build(1, place=placed_on(load())), tmp_path / "ir.yaml")
-    ir = next(yaml.safe_load_all((tmp_path / "ir.yaml").read_text()))
+def test_tasks_that_may_be_retried_wait_ever_longer() -> None:
+    ir, _ = documents()
     tasks = ir["components"]["comp-exit-handler-1"]["dag"]["tasks"]
     assert tasks["fine-tune"]["retryPolicy"] == {
         "maxRetryCount": 3,
@@ -191,38 +203,31 @@ def test_tasks_that_may_be_retried_wait_ever_longer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("retries", "timeout"), [(1, "90s"), (3, "48h"), (8, "2d")])
-@pytest.mark.parametrize("kind", sorted(set(PROFILE_OF_STEP.values())))
-def test_no_try_is_killed_before_its_own_time_out(
-    tmp_path: Path, kind: str, timeout: str, retries: int
-) -> None:
+def test_no_try_is_killed_before_its_own_time_out(timeout: str, retries: int) -> None:
     """Adds up the tries and pauses from the numbers that the backend reads; every try takes all its time."""
-    mine = tmp_path / "mine.yaml"
-    mine.write_text(f"{kind}: {{retries: {retries}, timeout: {timeout}, backoff: 7m}}\n")
+    kinds = sorted(set(PROFILE_OF_STEP.values()))
+    settings = f"{{retries: {retries}, timeout: {timeout}, backoff: 7m}}\n"
     seen = set()
-    for step, policy, time_out in tries(tmp_path, path=mine):
+    for step, policy, time_out in tries("".join(f"{kind}: {settings}" for kind in kinds)):
         clock, pause = time_out, float(policy["backoffDuration"].removesuffix("s"))
         for _ in range(policy["maxRetryCount"]):
             clock += pause + time_out
             pause *= policy["backoffFactor"]
         assert int(policy["backoffMaxDuration"].removesuffix("s")) >= clock, step
-        if PROFILE_OF_STEP[step] == kind:
-            assert policy["maxRetryCount"] == retries
-            seen.add(step)
-    assert seen == {step for step, its_kind in PROFILE_OF_STEP.items() if its_kind == kind}
+        assert policy["maxRetryCount"] == retries, step
+        seen.add(step)
+    assert seen == set(PROFILE_OF_STEP)
 
 
-def test_the_window_of_very_many_retries_is_still_a_number_that_kfp_can_hold(tmp_path: Path) -> None:
-    mine = tmp_path / "mine.yaml"
-    mine.write_text("train: {retries: 100}\n")
-    windows = {policy["backoffMaxDuration"] for step, policy, _ in tries(tmp_path, path=mine)
+def test_the_window_of_very_many_retries_is_still_a_number_that_kfp_can_hold() -> None:
+    windows = {policy["backoffMaxDuration"] for step, policy, _ in tries("train: {retries: 100}\n")
                if PROFILE_OF_STEP[step] == "train"}  # fmt: skip
     assert windows == {"315360000s"}
 
 
-def tries(folder: Path, **changes: Any) -> Iterator[tuple[str, dict[str, Any], int]]:
+def tries(profiles: str) -> Iterator[tuple[str, dict[str, Any], int]]:
     """(step, its retry policy, its pods' time-out in seconds) of every task that may be retried."""
-    compile_pipeline(build(1, place=placed_on(load(**changes))), folder / "ir.yaml")
-    ir, platform = yaml.safe_load_all((folder / "ir.yaml").read_text())
+    ir, platform = documents("slimming", profiles)
     settings = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     for group in (ir["root"], *ir["components"].values()):
         for task in group.get("dag", {}).get("tasks", {}).values():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from netslim import data, models, tracking
@@ -20,25 +22,40 @@ FROM_THE_DATASET = ("name", "num_classes", "in_channels", "image_size")
 def check_run(config: RunConfig, tracking_uri: str) -> None:
     """Check names, recipes, output, the data's root, the runner and the tracking server, for a local run.
 
-    The output folder is made.
+    The output folder is made, and removed again if a check fails after it.
 
     Raises:
         ConfigError, ModelError, DataError, StorageError, TrackingError, PipelineError: the first mistake.
     """
     check_names(config)
-    with storage_errors(config.output):
-        config.output.resolve().mkdir(parents=True, exist_ok=True)
-    root = config.data_root
-    if root and not root.startswith("s3://") and not Path(root).exists() and not config.download:
-        raise DataError(
-            "no such folder",
-            field="data_root",
-            value=root,
-            remedy="Give the folder with the dataset's files, or add --download",
-        )
-    if config.runner == "docker":
-        docker.check_engine()
-    tracking.check_tracking_server(tracking_uri, config.experiment)
+    with _folder(config.output):
+        root = config.data_root
+        if root and not root.startswith("s3://") and not Path(root).exists() and not config.download:
+            raise DataError(
+                "no such folder",
+                field="data_root",
+                value=root,
+                remedy="Give the folder with the dataset's files, or add --download",
+            )
+        if config.runner == "docker":
+            docker.check_engine()
+        tracking.check_tracking_server(tracking_uri, config.experiment)
+
+
+@contextmanager
+def _folder(output: Path) -> Iterator[None]:
+    """Make a folder with its parents. If the block fails, those that are new and empty are removed."""
+    folder = output.resolve()
+    with storage_errors(output):
+        new = [each for each in (folder, *folder.parents) if not each.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # not empty
+            for each in new:
+                each.rmdir()
+        raise
 
 
 def check_names(config: RunConfig, *, factories: bool = True) -> None:

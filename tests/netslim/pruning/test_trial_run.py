@@ -13,7 +13,7 @@ from torch.nn import functional as F
 import netslim
 from netslim.errors import ModelError
 from netslim.nn.module_copy import ModuleIndex
-from netslim.pruning import pruner
+from netslim.pruning import analysis
 from netslim.pruning.trial_run import Failure, first_failure
 from tests.helpers.networks import Chain, PreActivation, conv
 from tests.helpers.proof import masked, outputs, relative, settled
@@ -82,12 +82,12 @@ def test_layers_to_blame_are_kept_with_a_note(monkeypatch: pytest.MonkeyPatch) -
         narrow = slim.get_submodule(to_blame).num_features < width  # type: ignore[operator]
         return Failure("RuntimeError: x", "net.py:7", "b") if narrow else None
 
-    monkeypatch.setattr(pruner, "first_failure", fails)
+    monkeypatch.setattr(analysis, "first_failure", fails)
     result = netslim.prune(wide, IMAGES, percent=0.4)
     assert to_blame not in result.plan.kept
     assert result.plan.kept
     assert any("would not run at net.py:7 (RuntimeError: x)" in note for note in result.report.notes)
-    monkeypatch.setattr(pruner, "first_failure", lambda *a, **k: Failure("RuntimeError: x", "net.py:7", ""))
+    monkeypatch.setattr(analysis, "first_failure", lambda *a, **k: Failure("RuntimeError: x", "net.py:7", ""))
     with pytest.raises(ModelError, match=r"does not run \(RuntimeError: x, at net.py:7\)"):
         netslim.prune(wide, IMAGES, percent=0.4)
 
@@ -108,13 +108,13 @@ def test_a_network_that_computes_something_else_is_refused(monkeypatch: pytest.M
     torch.manual_seed(0)
     wide = settled(Chain(), IMAGES)
     netslim.prune(wide, IMAGES, percent=0.4, verify=True)
-    slim = pruner.slim_copy
+    slim = analysis.slim_copy
 
     def wrong(*arguments: Any) -> Any:
         applied = slim(*arguments)
         next(applied.model.parameters()).data.mul_(2).add_(1)
         return applied
 
-    monkeypatch.setattr(pruner, "slim_copy", wrong)
+    monkeypatch.setattr(analysis, "slim_copy", wrong)
     with pytest.raises(ModelError, match="computes something else than the masked one"):
         netslim.prune(wide, IMAGES, percent=0.4, verify=True)

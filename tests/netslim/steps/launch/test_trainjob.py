@@ -58,7 +58,7 @@ def place(bucket: str, cluster: Kubernetes, pod: dict[str, Any], monkeypatch: py
 def training(progress: Path) -> bool:
     """Whether the node has trained some steps; before that it downloads its inputs."""
     events = map(json.loads, progress.read_text().splitlines()) if progress.exists() else ()
-    return any(event["title"] == "training" and event["done"] > 2 for event in events)
+    return any(event.get("title") == "training" and event["done"] > 2 for event in events)
 
 
 def until(true: Callable[[], bool], what: str) -> None:

@@ -26,7 +26,9 @@ def test_the_clusters_file_runs_here(tmp_path: Path) -> None:
     request = {
         "ir": str(tmp_path / "cluster.yaml"),
         "arguments": config.pipeline_arguments(),
+        "titles": {},
         "root": str(tmp_path / "artifacts"),
+        "workspace": str(tmp_path / "workspace"),
         "cache": False,
         "runner": "subprocess",
         "environment": {},

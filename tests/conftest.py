@@ -27,7 +27,9 @@ SLOW = {
     "starts servers or processes": (
         "tests/netslim/steps/launch/test_torchrun.py",
         "tests/netslim/steps/launch/test_trainjob.py",
-        "tests/netslim/storage/test_s3",
+        "tests/netslim/storage/test_s3.py",
+        "tests/netslim/storage/test_s3_errors.py",
+        "tests/netslim/storage/test_s3_requests.py",
         "tests/netslim/tracking/",
     ),
     "compiles pipelines, or runs steps by KFP": (

@@ -16,8 +16,19 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
-__all__ = ["ENVIRONMENT", "GRACE", "end_with_parent", "exit_quickly", "exit_text", "kill_with_parent"]
+__all__ = [
+    "ENVIRONMENT",
+    "GRACE",
+    "end_with_parent",
+    "exit_quickly",
+    "exit_text",
+    "handled_sigterm",
+    "kill_with_parent",
+]
 
 ENVIRONMENT = "NETSLIM_ENDS_WITH_STDIN"
 """Environment variable that a parent sets for a child whose standard input is such a pipe."""
@@ -56,6 +67,22 @@ def _watch(grace: float, *, terminate: bool) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=wait, name="end with parent", daemon=True).start()
+
+
+@contextmanager
+def handled_sigterm(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """Call `handler` at SIGTERM in a `with` block, and set the handler before it again afterwards.
+
+    Nothing changes outside the main thread, where Python cannot handle signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def exit_quickly() -> None:

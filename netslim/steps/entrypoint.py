@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from netslim import progress
-from netslim.child_process import end_with_parent, exit_quickly
+from netslim.child_process import end_with_parent, exit_quickly, handled_sigterm
 from netslim.errors import NetslimError, PipelineError
 
 __all__ = ["step_process"]
@@ -29,7 +28,7 @@ def step_process() -> Iterator[None]:
     """
     end_with_parent()
     exit_quickly()
-    with _exit_at_sigterm():
+    with handled_sigterm(_exit):
         try:
             yield
         except NetslimError as error:
@@ -40,19 +39,6 @@ def step_process() -> Iterator[None]:
             bug = PipelineError(f"{type(error).__name__}: {error}", remedy="This is a bug in netslim")
             progress.emit_event("error", **bug.to_json())
             raise
-
-
-@contextmanager
-def _exit_at_sigterm() -> Iterator[None]:
-    """Nothing changes outside the main thread, where Python cannot handle signals."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _exit)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _exit(number: int, frame: FrameType | None) -> None:

@@ -21,7 +21,7 @@ from netslim.steps.measure_model import Measured, measure
 from netslim.steps.run_constants import run_constants
 from netslim.steps.step_metrics import ExportMetrics, TrainMetrics
 from netslim.steps.step_record import StepRecord, StepRecords, read_step_records
-from netslim.storage.atomic import atomic_file, sha256, write_json
+from netslim.storage.atomic import sha256, write_bytes, write_json
 from netslim.storage.digests import REMEDY, check_digests
 
 __all__ = ["Evaluation", "evaluate_step"]
@@ -114,8 +114,10 @@ def evaluate_step(
             onnx, bundle, run, packed.info, onnx_weights=exported.onnx_weights, int8=exported.int8
         )
         html = report.html(run).encode()
-        _write(page, html)
-        _write(overview, report.overview(run).encode())
+        if page is not None:
+            write_bytes(page, html)
+        if overview is not None:
+            write_bytes(overview, report.overview(run).encode())
         if confusion is not None:
             write_json(confusion, asdict(measured.confusion))
         bar.advance()
@@ -144,12 +146,6 @@ def _origin(experiment: str, run_name: str) -> dict[str, str]:
     if key is None:
         return {}
     return {"experiment": experiment, "key": key, "name": tracking.run_name(otherwise=run_name)}
-
-
-def _write(path: StrPath | None, content: bytes) -> None:
-    if path is not None:
-        with atomic_file(path) as draft:
-            draft.write_bytes(content)
 
 
 def _summary(row: PassResult) -> str:

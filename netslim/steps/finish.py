@@ -9,7 +9,7 @@ from netslim import progress, report, tracking
 from netslim.errors import TrackingError
 from netslim.results.ending import FINISHED, Ending
 from netslim.results.run_results import RunResults
-from netslim.storage.atomic import atomic_file
+from netslim.storage.atomic import write_bytes
 
 __all__ = ["finish_step"]
 
@@ -39,7 +39,7 @@ def finish_step(report_path: str | os.PathLike[str], *, ending: Callable[[], End
         results = state.results if state else RunResults()
         bar.advance(passes=len(results.rows))
         if state and state.status == "FINISHED":
-            _write(report_path, state.page or report.html(results).encode())
+            write_bytes(report_path, state.page or report.html(results).encode())
             bar.advance()
             return "the run has ended by its own results"
         found = ending()
@@ -47,7 +47,7 @@ def finish_step(report_path: str | os.PathLike[str], *, ending: Callable[[], End
         if _ended(results, found) or (not known and (state is None or outage)):
             found = FINISHED  # nothing says that the run did not end well
         page = report.html(results, found).encode()
-        _write(report_path, page)
+        write_bytes(report_path, page)
         if not outage or known:
             files = {"report.html": page, **report.plots(results)}
             tracking.close_run(experiment=experiment, ending=found, files=files, results=results)
@@ -72,8 +72,3 @@ def _ended(results: RunResults, ending: Ending) -> bool:
     closes a run during an outage is logged later.
     """
     return results.ended and ending.status != "FAILED"
-
-
-def _write(path: str | os.PathLike[str], page: bytes) -> None:
-    with atomic_file(path) as draft:
-        draft.write_bytes(page)

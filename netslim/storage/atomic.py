@@ -16,7 +16,15 @@ from typing import Any
 
 from netslim.errors import DataError, NetslimError, StorageError
 
-__all__ = ["atomic_directory", "atomic_file", "read_json", "sha256", "storage_errors", "write_json"]
+__all__ = [
+    "atomic_directory",
+    "atomic_file",
+    "read_json",
+    "sha256",
+    "storage_errors",
+    "write_bytes",
+    "write_json",
+]
 
 
 @contextmanager
@@ -103,6 +111,16 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
             draft.replace(final)
         finally:
             draft.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file.
+
+    Raises:
+        StorageError: the disk is full, or there is no permission to write.
+    """
+    with atomic_file(path) as draft:
+        draft.write_bytes(content)
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import yaml
 
-from netslim_kfp.pipelines.cli.options import PARALLEL, gpus_option, platform_options
+from netslim_kfp.pipelines.cli.options import gpus_option, parallel_option, platform_options
 
 __all__ = ["compile_"]
 
@@ -35,13 +35,7 @@ __all__ = ["compile_"]
 @click.option(
     "--baseline/--no-baseline", default=True, help="With or without the network that is trained normally."
 )
-@click.option(
-    "--parallel",
-    type=click.IntRange(min=0),
-    default=PARALLEL,
-    show_default=True,
-    help="Points of a sweep at a time; 0 for all at once.",
-)
+@parallel_option
 @gpus_option
 @platform_options
 def compile_(

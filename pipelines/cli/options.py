@@ -15,7 +15,15 @@ from netslim_kfp.pipelines.config_file import load
 from netslim_kfp.pipelines.run_config import OLD_NAMES, RunConfig
 from netslim_kfp.pipelines.yaml_numbers import read_yaml
 
-__all__ = ["LOCAL", "PARALLEL", "config_from", "gpus_option", "pairs", "platform_options", "run_options"]
+__all__ = [
+    "LOCAL",
+    "config_from",
+    "gpus_option",
+    "pairs",
+    "parallel_option",
+    "platform_options",
+    "run_options",
+]
 
 LOCAL = frozenset({"runner", "output", "tracking_uri", "strict_tracking", "graphs", "deterministic"})
 """Options of a run on this machine; on a cluster the profiles and the cluster's settings decide these."""
@@ -138,6 +146,14 @@ def _decorator(options: list[Any]) -> Callable[[Callable[..., Any]], Callable[..
 
 
 gpus_option = _option("gpus", RunConfig.model_fields["gpus"])
+
+parallel_option = click.option(
+    "--parallel",
+    type=click.IntRange(min=0),
+    default=PARALLEL,
+    show_default=True,
+    help="Points of a sweep at a time; 0 for all at once.",
+)
 
 PLATFORM_OPTIONS = [
     click.option(

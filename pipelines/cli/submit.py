@@ -14,7 +14,13 @@ import click
 
 from netslim.errors import ConfigError
 from netslim_kfp.pipelines.cli.connection import client_of, connection_options, run_link
-from netslim_kfp.pipelines.cli.options import LOCAL, PARALLEL, config_from, platform_options, run_options
+from netslim_kfp.pipelines.cli.options import (
+    LOCAL,
+    config_from,
+    parallel_option,
+    platform_options,
+    run_options,
+)
 from netslim_kfp.pipelines.cli.sweep_points import LAMBDAS, PERCENTS
 
 if TYPE_CHECKING:
@@ -78,13 +84,7 @@ class Settings:
 @click.option("--lambdas", default=LAMBDAS, show_default=True, help="Points of --sweep lambda.")
 @click.option("--total-shrinkages", "shrinkages", default="", help="Total shrinkages instead of --lambdas.")
 @click.option("--percents", default=PERCENTS, show_default=True, help="Points of --sweep percent.")
-@click.option(
-    "--parallel",
-    type=click.IntRange(min=0),
-    default=PARALLEL,
-    show_default=True,
-    help="Points of a sweep at a time; 0 for all at once.",
-)
+@parallel_option
 @click.option(
     "--kfp-mlflow/--no-kfp-mlflow",
     default=True,

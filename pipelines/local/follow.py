@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import queue
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
 
-from netslim.child_process import ENVIRONMENT, GRACE
+from netslim.child_process import ENVIRONMENT, GRACE, handled_sigterm
 from netslim.errors import first_line
 from netslim_kfp.pipelines.local.console import RunView
 from netslim_kfp.pipelines.local.worker import SLACK
@@ -35,7 +34,7 @@ def follow(command: list[str], environment: Mapping[str, str], log: Path, view: 
         SystemExit: SIGTERM came, or nothing reads standard output any more.
     """
     with (
-        _exit_at_sigterm(),
+        handled_sigterm(_exit),
         subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -107,19 +106,7 @@ def _stop(worker: subprocess.Popen[bytes]) -> None:
         raise
 
 
-@contextmanager
-def _exit_at_sigterm() -> Iterator[None]:
-    """SIGTERM raises SystemExit in a `with` block, as Ctrl-C raises KeyboardInterrupt."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        print("netslim: stopped by SIGTERM", file=sys.stderr)
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _exit(number: int, frame: FrameType | None) -> None:
+    """Raise SystemExit at SIGTERM, as Ctrl-C raises KeyboardInterrupt."""
+    print("netslim: stopped by SIGTERM", file=sys.stderr)
+    raise SystemExit(128 + number)

@@ -57,8 +57,8 @@ def test_freed_memory_is_reused_without_page_faults():
         done = subprocess.run([sys.executable, "-c", FAULTS, how], check=True, capture_output=True, text=True)
         return int(done.stdout)
 
-    assert faults("keep") < 100
-    assert faults("as it is") > 10_000
+    kept, returned = faults("keep"), faults("as it is")
+    assert kept * 10 < returned, (kept, returned)  # how much memory one fault brings differs by kernel
 
 
 def test_the_best_device_can_be_used():

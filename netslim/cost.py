@@ -25,6 +25,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from netslim.errors import ModelError
 from netslim.nn._torch import TorchDispatchMode, storage_id, tree_leaves, tree_map_only
+from netslim.nn.follow_rules import own_rules
 from netslim.nn.modes import eval_mode, unwrap
 
 __all__ = ["Cost", "LayerCost", "count"]
@@ -164,13 +165,16 @@ def _run_once(model: nn.Module, inputs: tuple[Any, ...]) -> _Counter:
     try:
         shapes = {name: _without_data(tensor) for name, tensor in tensors.items()}
         return _run(model, shapes, tree_map_only(Tensor, _without_data, inputs))
-    except (RuntimeError, TypeError) as error:
-        # torch raises these for control flow that reads values, and for tensors outside of the state.
+    except (RuntimeError, TypeError, ModelError) as error:
+        # torch raises these for control flow that reads values, and for tensors outside of the state; a rule
+        # of the user's own (`netslim.nn.own_rules`) raises ModelError.
         _log.debug("counted with real data, because the run without data failed: %s", error)
     except Exception:
         _log.warning("counted with real data, because the run without data failed", exc_info=True)
     try:
         return _run(model, tensors, inputs)
+    except ModelError:
+        raise
     except Exception as error:
         given = ", ".join(str(tuple(value.shape)) for value in inputs if isinstance(value, Tensor))
         remedy = "Give an input of the shape and dtype that the model takes"
@@ -184,7 +188,7 @@ def _without_data(tensor: Tensor) -> Tensor:
 
 def _run(model: nn.Module, tensors: dict[str, Tensor], inputs: tuple[Any, ...]) -> _Counter:
     counter = _Counter({storage_id(tensor): _owner(name) for name, tensor in tensors.items()})
-    with eval_mode(model), _unfused_attention(), torch.inference_mode(), counter:
+    with eval_mode(model), _unfused_attention(), torch.inference_mode(), counter, own_rules(model):
         # Inference mode keeps conv2d and linear as one operation.
         functional_call(model, tensors, inputs)
     return counter

@@ -38,7 +38,8 @@ IN, OUT = -2, -1
 AttributeKey = tuple[str, str, int]
 """The path of a module, the name of its attribute, and the position in the list there (else 0)."""
 
-_NOT_THE_MODEL = tuple(f"{Path(file).parent}/" for file in (torch.__file__, __file__))
+_HERE = Path(__file__).parent
+_NOT_THE_MODEL = tuple(f"{folder}/" for folder in (Path(torch.__file__).parent, _HERE, _HERE.parent / "nn"))
 
 
 @dataclass(frozen=True, eq=False)

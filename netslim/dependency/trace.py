@@ -25,6 +25,7 @@ from netslim.dependency.symbolic_size import ParameterCount
 from netslim.dependency.tracer import FollowCalls, TracedTensor
 from netslim.errors import ModelError, NetslimError
 from netslim.nn._torch import tree_map_only
+from netslim.nn.follow_rules import own_rules, use_own_rules
 from netslim.nn.module_copy import ModuleIndex, copy_module
 
 __all__ = ["trace"]
@@ -57,6 +58,7 @@ def _trace(tree: ModuleIndex, example_input: Any, sizes: Collection[int]) -> Tra
     records = TraceRecords(tree.tensors, tree.modules, RULES)
     records.device = next((tensor.device for tensor in tree.tensors.values()), records.device)
     skeleton = _skeleton(tree, records)
+    use_own_rules(skeleton)
     for path, module in skeleton.named_modules() if sizes else ():
         count_attributes(module, path, records, sizes)
     given = example_input if isinstance(example_input, tuple) else (example_input,)
@@ -162,6 +164,6 @@ def _run(skeleton: nn.Module, inputs: tuple[Any, ...], calls: FollowCalls, *, tr
     """Run the network, and keep the channels of what leaves it."""
     for module in skeleton.modules():
         vars(module)["training"] = training and not type(module).__module__.startswith(_SAME_IN_BOTH_MODES)
-    with torch.set_grad_enabled(training), calls:
+    with torch.set_grad_enabled(training), calls, own_rules():
         outputs = exhausted(skeleton(*inputs))
     keep_leaving(calls.records, (outputs, inputs), "they are the network's output")

@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch._C import DisableTorchFunctionSubclass
+from torch._library.custom_ops import CustomOpDef
+from torch._ops import OpOverload, OpOverloadPacket
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
@@ -32,6 +34,7 @@ __all__ = [
     "foreach_sub_",
     "fused_sgd_",
     "has_hooks",
+    "operator_of",
     "softshrink_",
     "storage_id",
     "sync_batchnorm_on_gpu",
@@ -87,6 +90,18 @@ def has_hooks(module: nn.Module) -> bool:
     """Whether Python functions are called before or after a module. torch registers hooks, but lists none."""
     names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return any(getattr(module, name, None) for name in names)
+
+
+def operator_of(value: Any) -> Any:
+    """The operator that a value is, or is an overload or a definition of; None for anything else.
+
+    `torch.ops` and `torch.library.custom_op` return objects of these classes, which have no public names.
+    """
+    if isinstance(value, CustomOpDef):
+        value = value._opoverload
+    if isinstance(value, OpOverload):
+        value = value.overloadpacket
+    return value if isinstance(value, OpOverloadPacket) else None
 
 
 def sync_batchnorm_on_gpu(*arguments: Any) -> Any:

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from netslim.nn._torch import storage_id, tree_map_only
 from netslim.nn.channel_select import place, select
+from netslim.nn.follow_rules import own_rules
 from netslim.nn.module_copy import AttributesBefore
 
 __all__ = ["run_shapes"]
@@ -43,7 +44,7 @@ def run_shapes(model: nn.Module, inputs: tuple[Any, ...], modes: Iterable[bool |
                 for module in before.modules:
                     vars(module)["training"] = training
             example: tuple[Any, ...] = tree_map_only(Tensor, _without_data, inputs)
-            with torch.set_grad_enabled(model.training), run:
+            with torch.set_grad_enabled(model.training), run, own_rules(model):
                 model(*example)
             before.restore()
     finally:

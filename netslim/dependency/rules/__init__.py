@@ -10,6 +10,7 @@ from netslim.dependency.rules import (
     concat_split,
     elementwise,
     factories,
+    own_operation,
     pixel_shuffle,
     pooling,
     reduction,
@@ -32,6 +33,7 @@ RULES = RuleTable(
     reduction.RULES,
     pixel_shuffle.RULES,
     channel_select.RULES,
+    own_operation.RULES,
     fallback=unknown,
     make_plain=factories.make_plain,
 )

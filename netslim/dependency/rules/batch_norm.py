@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from netslim.dependency.rule import RuleSet
 from netslim.dependency.rules.common import are_parameters, inputs_along, outputs_along, source_of, unknown
 from netslim.dependency.tracer import TracedTensor
 from netslim.nn.channel_select import type_of
+from netslim.nn.own_rules import inside_own_rule
 
 __all__ = ["RULES"]
 
@@ -83,6 +85,7 @@ def _new_norm(
     """The record of a BatchNorm that is met for the first time; its outputs are new channels."""
     path, _ = records.owning_module(paths.weight, _BatchNorm)
     standard = bool(path) and type_of(records.modules[path]).forward in _STANDARD_FORWARD
+    standard = standard and not inside_own_rule()
     input_labels, input_index = read
     if not paths.mean:
         records.uncompensated_sources.extend(conv_sources)
@@ -109,6 +112,8 @@ def _use_again(
     """A BatchNorm is called again: the same channels are before and behind it."""
     if paths != (norm.weight, norm.bias, norm.mean, norm.variance):
         records.keep_whole(norm.weight, "two BatchNorms share these factors")
+    if inside_own_rule():
+        records.norms[norm.weight] = replace(norm, standard=False)
     if not records.second_mode:
         records.uncompensated_sources.extend((*norm.conv_sources, *conv_sources))
     input_labels, input_index = read

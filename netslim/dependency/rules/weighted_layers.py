@@ -27,6 +27,7 @@ from netslim.dependency.rules.kernel_geometry import kernel_geometry
 from netslim.dependency.symbolic_size import ChannelCount, ParameterCount, plain
 from netslim.dependency.tracer import TracedTensor
 from netslim.nn._torch import FORWARD_CODE_OF_LAYERS
+from netslim.nn.own_rules import inside_own_rule
 
 __all__ = ["RULES"]
 
@@ -149,7 +150,7 @@ def _owner(records: TraceRecords, weight: TracedTensor, kind: type[nn.Module]) -
     A function that is called with the weight of a layer does not use a bias that the layer gets later.
     """
     module, standard = records.owning_module(weight.source, kind)
-    return module, standard and _running_layer(records) == module
+    return module, standard and not inside_own_rule() and _running_layer(records) == module
 
 
 def _running_layer(records: TraceRecords) -> str:

@@ -17,6 +17,7 @@ from kfp.local import cache as kfp_cache
 from netslim.errors import DataError, NetslimError
 from netslim.storage.atomic import read_json, sha256, write_json
 from netslim.storage.digests import KEY, SUMS, check_artifact, check_digest, with_digest
+from netslim_kfp.pipelines.local.artifacts_file import ArtifactsFile
 
 __all__ = ["NOT_USED", "CheckedCache", "install"]
 
@@ -32,6 +33,9 @@ NOT_USED = "Cached results of "
 
 class CheckedCache(kfp_cache.LocalCache):  # type: ignore[misc]  # kfp has no types
     """KFP's cache, with checks before anything is reused."""
+
+    artifacts: ArtifactsFile | None = None
+    """Gets the artifacts of each step whose results are reused."""
 
     def __init__(self, cache_root: str) -> None:
         super().__init__(cache_root)
@@ -56,6 +60,9 @@ class CheckedCache(kfp_cache.LocalCache):  # type: ignore[misc]  # kfp has no ty
         except (NetslimError, OSError) as error:
             print(f"{NOT_USED}{self._steps.get(key, key)} are not used: {error}", flush=True)
             return None
+        if self.artifacts and outputs and key in self._steps:
+            found = {name: each.path for name, each in outputs.items() if isinstance(each, dsl.Artifact)}
+            self.artifacts.add(self._steps[key], found)
         return outputs and {name: value for name, value in outputs.items() if name not in (DIGESTS, KEY)}
 
     def put(self, key: str, outputs: dict[str, Any]) -> None:
@@ -77,8 +84,13 @@ def _files_identity(component_name: str, arguments: Mapping[str, Any]) -> str:
     return files_identity(str(arguments.get("name", "")), str(arguments.get("root", "")))
 
 
-def install() -> None:
-    """Let KFP's local runner use this cache."""
+def install(artifacts: ArtifactsFile) -> None:
+    """Let KFP's local runner use this cache.
+
+    Args:
+        artifacts: gets the artifacts of each step whose results are reused.
+    """
+    CheckedCache.artifacts = artifacts
     kfp_cache.LocalCache = CheckedCache
 
 

@@ -5,19 +5,18 @@ KFP's own local runner cannot stop a step, and keeps of its exit code only wheth
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from netslim import progress
 from netslim.child_process import ENVIRONMENT, GRACE, exit_text
 from netslim.errors import PipelineError
+from netslim_kfp.pipelines.local.artifacts_file import ArtifactsFile, written_by
 
 __all__ = ["EXIT", "StepProcesses"]
 
@@ -33,10 +32,11 @@ class StepProcesses:
 
     Args:
         titles: the title of each step by the name of its component.
+        artifacts: gets the artifacts of each step that succeeds.
     """
 
-    def __init__(self, titles: Mapping[str, str]) -> None:
-        self.titles = titles
+    def __init__(self, titles: Mapping[str, str], artifacts: ArtifactsFile) -> None:
+        self.titles, self.artifacts = titles, artifacts
         self.stopped = False
         self._stop_containers: Callable[[], None] | None = None
         self._running: set[subprocess.Popen[str]] = set()
@@ -61,7 +61,7 @@ class StepProcesses:
             if self.stopped:
                 return STOPPED
             code: int = start(**arguments)
-            self._print_exit(code, arguments["command"])
+            self._ended(code, arguments["command"])
             return code
 
         docker_task_handler.run_docker_container = run
@@ -102,7 +102,7 @@ class StepProcesses:
                 _kill_group(process)
                 self._running.discard(process)
         print("\n")
-        self._print_exit(code, full_command)
+        self._ended(code, full_command)
         return code
 
     def stop(self) -> None:
@@ -116,23 +116,18 @@ class StepProcesses:
         if self._stop_containers:
             threading.Thread(target=self._stop_containers).start()
 
-    def _print_exit(self, code: int, command: list[str]) -> None:
-        """Print how a step failed. One that a signal ended wrote no error, so it is written here."""
+    def _ended(self, code: int, command: list[str]) -> None:
+        """Write what a step wrote, or print how it failed. One that a signal ended wrote no error itself."""
+        name, paths = written_by(command)
         if code == 0:
+            self.artifacts.add(name, paths)
             return
         print(f"{EXIT}{exit_text(code)}")
         if "signal" in exit_text(code) and not self.stopped:
-            name = _component(command)
             title, remedy = self.titles.get(name, name), MEMORY if "SIGKILL" in exit_text(code) else None
             error = PipelineError(exit_text(code), field="step", value=title, remedy=remedy)
             progress.emit_event("failed", step=title)
             progress.emit_event("error", **error.to_json())
-
-
-def _component(command: list[str]) -> str:
-    """The component of a step by its command: KFP names the folder of its outputs so."""
-    inputs = [part for part in command if part.startswith("{")]
-    return Path(json.loads(inputs[-1])["outputs"]["outputFile"]).parent.name if inputs else ""
 
 
 def _ask_to_end(process: subprocess.Popen[str]) -> None:

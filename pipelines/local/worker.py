@@ -21,6 +21,7 @@ from typing import Any
 from netslim.child_process import GRACE, end_with_parent, exit_quickly
 from netslim.tracking.destination import KEY
 from netslim_kfp.pipelines.local import docker
+from netslim_kfp.pipelines.local.artifacts_file import ArtifactsFile
 from netslim_kfp.pipelines.local.steps import StepProcesses
 
 __all__ = ["SLACK", "main"]
@@ -46,12 +47,13 @@ def main(request: str) -> int:
     from netslim_kfp.pipelines.local import cache
 
     wanted: dict[str, Any] = json.loads(Path(request).read_text(encoding="utf-8"))
-    steps = StepProcesses(wanted["titles"])
+    artifacts = ArtifactsFile(Path(request).with_name("artifacts.json"), wanted["titles"])
+    steps = StepProcesses(wanted["titles"], artifacts)
     steps.install()
     if wanted["runner"] == "docker":
         wanted["arguments"] = docker.absolute(wanted["arguments"])
         steps.install_for_containers(partial(docker.stop_containers, wanted["environment"][KEY]))
-    cache.install()
+    cache.install(artifacts)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: steps.stop())
     # KFP logs cache hits outside of its own logging context; without a handler they would be lost.

@@ -12,8 +12,9 @@ from kfp import compiler, dsl
 
 
 @dsl.component(base_image="python:3.11", install_kfp_package=False)
-def work(ending: str = "") -> str:
+def work(model: dsl.Output[dsl.Model], ending: str = "") -> str:
     import os
+    from pathlib import Path
 
     from netslim.errors import ConfigError
     from netslim.steps.entrypoint import step_process
@@ -29,6 +30,7 @@ def work(ending: str = "") -> str:
     if ending == "exit":
         print("no space", flush=True)
         os._exit(9)
+    Path(model.path).write_text("{}")
     return os.environ["NETSLIM_RUN_KEY"]
 
 

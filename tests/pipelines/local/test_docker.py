@@ -14,6 +14,7 @@ from kfp.local import docker_task_handler
 from netslim import progress
 from netslim.errors import PipelineError
 from netslim_kfp.pipelines.local import docker as docker_runner
+from netslim_kfp.pipelines.local.artifacts_file import ArtifactsFile
 from netslim_kfp.pipelines.local.steps import StepProcesses
 
 
@@ -165,7 +166,8 @@ def test_after_the_stop_no_container_starts(
         return 137
 
     monkeypatch.setattr(docker_task_handler, "run_docker_container", start)
-    steps, stops = StepProcesses({"prune-2": "pass 2: prune"}), threading.Event()
+    titles, stops = {"prune-2": "pass 2: prune"}, threading.Event()
+    steps = StepProcesses(titles, ArtifactsFile(tmp_path / "artifacts.json", titles))
     steps.install_for_containers(stops.set)
     command = [
         "sh",

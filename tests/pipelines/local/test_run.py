@@ -46,6 +46,10 @@ def test_an_unchanged_step_runs_once_and_then_comes_from_the_cache(start: Any, t
     assert request["environment"]["NETSLIM_EXPECTED_GPUS"] == "0"
     assert "finished with status" in (first.folder / "log.txt").read_text()
     assert not list((tmp_path / "out" / "artifacts").glob("*.jsonl")), "the events are read and removed"
+    (written,) = (tmp_path / "out" / "artifacts").glob("one-step-*/work/model")
+    for run in (first, second):
+        artifacts = json.loads((run.folder / "artifacts.json").read_text())
+        assert (run.folder / artifacts["the work"]["model"]).resolve() == written.resolve()
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ PROBLEMS = {  # pydantic's error type: what is wrong, in our words; {} holds wha
     "string_unicode": "has characters that cannot be shown",
     "path_type": "must be a path, written as text",
     "dict_type": "must be a mapping of names to values",
+    "tuple_type": "must be a list of texts",
     "literal_error": "unknown choice",
     "greater_than_equal": "must be at least {ge}",
     "greater_than": "must be above {gt}",

@@ -80,13 +80,22 @@ class RunConfig(RunOptions):
     def warnings(self) -> list[str]:
         """What a user should read before and after the run, one sentence each."""
         cap = self.max_layer_percent
-        if self.target or self.percent == "dead" or cap is None or self.percent < cap:
+        if cap is None:
             return []
+        shares = [
+            f"layers = {pattern}={share:g} is above max_layer_percent = {cap:g}: no pass prunes more than "
+            f"{cap:g} of a layer."
+            for pattern, share in self.layers.items()
+            if share > cap
+        ]
+        if self.target or self.percent == "dead" or self.percent < cap:
+            return shares
         relation = "equals" if self.percent == cap else "is above"
         outcome = "can prune" if self.percent == cap else "prunes"
         return [
             f"percent = {self.percent:g} {relation} max_layer_percent = {cap:g}: no pass prunes more than "
-            f"{cap:g} of a layer, so a pass {outcome} less than {self.percent:g} of all channels."
+            f"{cap:g} of a layer, so a pass {outcome} less than {self.percent:g} of all channels.",
+            *shares,
         ]
 
     def pruning(self) -> PruningOptions:
@@ -99,6 +108,8 @@ class RunConfig(RunOptions):
             max_layer_percent=self.max_layer_percent,
             min_channels=self.min_channels,
             channel_multiple=self.channel_multiple,
+            keep=self.keep,
+            layers=self.layers,
         )
 
     @property

@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 from pydantic_core import PydanticCustomError
 
-from netslim.pruning.options import Policy, Scope, option_table, parse_ratio
+from netslim.pruning.options import Policy, Scope, option_table
+from netslim.pruning.shares import parse_ratio, parse_shares
 from netslim_kfp.pipelines.config_errors import shown
 
 __all__ = ["MAX_IMAGE_SIZE", "MAX_PASSES", "OLD_NAMES", "RunOptions", "parse_percent"]
@@ -36,6 +37,24 @@ def parse_percent(value: object) -> float | Literal["dead"]:
     return float(ratio) if isinstance(ratio, Fraction) else "dead"
 
 
+def parse_layers(value: object) -> dict[str, float]:
+    """The shares of layers in the order in which they are given: a mapping, or texts PATTERN=SHARE.
+
+    Raises:
+        ConfigError: a pattern or a share is wrong.
+    """
+    if not isinstance(value, Mapping | list | tuple):
+        raise PydanticCustomError("dict_type", "must be a mapping")
+    return {pattern: float(share) for pattern, share in parse_shares(value).items()}
+
+
+def parse_keep(value: object) -> object:
+    """One pattern as a tuple of it, and a list as a tuple."""
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
 def check_text(value: str) -> str:
     """`value`, if it can be printed and written: it may come from a file name that is not UTF-8."""
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in value):
@@ -56,6 +75,11 @@ Text = Annotated[str, AfterValidator(check_text)]
 Folder = Annotated[Path, Field(strict=False), BeforeValidator(check_folder, json_schema_input_type=Path)]
 Share = Annotated[float, Field(ge=0, lt=1)] | Literal["dead"]
 Percent = Annotated[Share, BeforeValidator(parse_percent, json_schema_input_type=Share)]
+OwnShare = Annotated[float, Field(ge=0, lt=1)]
+Layers = Annotated[
+    Mapping[str, float], BeforeValidator(parse_layers, json_schema_input_type=Mapping[str, OwnShare])
+]
+Keep = Annotated[tuple[Text, ...], BeforeValidator(parse_keep, json_schema_input_type=list[str] | str)]
 Changes = Mapping[str, JsonValue]
 """Changes of single values: of a recipe's fields, or of a model's arguments."""
 
@@ -166,6 +190,12 @@ class RunOptions(BaseModel):
         le=MAX_WHOLE,
         description=PRUNING["channel_multiple"].help,
         examples=[8],
+    )
+    keep: Keep = Field(
+        default=PRUNING["keep"].default, description=PRUNING["keep"].help, examples=[["layer4.*"]]
+    )
+    layers: Layers = Field(
+        default_factory=dict, description=PRUNING["layers"].help, examples=[{"layer4.*": 0.3}]
     )
     passes: int = Field(
         default=3, ge=1, le=MAX_PASSES, description=f"Slimming passes, 1 to {MAX_PASSES}.", examples=[3]

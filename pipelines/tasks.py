@@ -116,6 +116,8 @@ class Tasks:
             max_layer_percent=given.max_layer_percent,
             min_channels=given.min_channels,
             channel_multiple=given.channel_multiple,
+            keep=given.keep,
+            layers=given.layers,
             pass_index=pass_index,
             architecture=given.model,
             **share,

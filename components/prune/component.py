@@ -17,6 +17,8 @@ def prune(
     max_layer_percent: float = 1.0,
     min_channels: int = 1,
     channel_multiple: int = 1,
+    keep: list = [],
+    layers: list = [],
     compensate: bool = True,
     pass_index: int = 1,
     architecture: str = "",
@@ -34,6 +36,8 @@ def prune(
         max_layer_percent: the largest share of one layer that is pruned; 1 is no cap, the paper uses 0.5.
         min_channels: the fewest channels a layer keeps.
         channel_multiple: widths are rounded up to a multiple of this.
+        keep: layers that must not be pruned, by name or pattern, such as ["layer4.*", "stem"].
+        layers: layers with a share of their own, such as ["layer4.*=0.3"]; the last match of a layer counts.
         compensate: add the constants that pruned channels contributed to the biases of the next layers.
         pass_index: number of the pass. It changes nothing but the cache key: each pass is a task of its own.
         architecture: the run's network. If it is package.module:factory, that Python code may be run.
@@ -52,6 +56,8 @@ def prune(
             max_layer_percent=max_layer_percent,
             min_channels=min_channels,
             channel_multiple=channel_multiple,
+            keep=keep,
+            layers=layers,
             compensate=compensate,
         )
         metrics = prune_step(dataset.path, start.path, model.path, options, architecture=architecture)

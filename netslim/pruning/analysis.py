@@ -27,13 +27,13 @@ from netslim.pruning.budget import percent_for
 from netslim.pruning.build_plan import build_plan
 from netslim.pruning.groups import ChannelGroups, group_channels
 from netslim.pruning.held_back import held_back
-from netslim.pruning.keep import keep_layers
-from netslim.pruning.layer_report import Report, limits_of
+from netslim.pruning.layer_report import Report
 from netslim.pruning.options import Policy, PruningOptions
+from netslim.pruning.patterns import groups_with_shares, keep_layers
 from netslim.pruning.ranking import Choice, choose
-from netslim.pruning.removal_steps import Integers
+from netslim.pruning.removal_steps import ChannelGroup, Integers
+from netslim.pruning.summary import summary_by_percent, summary_by_target
 from netslim.pruning.trial_run import Failure, example_fits, first_failure
-from netslim.sparsity import ZERO_GAMMA
 
 __all__ = ["Analysis"]
 
@@ -49,7 +49,12 @@ class Analysis:
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, model: nn.Module, example_input: Any, policy: Policy, keep: Sequence[str]) -> Analysis:
+    def of(cls, model: nn.Module, example_input: Any, policy: Policy, keep: Sequence[str] = ()) -> Analysis:
+        """Trace a network, and find its channel groups.
+
+        Args:
+            policy, keep: see `PruningOptions`. All other options count in `choose` only.
+        """
         check_model(model)
         check_example(example_input)
         bare, notes = unwrap(model), []
@@ -73,7 +78,7 @@ class Analysis:
         if not graph.norms:
             remedy = "Nothing can be ranked: check that forward() uses them"
             raise ModelError("its BatchNorm layers do not run", field="model", remedy=remedy)
-        keep_layers(graph, [keep] if isinstance(keep, str) else keep)
+        keep_layers(graph, keep)
         notes += [
             *_note_hooks(hooks - len(computed)),
             *_note_unused_norms(index, graph),
@@ -124,33 +129,42 @@ class Analysis:
         return count(self.index.model, self.example_input)
 
     def choose(self, options: PruningOptions) -> tuple[Choice, Report]:
-        """The channels that are kept, and the report on them."""
-        total = self.graph.norm_of_factor.size
-        if options.budget is None:
-            choice = choose(self.groups.groups, options)
-            if options.ratio == "dead":
-                asked = f"all factors at zero, |gamma| < {ZERO_GAMMA:g}: {choice.requested:,} of {total:,}"
-            else:
-                where = "in each layer" if options.scope == "layer" else "over all layers"
-                share = f"{100 * float(options.ratio):.4g} %"
-                asked = f"{share} of {total:,} scaling factors {where}: {choice.requested:,}"
-            reached = f"{choice.removed / total:.1%}: {choice.removed:,} scaling factors"
-            limits = limits_of(choice.rows) if choice.removed < choice.requested else ()
-        else:
-            target, costs = options.budget, self._costs(options)
-            percent = percent_for(target, costs, before=self.cost, factors=total)
-            choice = choose(self.groups.groups, replace(options, percent=percent, target=None))
-            cost, before = target.of(costs(percent)), target.of(self.cost)
-            asked = f"{target}: at most {target.goal(self.cost):,.0f} of {before:,}"
-            reached = (
-                f"{target.measure}={cost / before:.4g}: {cost:,}, without {choice.removed / total:.1%} of "
-                f"{total:,} scaling factors"
-            )
-            limits = ()
-        held = held_back(self.graph, self.groups.removed_factors(choice.keep))
-        return choice, Report(choice.rows, self.notes, asked, reached, limits, held)
+        """The channels that are kept, and the report on them.
 
-    def _costs(self, options: PruningOptions) -> Callable[[Fraction], Cost]:
+        Args:
+            options: how much, and within which limits. Their policy and `keep` are those of this analysis.
+
+        Raises:
+            ConfigError: the budget cannot be met, or no layer matches a pattern in `layers`.
+        """
+        groups, notes = groups_with_shares(self.graph, self.groups, options.shares)
+        if options.budget is None:
+            choice = choose(groups, options)
+            summary = summary_by_percent(groups, choice, options)
+        else:
+            costs = self._costs(options, groups)
+            percent = percent_for(
+                options.budget,
+                costs,
+                before=self.cost,
+                factors=sum(group.width * group.factors for group in groups if group.share is None),
+                start=costs(Fraction(0)) if options.shares else None,
+            )
+            choice = choose(groups, replace(options, percent=percent, target=None))
+            after = costs(percent)
+            summary = summary_by_target(groups, choice, options.budget, before=self.cost, after=after)
+        held = held_back(self.graph, self.groups.removed_factors(choice.keep))
+        report = Report(
+            choice.rows,
+            (*self.notes, *notes),
+            summary.asked,
+            summary.reached,
+            summary.limits,
+            held,
+        )
+        return choice, report
+
+    def _costs(self, options: PruningOptions, groups: Sequence[ChannelGroup]) -> Callable[[Fraction], Cost]:
         """The cost of the network after pruning a percent, found on a copy without data."""
         empty: dict[int, Any] = {}
         for tensor in self.index.tensors.values():
@@ -159,7 +173,7 @@ class Analysis:
         shapes = ModuleIndex.of(copy_module(self.index, empty))
 
         def cost_at(percent: Fraction) -> Cost:
-            choice = choose(self.groups.groups, replace(options, percent=percent, target=None))
+            choice = choose(groups, replace(options, percent=percent, target=None))
             removed = self.groups.removed_factors(choice.keep)
             plan = build_plan(self.graph, removed, self.graph.removed_labels(removed))
             return count(slim_copy(shapes, plan).model, self.example_input)

@@ -68,7 +68,12 @@ class Target:
 
 
 def percent_for(
-    target: Target, cost_at: Callable[[Fraction], Cost], *, before: Cost, factors: int
+    target: Target,
+    cost_at: Callable[[Fraction], Cost],
+    *,
+    before: Cost,
+    factors: int,
+    start: Cost | None = None,
 ) -> Fraction:
     """The smallest percent whose network is within the budget, and at most `TOLERANCE` below it.
 
@@ -81,6 +86,8 @@ def percent_for(
             log2(factors) times.
         before: the cost of the network now.
         factors: how many scaling factors the percent is a share of.
+        start: the cost of the network after pruning 0 %, if it is not `before`, because some layers have
+            shares of their own.
 
     Raises:
         ConfigError: the network is within the budget already, or the budget cannot be met; the message names
@@ -90,10 +97,19 @@ def percent_for(
     if target.of(before) <= goal:
         problem = f"the network has {target.of(before):,} already"
         raise ConfigError(problem, field="target", value=str(target), remedy="Ask for less")
+    above = target.of(before if start is None else start)
+    if above <= goal or not factors:  # the shares alone decide
+        if abs(above - goal) <= TOLERANCE * goal:
+            return Fraction(0)
+        which = "largest" if above <= goal else "least"
+        raise _refusal(target, before, [above], f"The {which} that the shares in `layers` allow is")
     too_few, enough = 0, factors - 1  # numbers of removed scaling factors
-    above, below = target.of(before), target.of(cost_at(Fraction(enough, factors)))
+    below = target.of(cost_at(Fraction(enough, factors)))
     if below > goal:
-        raise _refusal(target, before, [below])
+        limits = "floors, caps and frozen channels"
+        if start is not None:
+            limits = "floors, caps, frozen channels and the shares in `layers`"
+        raise _refusal(target, before, [below], f"The least that {limits} allow is")
     while enough - too_few > 1:
         middle = (too_few + enough) // 2
         cost = target.of(cost_at(Fraction(middle, factors)))
@@ -105,15 +121,11 @@ def percent_for(
         return Fraction(enough, factors)
     if above <= (1 + TOLERANCE) * goal:
         return Fraction(too_few, factors)
-    raise _refusal(target, before, [below, above])
+    raise _refusal(target, before, [below, above], "The nearest possible ones are")
 
 
-def _refusal(target: Target, before: Cost, reachable: list[int]) -> ConfigError:
+def _refusal(target: Target, before: Cost, reachable: list[int], these: str) -> ConfigError:
     wide = target.of(before)
     budgets = " and ".join(f"{target.measure}={cost / wide:.4f} ({cost:,})" for cost in reachable)
-    if len(reachable) == 1:
-        remedy = f"The least that floors, caps and frozen channels allow is {budgets}"
-    else:
-        remedy = f"The nearest possible ones are {budgets}"
     problem = f"cannot be met within {TOLERANCE:.0%}"
-    return ConfigError(problem, field="target", value=str(target), remedy=remedy)
+    return ConfigError(problem, field="target", value=str(target), remedy=f"{these} {budgets}")

@@ -8,6 +8,7 @@ loads neither torch nor numpy.
     PruningOptions(percent="0.7", target={})      text, whole floats and an empty target, as KFP passes them
     options.ratio                                 Fraction(7, 10), or "dead": `percent`, parsed once
     options.budget                                Target or None: `target`, parsed once
+    options.shares                                (("layer4.*", Fraction(3, 10)),): `layers`, parsed once
     options.to_inputs()                           the values as inputs of a pipeline (plain JSON types)
     option_table()["percent"]                     OptionInfo(default, allowed, help, choices)
 """
@@ -15,30 +16,28 @@ loads neither torch nor numpy.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from typing import Any, Literal, NamedTuple, TypedDict, get_args
 
 from netslim.errors import ConfigError
 from netslim.pruning.budget import Target
+from netslim.pruning.shares import (
+    LAYERS,
+    PATTERNS,
+    PERCENT,
+    Ratio,
+    exact,
+    parse_patterns,
+    parse_ratio,
+    parse_shares,
+)
 
-__all__ = [
-    "OptionInfo",
-    "Percent",
-    "Policy",
-    "PruningKeywords",
-    "PruningOptions",
-    "Ratio",
-    "Scope",
-    "exact",
-    "option_table",
-    "parse_ratio",
-]
+__all__ = ["OptionInfo", "Percent", "Policy", "PruningKeywords", "PruningOptions", "Scope", "option_table"]
 
 Percent = float | Fraction | str
 """A share from 0 up to, but not including, 1, as a number or as text; or the word "dead"."""
-Ratio = Fraction | Literal["dead"]
 Scope = Literal["global", "layer"]
 Policy = Literal["auto", "group", "select"]
 
@@ -65,7 +64,7 @@ class PruningOptions:
     percent: Percent = field(
         default=0.5,
         metadata={
-            "allowed": "a share from 0 up to, but not including, 1; or the word dead",
+            "allowed": PERCENT,
             "help": "Share of all channels to prune in a pass, or `dead` for just those at zero.",
         },
     )
@@ -114,6 +113,22 @@ class PruningOptions:
             "help": "Widths are rounded up to a multiple of this, or stay as they are.",
         },
     )
+    keep: Sequence[str] = field(
+        default=(),
+        metadata={
+            "allowed": PATTERNS,
+            "help": "Layers that must not be pruned: names, or patterns such as layer4.*.",
+        },
+    )
+    layers: Mapping[str, float] | Sequence[str] | None = field(
+        default=None,
+        compare=False,
+        metadata={
+            "allowed": LAYERS,
+            "help": "Layers with a share of their own, by name or pattern, such as layer4.*=0.3; the percent "
+            "or target is for all others. The last pattern that matches a layer decides.",
+        },
+    )
     compensate: bool = field(
         default=True,
         metadata={
@@ -126,10 +141,23 @@ class PruningOptions:
     """`percent` as an exact fraction, or "dead". Not used when there is a `budget`."""
     budget: Target | None = field(init=False, repr=False)
     """`target` parsed; None for no budget."""
+    shares: tuple[tuple[str, Fraction], ...] = field(init=False, repr=False)
+    """`layers` parsed: patterns and exact fractions, in the order in which they are given."""
 
     def __post_init__(self) -> None:
         ratio = parse_ratio(self.percent)
-        parsed: dict[str, Any] = {"ratio": ratio, "target": self.target or None, "budget": None}
+        shares = parse_shares({} if self.layers is None else self.layers)
+        layers = {
+            name: float(share) if exact(float(share)) == share else share for name, share in shares.items()
+        }
+        parsed: dict[str, Any] = {
+            "ratio": ratio,
+            "target": self.target or None,
+            "budget": None,
+            "keep": parse_patterns(self.keep),
+            "layers": layers or None,
+            "shares": tuple(shares.items()),
+        }
         if not isinstance(self.percent, Fraction):
             parsed["percent"] = ratio if ratio == "dead" else float(ratio)
         if self.target:
@@ -161,13 +189,16 @@ class PruningOptions:
     def to_inputs(self) -> dict[str, Any]:
         """The options as inputs of a pipeline: plain JSON types, `PruningOptions(**inputs)` reads them back.
 
-        A percent is text, a target is a mapping (empty for none), and 1.0 is written for no cap.
+        A percent is text, a target is a mapping (empty for none), and 1.0 is written for no cap. `layers` are
+        texts such as "layer4.*=0.3": their order counts, and KFP keeps the order of a list only.
         """
         target = {} if self.budget is None else {self.budget.measure: self.budget.value}
         cap = 1.0 if self.max_layer_percent is None else self.max_layer_percent
         percent = "dead" if self.ratio == "dead" else str(float(self.ratio))
         values = {item.name: getattr(self, item.name) for item in fields(self) if item.init}
-        return values | {"percent": percent, "target": target, "max_layer_percent": cap}
+        layers = [f"{pattern}={float(share)!r}" for pattern, share in self.shares]
+        changed = {"percent": percent, "target": target, "max_layer_percent": cap}
+        return values | changed | {"keep": list(self.keep), "layers": layers}
 
 
 class PruningKeywords(TypedDict, total=False):
@@ -180,6 +211,8 @@ class PruningKeywords(TypedDict, total=False):
     max_layer_percent: float | None
     min_channels: int
     channel_multiple: int
+    keep: Sequence[str]
+    layers: Mapping[str, float] | Sequence[str]
     compensate: bool
 
 
@@ -192,34 +225,6 @@ def option_table() -> dict[str, OptionInfo]:
             allowed = item.metadata.get("allowed", f"one of {', '.join(choices)}")
             table[item.name] = OptionInfo(item.default, allowed, item.metadata["help"], choices)
     return table
-
-
-def parse_ratio(percent: object) -> Ratio:
-    """A share as an exact fraction, or the word "dead".
-
-    Raises:
-        ConfigError: it is neither.
-    """
-    if percent == "dead":
-        return "dead"
-    try:
-        share = math.nan if isinstance(percent, bool) else float(percent)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        share = math.nan
-    if 0 <= share < 1:
-        return percent if isinstance(percent, Fraction) else exact(share)
-    if share == 1:
-        remedy = "Nothing would be left at 1; use a share below 1, such as 0.7"
-    elif 1 < share < 100:
-        remedy = f"Write {share / 100:.4g} for {share:.4g} %"
-    else:
-        remedy = "Write 0.5 to prune half of all channels, or dead for just those at zero"
-    raise _refused("percent", percent, remedy)
-
-
-def exact(value: float | Fraction) -> Fraction:
-    """The number as it is written: 0.29 is 29 / 100, so that 0.29 of 100 channels are 29 and not 28."""
-    return value if isinstance(value, Fraction) else Fraction(repr(float(value)))
 
 
 def _parse_cap(value: object) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Unpack
@@ -62,7 +61,6 @@ def prune(
     options: PruningOptions | None = None,
     *,
     optimizer: torch.optim.Optimizer | None = None,
-    keep: Sequence[str] = (),
     verify: bool = False,
     **keywords: Unpack[PruningKeywords],
 ) -> PruneResult:
@@ -74,6 +72,7 @@ def prune(
 
         result = netslim.prune(model, images, percent=0.7, min_channels=4)
         result = netslim.prune(model, images, target="flops=0.5")
+        result = netslim.prune(model, images, percent=0.5, keep=["stem"], layers={"layer4.*": 0.3})
 
     The slim network is run once without data, before it is returned. If it does not run, the layers that are
     the reason stay as they are, and a note says so.
@@ -83,13 +82,14 @@ def prune(
         example_input: a tensor, batch first, or a tuple of arguments; only shapes and dtypes count.
         options: how much, and within which limits.
         optimizer: over this model's parameters; one like it is made for the slim network, with its state.
-        keep: names of layers that must not be pruned, or patterns of them such as "layer4.*".
         verify: also compare the slim network with the masked network on random inputs.
         **keywords: single options by name (percent, target, scope, policy, max_layer_percent, min_channels,
-            channel_multiple, compensate); they replace those of `options`. See `PruningOptions`.
+            channel_multiple, keep, layers, compensate); they replace those of `options`. See
+            `PruningOptions`.
 
     Raises:
-        ConfigError: an option is wrong, no layer matches `keep`, or the budget cannot be met.
+        ConfigError: an option is wrong, no layer matches a pattern of `keep` or `layers`, or the budget
+            cannot be met.
         ModelError: the model has no BatchNorm, contains NaN, or cannot be traced; the example input does not
             fit it; the optimizer's state cannot be sliced; the slim network would not run, or computes
             something else.
@@ -97,7 +97,7 @@ def prune(
     options = (options or PruningOptions()).with_keywords(**keywords)
     if optimizer is not None:
         check_optimizer(optimizer)
-    analysis = Analysis.of(model, example_input, options.policy, keep)
+    analysis = Analysis.of(model, example_input, options.policy, options.keep)
     choice, report = analysis.choose(options)
     compensation, applied = analysis.slim(choice.keep, biases=options.compensate)
     for attempt in range(_REPAIRS + 1):
@@ -132,8 +132,6 @@ def preview(
     model: nn.Module,
     example_input: Any,
     options: PruningOptions | None = None,
-    *,
-    keep: Sequence[str] = (),
     **keywords: Unpack[PruningKeywords],
 ) -> Report:
     """The report of `prune` with the same arguments, without making a network.
@@ -142,7 +140,7 @@ def preview(
         ConfigError, ModelError: as `prune` would.
     """
     options = (options or PruningOptions()).with_keywords(**keywords)
-    analysis = Analysis.of(model, example_input, options.policy, keep)
+    analysis = Analysis.of(model, example_input, options.policy, options.keep)
     example_fits(analysis.index, example_input)
     return analysis.choose(options)[1]
 

@@ -4,7 +4,7 @@ The channels of all layers are ranked together by importance, lowest first, and 
 network. The requested number is taken from the low end of the ranking. No value is compared with the
 threshold: among many equal factors (proximal training leaves hundreds at exactly 0) `|gamma| > threshold`
 removes too many and `>=` too few. How much of one layer can be removed, and in what portions, is in
-`netslim.pruning.removal_steps`.
+`netslim.pruning.removal_steps`. A layer with a share of its own is a ranking of its own.
 """
 
 from __future__ import annotations
@@ -54,31 +54,52 @@ def choose(groups: Sequence[ChannelGroup], options: PruningOptions) -> Choice:
     With `scope="layer"` the same share is removed from each layer, as in the paper's MLP: 80 % of 500 and 300
     neurons leaves 100 and 60. The ratio "dead" removes just the channels below `ZERO_GAMMA`.
 
+    A group with a share loses exactly floor(share * channels) of its channels where the limits allow it. The
+    ratio counts over the scaling factors of all other groups.
+
     Raises:
         ModelError: an importance is NaN or infinite.
     """
     for group in groups:
         _check_finite(group)
-    rankings = [[group] for group in groups] if options.scope == "layer" else [groups] * bool(groups)
-    choices = [_choose(ranking, options) for ranking in rankings]
+    others = [group for group in groups if group.share is None]
+    rankings = [[group] for group in others] if options.scope == "layer" else [others] * bool(others)
+    choices = [_choose(ranking, options, _requested(ranking, options)) for ranking in rankings]
+    choices += [
+        _choose([group], options, group.lost_by_share * group.factors)
+        for group in groups
+        if group.share is not None
+    ]
+    keep = {name: kept for choice in choices for name, kept in choice.keep.items()}
+    rows = {row.layer: row for choice in choices for row in choice.rows}
     return Choice(
-        keep={name: kept for choice in choices for name, kept in choice.keep.items()},
-        rows=tuple(row for choice in choices for row in choice.rows),
+        keep={group.name: keep[group.name] for group in groups},
+        rows=tuple(rows[group.name] for group in groups),
         threshold=max((choice.threshold for choice in choices), default=0.0),
         requested=sum(choice.requested for choice in choices),
         removed=sum(choice.removed for choice in choices),
     )
 
 
-def _choose(groups: Sequence[ChannelGroup], options: PruningOptions) -> Choice:
-    """`choose` within one ranking."""
-    steps = [RemovalSteps.of(group, options) for group in groups]
+def _requested(groups: Sequence[ChannelGroup], options: PruningOptions) -> int | None:
+    """How many scaling factors the ratio is; None for those at zero."""
     if options.ratio == "dead":
+        return None
+    return math.floor(options.ratio * sum(group.width * group.factors for group in groups))
+
+
+def _choose(groups: Sequence[ChannelGroup], options: PruningOptions, requested: int | None) -> Choice:
+    """`choose` within one ranking.
+
+    Args:
+        requested: how many scaling factors are to be removed; None for those at zero.
+    """
+    steps = [RemovalSteps.of(group, options) for group in groups]
+    if requested is None:
         lost_by_rank = [int(np.count_nonzero(group.importance < ZERO_GAMMA)) for group in groups]
         requested = sum(lost * group.factors for group, lost in zip(groups, lost_by_rank, strict=True))
         taken = [own.steps_at_zero(group) for group, own in zip(groups, steps, strict=True)]
     else:
-        requested = math.floor(options.ratio * sum(group.width * group.factors for group in groups))
         lost_by_rank = _lost_by_rank(groups, requested)
         taken = _take_steps(steps, requested)
     keep, rows, threshold, removed = {}, [], 0.0, 0

@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
 
-from netslim.pruning.options import PruningOptions, exact
+from netslim.pruning.options import PruningOptions
+from netslim.pruning.shares import exact
 from netslim.sparsity import ZERO_GAMMA
 
 __all__ = ["ChannelGroup", "Integers", "RemovalSteps", "limit_reason"]
@@ -43,6 +45,8 @@ class ChannelGroup:
         blocks: the channels lie in this many equal blocks, and each block must keep the same number.
         frozen: why no channel can be removed; empty when they can. Frozen channels are counted and ranked
             like others.
+        share: the share of its channels that the group loses, by a ranking of its own; None if it is ranked
+            with others.
     """
 
     name: str
@@ -50,10 +54,16 @@ class ChannelGroup:
     factors: int = 1
     blocks: int = 1
     frozen: str = ""
+    share: Fraction | None = None
 
     @property
     def width(self) -> int:
         return self.importance.size
+
+    @property
+    def lost_by_share(self) -> int:
+        """How many channels its share is, rounded down; 0 without one."""
+        return math.floor((self.share or 0) * self.width)
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,9 +24,10 @@ RECIPE_NAMES_OF_0_1 = {"lambda": "lam", "total_shrinkage": "pull"}
 def run_constants(info: DatasetInfo, records: StepRecords, *, point: str = "") -> dict[str, str]:
     """The settings as far as the records of this pass contain them.
 
-    The first names are those of a run as a whole: `model`, `dataset`, `percent` or `target`, `lambda`,
-    `seed`, the tag of the images and the git revision. After them come all values of each step, such as
-    `sparse/epochs`. The tag and the revision are left out where they are not known.
+    The first names are those of a run as a whole: `model`, `dataset`, `percent` or `target`, `keep` and
+    `layers` where they are set, `lambda`, `seed`, the tag of the images and the git revision. After them come
+    all values of each step, such as `sparse/epochs`. The tag and the revision are left out where they are not
+    known.
 
     Args:
         point: `lambda` or `percent` for a point of that sweep.
@@ -46,6 +47,10 @@ def run_constants(info: DatasetInfo, records: StepRecords, *, point: str = "") -
         settings = records.prune.metrics.settings
         asked = "target" if settings.get("target") else "percent"
         constants[asked] = settings.get(asked, "")
+        settings = {
+            name: ", ".join(value) if isinstance(value, list) else value for name, value in settings.items()
+        }
+        constants |= {name: settings.get(name, "") for name in ("keep", "layers")}
         constants |= {f"prune/{name}": value for name, value in settings.items()}
     if records.fine_tune:
         constants |= _recipe("fine_tune", records.fine_tune.metrics.recipe)

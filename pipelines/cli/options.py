@@ -32,6 +32,8 @@ PARALLEL = 4
 """Points of a sweep that run at a time on a cluster, if the user does not choose."""
 
 FLAGS = {"model_args": "model-arg"}  # one argument per flag
+LISTS = {"keep": "PATTERN", "layers": "PATTERN=SHARE"}
+"""Options that may be repeated and that RunConfig itself reads, with what is written behind each."""
 ENVIRONMENT = {"tracking_uri": "MLFLOW_TRACKING_URI"}
 
 
@@ -73,7 +75,7 @@ def config_from(options: Mapping[str, Any]) -> RunConfig:
         ConfigError: a value is wrong; see netslim_kfp.pipelines.config_file.load.
     """
     given = {
-        name: pairs(name, value) if isinstance(value, tuple) else value
+        name: pairs(name, value) if isinstance(value, tuple) and name not in LISTS else value
         for name, value in options.items()
         if name != "config" and value is not None and value != ()
     }
@@ -108,7 +110,9 @@ def _option(name: str, field: FieldInfo, *, hide: bool = False) -> Callable[[Any
     kind = _without_none(field.annotation)
     settings: dict[str, Any] = {"default": None, "hidden": hide}
     declared = f"--{flag}"
-    if kind is bool:
+    if name in LISTS:
+        settings |= {"multiple": True, "metavar": LISTS[name]}
+    elif kind is bool:
         declared += f"/--no-{flag}"
     elif get_origin(kind) is Literal:
         settings["type"] = click.Choice(get_args(kind))

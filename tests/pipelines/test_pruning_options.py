@@ -28,6 +28,22 @@ EDGES: dict[str, list[Any]] = {
     "max_layer_percent": [None, 0.001, 1, 0, -0.5, 1.001, True],
     "min_channels": [1, 1000, 0, -1, 1.5, True],
     "channel_multiple": [1, 1000, 0, -1, 1.5, True],
+    "keep": [[], ["a.*", "b"], ("a",), "a", [""], "", [1], {"a": 0.5}, 7],
+    "layers": [
+        *({}, {"a": 0}, {"a": 0.3, "*": 0.999}, ["a=0.3"], []),
+        *(
+            {"a": 1},
+            {"a": -0.1},
+            {"a": True},
+            {"a": None},
+            {"": 0.3},
+            {1: 0.3},
+            "a=0.3",
+            ["a"],
+            ["a=0", "a=0"],
+            7,
+        ),
+    ],
 }
 
 
@@ -88,6 +104,9 @@ def test_the_pipelines_have_the_names_and_the_defaults() -> None:
 
 
 def test_the_inputs_of_a_pipeline_are_read_back_as_the_same_options() -> None:
-    config = RunConfig(percent=0.7, max_layer_percent=0.5, min_channels=2, scope="layer")
+    layers = {"z.*": 0.3, "a.*": 0.29, "z.0": 0.0}  # the order counts: the last match decides
+    config = RunConfig(
+        percent=0.7, max_layer_percent=0.5, min_channels=2, scope="layer", keep=("b", "a"), layers=layers
+    )
     inputs = json.loads(json.dumps(config.pipeline_arguments()))
     assert PruningOptions(**{name: inputs[name] for name in NAMES}) == config.pruning()

@@ -55,6 +55,8 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "max_layer_percent": type(None),
     "min_channels": int,
     "channel_multiple": int,
+    "keep": str,
+    "layers": (),
     "passes": (),
     "max_error_increase": (float, int),
     "baseline": bool,
@@ -140,6 +142,15 @@ def test_the_example_of_a_remedy_is_a_right_value(option: str) -> None:
         ({"max_layer_percent": 0}, r"max_layer_percent = 0: must be above 0"),
         ({"max_layer_percent": 1.5}, r"max_layer_percent = 1.5: must be at most 1"),
         ({"channel_multiple": 0}, r"channel_multiple = 0: must be at least 1"),
+        ({"keep": [""]}, r"keep = '': must be names of layers, or patterns .* Write for example \["),
+        ({"keep": ["a", 1]}, r"keep\.1 = 1: must be text\. Write for example keep: \[layer4\.\*\]"),
+        ({"keep": {"a": 1}}, r"keep = \{a: 1\}: must be a list of texts"),
+        (
+            {"layers": {"a.*": 1.5}},
+            r"layers = a\.\*=1\.5: must be a share from 0 .* 1\. Write 0\.015 for 1\.5 %",
+        ),
+        ({"layers": "a"}, r"layers = a: must be a mapping of names to values\. Write for example layers: \{"),
+        ({"layers": ["a"]}, r"layers = a: not of the form PATTERN=SHARE\. Write backbone\.\*=0\.3"),
         ({"seed": -1}, r"seed = -1: must be at least 0"),
         ({"seed": 2**60}, r"seed = \d+: must be at most 9007199254740992"),
         ({"policy": "guess"}, r"policy = guess: unknown choice\. Choose one of auto, group, select\."),
@@ -215,6 +226,11 @@ def test_without_a_cap_the_pipeline_gets_the_share_that_caps_nothing() -> None:
         ({"percent": 0.9, "max_layer_percent": 1}, ""),
         ({"percent": "dead", "max_layer_percent": 0.5}, ""),
         ({"target": {"flops": 0.1}, "percent": 0.7, "max_layer_percent": 0.5}, ""),
+        (
+            {"layers": {"a": 0.5, "b": 0.6}, "percent": 0.2, "max_layer_percent": 0.5},
+            "layers = b=0.6 is above",
+        ),
+        ({"layers": {"a": 0.9}}, ""),
     ],
 )
 def test_a_percent_that_a_cap_cannot_meet_has_a_warning(values: dict[str, Any], warned: str) -> None:

@@ -57,6 +57,8 @@ GIVEN = {  # an option as it is typed, and the value that the config has
     "max_layer_percent": (["--max-layer-percent", "0.5"], 0.5),
     "min_channels": (["--min-channels", "4"], 4),
     "channel_multiple": (["--channel-multiple", "8"], 8),
+    "keep": (["--keep", "layer4.*", "--keep", "stem"], ("layer4.*", "stem")),
+    "layers": (["--layers", "b-1.*=0.3", "--layers", "b-1.bn=0"], {"b-1.*": 0.3, "b-1.bn": 0.0}),
     "passes": (["--passes", "2"], 2),
     "max_error_increase": (["--max-error-increase", "2.5"], 2.5),
     "baseline": (["--no-baseline"], False),

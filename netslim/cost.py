@@ -24,7 +24,7 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from netslim.errors import ModelError
-from netslim.nn._torch import TorchDispatchMode, storage_id, tree_leaves, tree_map_only
+from netslim.nn._torch import DispatchMode, storage_id, tree_leaves, tree_map_only
 from netslim.nn.follow_rules import own_rules
 from netslim.nn.modes import eval_mode, unwrap
 
@@ -119,7 +119,7 @@ def count(model: nn.Module, example_input: Any) -> Cost:
     return Cost(params.total(), macs.total(), channels, tuple(layers), tuple(sorted(counter.uncounted)))
 
 
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Counter(DispatchMode):
     """Adds up the MACs of every convolution and linear operation, by the layer that owns its weight.
 
     Args:

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 __all__ = [
     "FORWARD_CODE_OF_LAYERS",
     "DisableTorchFunctionSubclass",
-    "TorchDispatchMode",
+    "DispatchMode",
     "foreach_abs",
     "foreach_add_",
     "foreach_clamp_max",
@@ -75,6 +75,18 @@ foreach_div = torch._foreach_div
 foreach_mul_ = torch._foreach_mul_
 foreach_sign = torch._foreach_sign
 foreach_sub_ = torch._foreach_sub_
+
+
+class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """A dispatch mode that does not load torch's compiler.
+
+    `TorchDispatchMode` hides `__torch_dispatch__` from the compiler, for which its first call imports that:
+    a second of CPU time per process, and messages of Triton at its end. Nothing is compiled in these modes.
+    """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
 
 
 def softshrink_(values: Tensor, threshold: float) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from netslim.errors import ExportError, first_line
-from netslim.nn._torch import TorchDispatchMode
+from netslim.nn._torch import DispatchMode
 from netslim.onnx_export.failure import reason
 from netslim.onnx_export.tolerance import ABSOLUTE, is_close
 from netslim.onnx_export.translate import BATCH, INPUT, OPSET, OUTPUT, random_images
@@ -165,7 +165,7 @@ def relative_difference(expected: Tensor, result: Tensor, batch: int) -> float:
     return difference / scale if scale else 0.0
 
 
-class _WeightCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _WeightCounter(DispatchMode):
     """Count the parameter values that convolutions and matrix products use in one forward pass."""
 
     def __init__(self, model: nn.Module) -> None:

@@ -13,9 +13,10 @@ import torchvision
 from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from netslim import models
-from netslim.cost import Cost, LayerCost, count
+from netslim.cost import Cost, LayerCost, _Counter, count
 from netslim.errors import ModelError
 
 LAYERS: list[tuple[nn.Module, tuple[int, ...], int]] = [
@@ -272,3 +273,11 @@ def test_an_input_that_does_not_fit() -> None:
         ModelError, match=r"example_input = \(1, 1, 4, 4\): the model does not run on it .*expected"
     ):
         count(small(), torch.zeros(2, 1, 4, 4))
+
+
+def test_counting_loads_no_compiler() -> None:
+    """torch wraps the method of its own dispatch modes in a function that imports the compiler: a second."""
+    assert hasattr(
+        type("Mode", (TorchDispatchMode,), {"__torch_dispatch__": len}).__torch_dispatch__, "__wrapped__"
+    )
+    assert not hasattr(_Counter.__torch_dispatch__, "__wrapped__")

@@ -7,7 +7,8 @@ RUNS := netslim-runs
 WORKERS ?= 2
 
 # One thread for each test process: two processes with all threads each are slower than one.
-PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+# The files stay in the order of tests/conftest.py, slow ones first; xdist's own order is by the number of tests.
+PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 USUAL := not zoo and not collections and not browser and not docker and not cluster and not faults
 
 .DEFAULT_GOAL := help

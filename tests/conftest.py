@@ -17,6 +17,7 @@ SLOW = {
     ),
     "traces, exports or counts large networks": (
         "tests/netslim/models/test_factory.py::test_torchvision_classifiers_take_any_classes_and_channels",
+        "tests/netslim/models/test_program.py",
         "tests/netslim/onnx_export/test_export.py",
         "tests/netslim/pruning/test_budget.py",
         "tests/netslim/pruning/test_random_graphs.py",
@@ -51,11 +52,17 @@ A single slow test in a fast file has the mark itself: `@pytest.mark.slow`.
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of SLOW. `make test-quick` leaves them out."""
+    """Mark the tests of SLOW, which `make test-quick` leaves out, and run the files with slow tests first.
+
+    Each process of `make test` takes the next file when it has ended one. With the long files at the end, one
+    process would wait for the other for minutes.
+    """
     beginnings = tuple(name for names in SLOW.values() for name in names)
     for item in items:
         if item.nodeid.startswith(beginnings):
             item.add_marker(pytest.mark.slow)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_runtest_setup() -> None:

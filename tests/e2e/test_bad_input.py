@@ -116,16 +116,15 @@ def plain(num_classes, in_channels):
 """
 
 
-@pytest.mark.parametrize(("model", "reason"), [("plain:plain", "has no BatchNorm"), ("alexnet", "too small")])
 def test_a_network_that_cannot_be_slimmed_is_refused_with_the_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, reason: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A network without BatchNorm; and AlexNet, for which images of 8 x 8 pixels are too small."""
+    """A network of the user's own, without BatchNorm."""
     (tmp_path / "plain.py").write_text(PLAIN)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    got, shown, _ = run(tmp_path, "run", "--model", model, "--no-baseline", "--passes", "1")
+    got, shown, _ = run(tmp_path, "run", "--model", "plain:plain", "--no-baseline", "--passes", "1")
     assert got == ModelError.exit_code, shown
-    assert reason in shown
+    assert "has no BatchNorm" in shown
 
 
 @pytest.mark.parametrize(

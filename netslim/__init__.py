@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from netslim.cost import Cost, count
-    from netslim.models.artifact import load_model
+    from netslim.models.artifact import load_model, save
     from netslim.nn.recalibration import recalibrate
     from netslim.pruning.apply_plan import apply_plan
     from netslim.pruning.options import PruningOptions
@@ -36,6 +36,7 @@ __all__ = [
     "preview",
     "prune",
     "recalibrate",
+    "save",
     "train",
 ]
 
@@ -52,6 +53,7 @@ _HOMES = {
     "preview": "pruning.pruner",
     "prune": "pruning.pruner",
     "recalibrate": "nn.recalibration",
+    "save": "models.artifact",
     "train": "training.train",
 }
 _MODULES = ("data", "models", "sparsity")

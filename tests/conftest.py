@@ -18,6 +18,7 @@ SLOW = {
     "traces, exports or counts large networks": (
         "tests/netslim/models/test_factory.py::test_torchvision_classifiers_take_any_classes_and_channels",
         "tests/netslim/models/test_program.py",
+        "tests/netslim/models/test_program.py",
         "tests/netslim/onnx_export/test_export.py",
         "tests/netslim/pruning/test_budget.py",
         "tests/netslim/pruning/test_random_graphs.py",

@@ -35,7 +35,7 @@ __all__ = ["Made", "MissingNetworkError", "Net", "NetworkCache", "example"]
 
 FACTS = "facts.json"
 
-Made = tuple[nn.Module, Architecture, Plan, dict[str, Any]]
+Made = tuple[nn.Module, Architecture | None, Plan, dict[str, Any]]
 
 
 class MissingNetworkError(NetslimError):

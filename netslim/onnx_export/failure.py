@@ -1,4 +1,4 @@
-"""Why a model cannot be exported, as one sentence: the reason, and the line of the model's code."""
+"""Why a model cannot be exported, to ONNX or as a program: the reason and the line of code, in a sentence."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ _STDLIB = Path(sysconfig.get_paths()["stdlib"])
 _OTHERS = (Path(torch.__file__).parent, Path(__file__).parents[1])
 _NODE = re.compile(r"Error when translating node .*?target=torch\.ops\.([\w.]+)\]")
 _OPERATOR = re.compile(r"No ONNX function found for <OpOverload\(op='([\w.]+)'")
+_ONE_SIZE = ("tracing inferred a static shape", "your code specialized it to be a constant")
 
 
 def reason(error: BaseException) -> str:
@@ -30,8 +31,10 @@ def reason(error: BaseException) -> str:
             return f"ONNX has no operator for {operator[1]}"
         if node := _NODE.search(str(cause)):
             return f"{node[1]} cannot be written as ONNX: {first_line(chain[-1])}"
-        if "tracing inferred a static shape" in str(cause):
-            return "its forward works for one batch size only"
+        if any(text in str(cause) for text in _ONE_SIZE):
+            return "its forward works for one batch size only, for example because of len(x), a constant here"
+        if "Not all values of batch" in str(cause):
+            return "its forward does something else for some batch sizes"
     return f"{first_line(chain[-1])}{_place(chain[-1])}"
 
 

@@ -26,7 +26,7 @@ from netslim.pruning.slicing import copy_tensor, kept_groups, slice_grouped_weig
 if TYPE_CHECKING:
     from netslim.pruning.bias_compensation import Compensation
 
-__all__ = ["AppliedPlan", "SliceFn", "apply_plan", "slim_copy"]
+__all__ = ["AppliedPlan", "SliceFn", "apply_plan", "slim_copy", "widths_of"]
 
 SliceFn = Callable[..., Tensor]
 """Takes a tensor of the wide network, or one of its shape, and returns a copy of the kept part."""
@@ -139,7 +139,7 @@ def _slice_fns(path: str, edit: LayerEdit, index: ModuleIndex) -> dict[str, Slic
         _check_sizes(path, module, edit)
         if edit.out is None and edit.in_ is None:
             return {}
-    outputs, inputs = _widths(path, module)
+    outputs, inputs = widths_of(path, module)
     _check_width(path, "outputs", outputs, edit.out)
     _check_width(path, "inputs", inputs, edit.in_)
     weight: SliceFn = partial(slice_weight, out=edit.out, in_=edit.in_)
@@ -156,8 +156,12 @@ def _slice_fns(path: str, edit: LayerEdit, index: ModuleIndex) -> dict[str, Slic
     return {f"{prefix}weight": weight, **vectors}
 
 
-def _widths(path: str, module: nn.Module) -> tuple[int, int]:
-    """The number of outputs and inputs of a layer of a standard type."""
+def widths_of(path: str, module: nn.Module) -> tuple[int, int]:
+    """The number of outputs and inputs of a layer of a standard type.
+
+    Raises:
+        ModelError: it is of another type.
+    """
     if isinstance(module, _ConvNd):
         return module.out_channels, module.in_channels
     if isinstance(module, nn.Linear):
@@ -212,7 +216,7 @@ def _set_widths(layer: nn.Module, edit: LayerEdit) -> None:
 def _add_bias(layer: nn.Module, edit: LayerEdit, values: Tensor | None) -> nn.Parameter:
     weight = layer.get_parameter("weight")
     if values is None:
-        values = weight.new_zeros(edit.out.of if edit.out else _widths("", layer)[0])
+        values = weight.new_zeros(edit.out.of if edit.out else widths_of("", layer)[0])
     bias = nn.Parameter(slice_weight(values.detach().to(weight), edit.out), weight.requires_grad)
     layer.register_parameter("bias", bias)
     return bias

@@ -48,6 +48,7 @@ def export_step(
     packed = data.open_dataset(dataset)
     info = packed.info
     stored = artifact.load_model(start, allow_factory=architecture)
+    assert stored.architecture is not None  # load_model got no network
     shape = (info.channels, *info.image_size)
     cost = netslim.count(stored.model, torch.zeros(1, *shape))
     metadata = {

@@ -126,6 +126,7 @@ def _metrics(
     info: DatasetInfo,
 ) -> TrainMetrics:
     factors = result.sparsity
+    assert network.architecture is not None  # load_model got no network
     assert factors is not None  # _starting_network refuses a network without BatchNorm
     return TrainMetrics(
         stage=request.stage,

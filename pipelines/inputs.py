@@ -7,11 +7,14 @@ its default are written once.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 from kfp import dsl
+from kfp.dsl import pipeline_task
 
 __all__ = ["Inputs", "pipeline"]
 
@@ -37,8 +40,30 @@ def pipeline(
 
     # KFP reads a pipeline's inputs from the signature, and calls the function with them in this order.
     function.__signature__ = inspect.Signature([_parameter(*item) for item in inputs.items()])  # type: ignore[attr-defined]
-    made: Callable[..., Any] = dsl.pipeline(name=name, description=description)(function)
+    with _quick_names_of_callers():
+        made: Callable[..., Any] = dsl.pipeline(name=name, description=description)(function)
     return made
+
+
+@contextmanager
+def _quick_names_of_callers() -> Iterator[None]:
+    """Let KFP find the name of a calling method in one look, while it makes the tasks.
+
+    It takes the name from `inspect.stack()` in each method that sets a resource. That reads the source of
+    every caller of the program, and compares its file with those of all loaded modules: with torch and MLflow
+    2 seconds for one pass.
+    """
+
+    def stack() -> tuple[tuple[None, None, None, str], ...]:
+        here = sys._getframe(1)
+        assert here.f_back is not None
+        return (None, None, None, here.f_code.co_name), (None, None, None, here.f_back.f_code.co_name)
+
+    pipeline_task.inspect = SimpleNamespace(**{**vars(inspect), "stack": stack})
+    try:
+        yield
+    finally:
+        pipeline_task.inspect = inspect
 
 
 def _parameter(name: str, default: Any) -> inspect.Parameter:

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from kfp import compiler, dsl
+from kfp.dsl import pipeline_task
 
 from netslim_kfp.pipelines.inputs import Inputs, pipeline
 
@@ -45,3 +47,12 @@ def test_the_table_gives_names_types_and_defaults(tmp_path: Path) -> None:
     table = {"items": list, "number": 3, "share": 0.5, "text": "a", "flag": False, "values": {}}
     made = pipeline(of_a_table, name="written", description="The same.", inputs=table)
     assert compiled(made, tmp_path / "made.yaml") == compiled(written, tmp_path / "written.yaml")
+
+
+def test_kfp_still_names_the_method_that_cannot_be_called() -> None:
+    def limits_an_import(inputs: Inputs) -> None:
+        dsl.importer(artifact_uri="s3://bucket/model", artifact_class=dsl.Model).set_cpu_limit("1")
+
+    with pytest.raises(ValueError, match="set_cpu_limit can only be used on"):
+        pipeline(limits_an_import, name="wrong", description="Fails.", inputs={})
+    assert pipeline_task.inspect.__name__ == "inspect"

@@ -15,6 +15,6 @@ from tests.helpers.training_step import training_request
 def test_a_network_that_cannot_read_the_images_is_refused(dataset: Path, tmp_path: Path) -> None:
     """AlexNet, for which images of 8 x 8 pixels are too small."""
     request = replace(training_request(dataset, tmp_path / "model"), architecture="alexnet")
-    with pytest.raises(ModelError, match="cannot read images of 1 x 8 x 8 .*too small"):
+    with pytest.raises(ModelError, match=r"cannot read images of 1 x 8 x 8 .*too small"):
         run_training(request)
     assert not list(tmp_path.iterdir()), "neither a model nor a checkpoint"

@@ -14,6 +14,7 @@ import atexit
 import gc
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -88,9 +89,10 @@ def handled_sigterm(handler: Callable[[int, FrameType | None], object]) -> Itera
 def exit_quickly() -> None:
     """Let this process end without a search for garbage among all objects of its libraries.
 
-    With torch or MLflow that search takes 1 to 2 seconds of CPU time, and the end of a process frees all.
+    With torch or MLflow that search takes 1 to 2 seconds of CPU time, and the end of a process frees all. But
+    Triton, which torch may have loaded, would print 30 lines about objects that it misses.
     """
-    atexit.register(gc.freeze)
+    atexit.register(lambda: None if "triton" in sys.modules else gc.freeze())
 
 
 def exit_text(code: int) -> str:

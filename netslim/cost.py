@@ -51,6 +51,7 @@ _SAME_SHAPE = {
     *(aten.hardtanh, aten.hardtanh_, aten.silu, aten.silu_, aten.hardswish, aten.hardswish_),
     *(aten.sigmoid, aten.sigmoid_, aten.hardsigmoid, aten.hardsigmoid_, aten.leaky_relu, aten.leaky_relu_),
 }
+_POOLED_TO_SIZE = {aten.adaptive_avg_pool1d, aten.adaptive_avg_pool2d, aten.adaptive_avg_pool3d}
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,8 @@ class _Counter(DispatchMode):
         operation = func.overloadpacket
         if operation in _SAME_SHAPE and args[0].is_meta:
             return torch.empty_like(args[0])
-        result = func(*args, **(kwargs or {}))
+        shape = _shape(operation, args)
+        result = func(*args, **(kwargs or {})) if shape is None else args[0].new_empty(shape)
         if operation in _FORWARD or operation in _TRANSPOSED:
             values, weight = args[0] if operation in _TRANSPOSED else result, args[1]
             owner = self.owners.get(storage_id(weight), "(computed weight)")
@@ -157,6 +159,21 @@ class _Counter(DispatchMode):
             owner = self.owners.get(storage_id(value)) if isinstance(value, Tensor) else None
             if owner is not None:
                 self.uncounted.add(f"{operation.__name__} ({owner})")
+
+
+def _shape(operation: Any, args: tuple[Any, ...]) -> tuple[int, ...] | None:
+    """The shape of the result of some operations without data; None where torch is to compute it.
+
+    torch does that in Python for these, and loads its compiler: a second of CPU time in each process.
+    """
+    if not args or not isinstance(args[0], Tensor) or not args[0].is_meta:
+        return None
+    before = args[0].shape
+    if operation in _POOLED_TO_SIZE and all(args[1]):
+        return (*before[: -len(args[1])], *args[1])
+    if operation is aten.linear and before[-1] == args[1].shape[-1]:
+        return (*before[:-1], args[1].shape[0])
+    return None
 
 
 def _run_once(model: nn.Module, inputs: tuple[Any, ...]) -> _Counter:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from netslim.cost import Cost, count
     from netslim.models.artifact import load_model, save
+    from netslim.nn.own_rules import register_rule
     from netslim.nn.recalibration import recalibrate
     from netslim.pruning.apply_plan import apply_plan
     from netslim.pruning.options import PruningOptions
@@ -36,6 +37,7 @@ __all__ = [
     "preview",
     "prune",
     "recalibrate",
+    "register_rule",
     "save",
     "train",
 ]
@@ -53,6 +55,7 @@ _HOMES = {
     "preview": "pruning.pruner",
     "prune": "pruning.pruner",
     "recalibrate": "nn.recalibration",
+    "register_rule": "nn.own_rules",
     "save": "models.artifact",
     "train": "training.train",
 }

@@ -21,7 +21,16 @@ from torch.overrides import handle_torch_function, has_torch_function_unary
 from netslim.errors import ConfigError, ModelError, NetslimError, first_line
 from netslim.nn._torch import operator_of, tree_map_only
 
-__all__ = ["FUNCTIONS", "MODULES", "OPERATORS", "OwnRule", "inside_own_rule", "operand", "register_rule"]
+__all__ = [
+    "FUNCTIONS",
+    "MODULES",
+    "OPERATORS",
+    "OwnRule",
+    "inside_own_rule",
+    "operand",
+    "register_rule",
+    "registered_rules",
+]
 
 
 @dataclass(frozen=True)
@@ -102,6 +111,12 @@ def register_rule(operation: Any, like: Callable[..., Any], *, exact: bool = Tru
         MODULES[operation] = OwnRule(operation.__name__, like, exact, line)
     else:
         raise _refusal(operation)
+
+
+def registered_rules() -> str:
+    """The operations with a rule, each with the line of its registration; "" for none."""
+    rules = (*OPERATORS.values(), *FUNCTIONS.values(), *MODULES.values())
+    return ", ".join(f"{rule.name} ({rule.line})" for rule in rules)
 
 
 def _line_of_call() -> str:

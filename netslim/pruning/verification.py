@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from netslim.errors import ModelError
 from netslim.nn._torch import tree_leaves, tree_map_only
 from netslim.nn.module_copy import ModuleIndex, copy_module
+from netslim.nn.own_rules import registered_rules
 from netslim.pruning.plan import Plan
 
 __all__ = ["verify_pruning"]
@@ -60,6 +61,8 @@ def verify_pruning(
         if not difference <= _TOLERANCE.get(truth.dtype, 0.05):
             problem = f"the slim network computes something else than the masked one (by {difference:.1%})"
             remedy = "This is a bug of netslim: please report it, with the code of the network"
+            if rules := registered_rules():
+                remedy = f"Check that your rules are right: {rules}"
             raise ModelError(problem, field="model", remedy=remedy)
     return ()
 

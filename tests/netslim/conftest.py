@@ -1,4 +1,4 @@
-"""An S3 API over HTTP (moto's server), with a bucket for each test that asks for one."""
+"""An S3 API over HTTP (moto's server) with a bucket for each test that asks for one; and a clean registry."""
 
 from __future__ import annotations
 
@@ -6,6 +6,16 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
+
+
+@pytest.fixture
+def no_rules() -> Iterator[None]:
+    """The test begins and ends without rules for operations of the user's own."""
+    from netslim.nn.own_rules import FUNCTIONS, MODULES, OPERATORS
+
+    yield
+    for table in (OPERATORS, FUNCTIONS, MODULES):
+        table.clear()
 
 
 @pytest.fixture(scope="session")

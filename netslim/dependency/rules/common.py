@@ -132,7 +132,8 @@ def shape_of(func: Any, *args: Any, **kwargs: Any) -> Any:
         raise ModelError(
             f"the forward pass cannot be followed without data: {where} ({error})",
             field="model",
-            remedy="Let shapes alone decide what it does, or slim the parts around it",
+            remedy="Let shapes alone decide what it does; for an operation of your own, give a rule to "
+            "netslim.register_rule; or slim the parts around it",
         ) from error
 
 

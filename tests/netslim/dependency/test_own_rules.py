@@ -1,0 +1,313 @@
+"""Networks with operations of the user's own: without a rule they are frozen, with one they shrink.
+
+The truth is the masked network, which calls the operation itself; and the plan and the cost of a twin that
+calls PyTorch in place of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import netslim
+from netslim.errors import ModelError
+from tests.helpers import own_operations as own
+from tests.helpers.own_operations import curve, numpy_relu
+from tests.helpers.proof import gammas_at_zero, outputs, relative, settled, widths
+from tests.helpers.user_code import IMAGES, Net, prove_user_code
+
+pytestmark = pytest.mark.usefixtures("no_rules")
+
+
+@dataclass
+class Case:
+    """A network around an operation.
+
+    Args:
+        forward: called with the operation, or with the function that is registered for it.
+        layers: makes the layers that the network has besides.
+        call: what the network calls, if it is not the operation itself.
+        notes: what the note says if compensation is not exact.
+        reader: a layer that reads channels of `norm`, which the operation passes on or reads itself.
+    """
+
+    operation: Any
+    like: Callable[..., Any]
+    forward: Callable[[Any, Any, Tensor], Tensor]
+    layers: Callable[[], dict[str, nn.Module]] = dict
+    call: Callable[..., Any] | None = None
+    notes: str = ""
+    reader: str = "out"
+
+    def make(self, call: Callable[..., Any] | None = None) -> nn.Module:
+        """The network with the operation, or with `call` in its place."""
+        torch.manual_seed(0)
+        call = call or self.call or self.operation
+        return settled(Net(lambda n, x: self.forward(call, n, x), **self.layers()), IMAGES)
+
+    def register(self) -> None:
+        netslim.register_rule(self.operation, self.like)
+
+
+def head(n: Any, x: Tensor) -> Any:
+    return n.out(x.mean((2, 3)))
+
+
+def raw(n: Any, x: Tensor) -> Any:
+    """Channels that are any constant once they are removed, not only a positive one."""
+    return n.norm(n.conv(x))
+
+
+def fused(op: Any, n: Any, x: Tensor) -> Any:
+    norm = n.norm2
+    vectors = norm.weight, norm.bias, norm.running_mean, norm.running_var
+    return head(n, op(n.features(x), n.mid.weight, *vectors))
+
+
+def deformed(op: Any, n: Any, x: Tensor) -> Any:
+    x = n.features(x)
+    x = op(x, n.mid.weight, n.offset(x), x[:, :0], n.mid.bias, *(1,) * 8, False)
+    return head(n, F.relu(n.norm2(x)))
+
+
+def pooled_sums(op: Any, n: Any, x: Tensor) -> Any:
+    return n.out(F.relu(n.norm1(op(n.mid(n.features(x)), 3.0))))
+
+
+def in_place(op: Any, n: Any, x: Tensor) -> Any:
+    x = raw(n, x)
+    op(x)
+    return head(n, x)
+
+
+def both_modes(op: Any, n: Any, x: Tensor) -> Any:
+    features = op(raw(n, x), 0.0)
+    return head(n, op(2 * features, 0.0) if n.training else features)
+
+
+def point() -> nn.Module:
+    return nn.Conv2d(12, 12, 1, bias=False)
+
+
+def vectors() -> nn.Module:
+    return nn.ParameterDict({"factor": torch.rand(12) + 0.5, "shift": torch.randn(12)})
+
+
+CASES: dict[str, Case] = {
+    "value by value": Case(
+        own.scale, own.like_scale, lambda op, n, x: head(n, op(raw(n, x), n.own.factor, n.own.shift)),
+        lambda: {"own": vectors()},
+    ),
+    "an operator of a library": Case(
+        curve, own.like_curve, lambda op, n, x: head(n, op(raw(n, x), by=0.7))
+    ),
+    "an overload": Case(
+        curve.default, own.like_curve, lambda op, n, x: head(n, op(raw(n, x), by=0.7)), call=curve
+    ),
+    "pooling": Case(own.pool, own.like_pool, lambda op, n, x: n.out(op(n.features(x), 3.0))),
+    "pooling of sums": Case(
+        own.pool, own.like_pool, pooled_sums, lambda: {"mid": point(), "norm1": nn.BatchNorm1d(12)}
+    ),
+    "constants stay, offsets do not": Case(
+        own.contrast, lambda x: x.clone(),
+        lambda op, n, x: head(n, F.relu(n.norm2(op(n.mid(n.features(x)))))),
+        lambda: {"mid": point(), "norm2": nn.BatchNorm2d(12)},
+    ),
+    "convolution, BatchNorm, ReLU": Case(
+        own.fused, own.like_fused, fused, lambda: {"mid": point(), "norm2": nn.BatchNorm2d(12)}
+    ),
+    "deformable convolution": Case(
+        own.deformable, own.like_deformable, deformed,
+        lambda: {
+            "mid": nn.Conv2d(12, 12, 3), "norm2": nn.BatchNorm2d(12),
+            "offset": nn.Conv2d(12, 18, 3, padding=1),
+        },
+        notes="on average",
+    ),
+    "a product with all channels": Case(
+        own.mix, own.like_mix, lambda op, n, x: head(n, op(n.features(x), n.mid.weight)),
+        lambda: {"mid": nn.Linear(12, 12, bias=False)}, notes="no bias that only this layer", reader="mid",
+    ),
+    "a list of tensors": Case(
+        own.join, lambda tensors: torch.cat(tensors, 1),
+        lambda op, n, x: n.wide(op([n.features(x), raw(n, x)]).mean((2, 3))),
+        lambda: {"wide": nn.Linear(24, 4)}, reader="wide",
+    ),
+    "in place": Case(own.positive_, lambda x: x.relu_(), in_place),
+    "function with NumPy": Case(
+        own.NumpyRelu, own.like_relu, lambda op, n, x: head(n, op(raw(n, x), 0.0)), call=numpy_relu
+    ),
+    "function by its apply": Case(
+        own.NumpyRelu.apply, own.like_relu, lambda op, n, x: head(n, op(raw(n, x), 0.0))
+    ),
+    "function with setup_context": Case(
+        own.WithSetup, F.relu, lambda op, n, x: head(n, op(raw(n, x))), call=own.WithSetup.apply
+    ),
+    "function that returns its input": Case(
+        own.Same, lambda x: x, lambda op, n, x: head(n, op(n.features(x))), call=own.Same.apply
+    ),
+    "other calls in train mode": Case(own.NumpyRelu, own.like_relu, both_modes, call=numpy_relu),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_a_network_with_a_rule_shrinks_as_its_twin_in_plain_pytorch(case: Case) -> None:
+    case.register()
+    results = prove_user_code(case.make)
+    result, twin = results["auto"], netslim.prune(case.make(case.like), IMAGES, compensate=False)
+    assert result.plan == twin.plan
+    assert (result.before, result.after) == (twin.before, twin.after)
+    assert widths(result.model)[case.reader][1] < widths(case.make())[case.reader][1]
+    assert not result.report.held_back
+    assert netslim.preview(case.make(), IMAGES).rows == result.report.rows
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_constants_are_compensated(case: Case) -> None:
+    case.register()
+    model = case.make()
+    result = netslim.prune(model, IMAGES, verify=True)
+    if case.notes:
+        assert any(case.notes in note for note in result.report.notes)
+    else:
+        assert not result.report.notes
+        truth = gammas_at_zero(model, result.plan.kept)
+        assert relative(outputs(result.model, IMAGES), outputs(truth, IMAGES)) < 1e-9
+
+
+def test_an_operation_without_a_rule_is_frozen_or_refused() -> None:
+    for name in ("pooling", "pooling of sums"):  # it runs on shapes
+        assert "pool.default at test_own_rules.py:" in str(netslim.prune(CASES[name].make(), IMAGES).report)
+    for name in ("value by value", "an overload", "function with NumPy", "deformable convolution"):
+        try:
+            result = netslim.prune(CASES[name].make(), IMAGES)
+        except ModelError as error:
+            found = str(error)
+            assert "cannot be followed without data" in found, name
+            assert "netslim.register_rule" in found, name
+        else:
+            assert "at test_own_rules.py:" in str(result.report), name
+
+
+class Subclass(own.Block):
+    """Has the `forward` of its base class."""
+
+
+BLOCKS: dict[str, tuple[type[own.Block], Callable[[Any, Tensor], Any]]] = {
+    "a block": (own.Block, lambda n, x: head(n, n.own(n.features(x)))),
+    "its forward": (own.Block, lambda n, x: head(n, n.own.forward(n.features(x)))),
+    "a subclass": (Subclass, lambda n, x: head(n, n.own(n.features(x)))),
+    "in a residual stream": (own.Block, lambda n, x: head(n, n.features(x) + n.own(n.features(x)))),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_module_is_followed_as_its_rule_says(name: str) -> None:
+    """Under "select", too: a BatchNorm whose vectors an extension reads can select no channels."""
+    kind, forward = BLOCKS[name]
+    netslim.register_rule(own.Block, own.like_block)
+    for result in prove_user_code(lambda: Net(forward, own=kind())).values():
+        assert widths(result.model)["out"][1] < 12
+        block = result.model.get_submodule("own")
+        assert type(block) is kind
+        assert "forward" not in vars(block)
+
+
+class Bare(nn.Module):
+    """An extension reads the weight of a layer without a bias, and there is no BatchNorm behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = point()
+
+    def forward(self, x: Tensor) -> Any:
+        return own.mix(x, self.conv.weight[:, :, 0, 0]).clamp(min=0)
+
+
+def test_a_layer_that_only_a_rule_calls_gets_no_bias() -> None:
+    """The extension would not read it. So the constants are lost, and the report says so."""
+    netslim.register_rule(Bare, lambda module, x: F.relu(module.conv(x)))
+    model = settled(Net(lambda n, x: head(n, n.own(n.features(x))), own=Bare()), IMAGES)
+    result = netslim.prune(model, IMAGES, verify=True)
+    assert widths(result.model)["own.conv"][1] < 12
+    assert result.model.get_submodule("own.conv").bias is None
+    assert any(note.endswith("no bias that only this layer has: own.conv") for note in result.report.notes)
+
+
+class Doubled(own.Block):
+    """Has a `forward` of its own, for which there is no rule."""
+
+    def forward(self, x: Tensor) -> Any:
+        return 2 * F.relu(self.norm(self.conv(x)))
+
+
+def test_a_module_with_a_forward_of_its_own_has_no_rule() -> None:
+    netslim.register_rule(own.Block, lambda block, x: pytest.fail("this module has no rule"))
+    replaced = own.Block()
+    replaced.forward = lambda x: 2 * x  # type: ignore[method-assign, assignment]
+    for block in (Doubled(), replaced):
+        prove_user_code(
+            lambda: Net(lambda n, x: head(n, n.own(n.features(x))), own=block),  # noqa: B023
+            policies=("auto",),
+        )
+
+
+def test_a_rule_that_is_exact_for_zeros_only_compensates_nothing() -> None:
+    netslim.register_rule(own.NumpyRelu, lambda x, least: 5 * x, exact=False)
+    model = CASES["function with NumPy"].make()
+    result = netslim.prune(model, IMAGES, verify=True)
+    assert widths(result.model)["out"][1] < 12
+    assert result.report.notes == ("not compensated, because the removed input is not a constant: out",)
+    plain = netslim.prune(model, IMAGES, compensate=False).model
+    assert torch.equal(outputs(result.model, IMAGES), outputs(plain, IMAGES))
+
+
+def test_constants_behind_a_rule_that_is_exact_for_zeros_only_are_frozen() -> None:
+    """Removed channels are 0.5 before it, so nothing is known of what comes out."""
+    netslim.register_rule(own.NumpyRelu, lambda x, least: x, exact=False)
+    model = Net(lambda n, x: head(n, numpy_relu(torch.sigmoid(raw(n, x)), 0.7)))
+    result = netslim.prune(settled(model, IMAGES), IMAGES, verify=True)
+    assert widths(result.model)["out"][1] == 12
+    assert "out reads them as they are" in str(result.report)
+
+
+def test_the_reason_names_the_line_of_the_rule() -> None:
+    netslim.register_rule(own.rank, lambda x: x.sort(1)[0])
+    result = netslim.prune(settled(Net(lambda n, x: head(n, own.rank(n.features(x)))), IMAGES), IMAGES)
+    assert widths(result.model)["out"][1] == 12
+    assert "sort at test_own_rules.py:" in str(result.report)
+
+
+def test_a_wrong_rule_is_found_by_verify_and_named() -> None:
+    netslim.register_rule(curve, lambda x, by: torch.channel_shuffle(x, 2))  # `curve` moves no channels
+    with pytest.raises(ModelError, match=r"rules are right: netslim_tests_2.curve \(test_own_rules.py:\d+\)"):
+        netslim.prune(CASES["an overload"].make(), IMAGES, verify=True)
+
+
+ERRORS: dict[str, Callable[[Any, Tensor], Any]] = {
+    r"tests_2.curve: .*at test_own_rules.py:\d+ fails \(TypeError: .*'by'": lambda n, x: curve(x, by=1.0),
+    r"Block: .*at test_own_rules.py:\d+ fails \(AttributeError: .*no_such_layer": lambda n, x: n.own(x),
+    r"without data: __float__ at test_own_rules.py:\d+": lambda n, x: numpy_relu(x, 0.0),
+}
+
+
+@pytest.mark.parametrize("message", ERRORS)
+def test_an_error_in_a_rule_names_the_operation_and_the_line(message: str) -> None:
+    netslim.register_rule(curve, lambda x: x)
+    netslim.register_rule(own.Block, lambda block, x: block.no_such_layer(x))
+    netslim.register_rule(own.NumpyRelu, lambda x, least: x.clamp(float(x.max())))
+    model = Net(lambda n, x: head(n, ERRORS[message](n, n.features(x))), own=own.Block()).double()
+    before = [dict(vars(module)) for module in model.modules()]
+    for run in (netslim.prune, netslim.preview, netslim.count):
+        if run is netslim.count and "__float__" in message:
+            assert netslim.count(model, IMAGES).params  # it can run with data
+            continue
+        with pytest.raises(ModelError, match=message):
+            run(model, IMAGES)  # type: ignore[operator]
+    assert [vars(module).keys() for module in model.modules()] == [own.keys() for own in before]

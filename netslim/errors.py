@@ -66,6 +66,11 @@ class NetslimError(Exception):
         super().__init__(printable(text, lines=True))
         self.problem, self.field, self.value, self.remedy = problem, field, value, remedy
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle and `copy`: an exception is made again from its fields, not from its message."""
+        fields = {"field": self.field, "value": _shown(self.value), "remedy": self.remedy}
+        return _made_again, (type(self), self.problem, fields)
+
     def to_json(self) -> dict[str, str | None]:
         """The error as JSON data, for another process; the value becomes the text that the message shows."""
         return {
@@ -171,9 +176,13 @@ def did_you_mean(word: str, known: Iterable[str], *, otherwise: str | None = Non
     return f"Choose one of {', '.join(names)}" if otherwise is None else otherwise
 
 
+def _made_again(kind: type[NetslimError], problem: str, fields: Mapping[str, Any]) -> NetslimError:
+    return kind(problem, **fields)
+
+
 def _shown(value: object) -> str | None:
     return value if value is None or isinstance(value, str) else repr(value)
 
 
 def _sentence(text: str) -> str:
-    return text if text.endswith("?") else f"{text}."
+    return text if text.endswith(("?", ".")) else f"{text}."  # another library's text may be a sentence

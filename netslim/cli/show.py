@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from netslim.cli.output_option import output_option
+
 __all__ = ["show"]
 
 
@@ -15,13 +17,7 @@ __all__ = ["show"]
 @click.option(
     "--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow server.  [default: SQLite in --output]"
 )
-@click.option(
-    "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("netslim-runs"),
-    show_default=True,
-    help="The output folder of `netslim run`.",
-)
+@output_option
 def show(key: str | None, dataset: str | None, tracking_uri: str | None, output: Path) -> None:
     """Show the table over passes of the run KEY, read from MLflow.
 

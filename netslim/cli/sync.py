@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from netslim.cli.output_option import output_option
+
 __all__ = ["sync"]
 
 
@@ -17,13 +19,7 @@ __all__ = ["sync"]
     default="",
     help="MLflow server.  [default: the one that each run was meant for]",
 )
-@click.option(
-    "--output",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("netslim-runs"),
-    show_default=True,
-    help="The output folder of `netslim run`.",
-)
+@output_option
 def sync(where: str | None, tracking_uri: str, output: Path) -> None:
     """Log the passes that MLflow did not accept when they were measured. It is safe to repeat.
 

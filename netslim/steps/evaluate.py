@@ -89,9 +89,9 @@ def evaluate_step(
         DataError: `onnx` has no record of its training and export, or an input was altered.
     """
     packed = data.open_dataset(dataset)
-    check_digests(onnx)
+    digests = check_digests(onnx)
     steps = _required_records(onnx)
-    _check_model(Path(onnx) / MODEL, steps.export.metrics.onnx_sha256)
+    _check_model(Path(onnx) / MODEL, digests.get(MODEL), steps.export.metrics.onnx_sha256)
     if wide is not None:
         check_digests(wide)
     with progress.bar("measuring", 4) as bar:
@@ -178,9 +178,14 @@ def _required_records(onnx: StrPath) -> _RequiredRecords:
     return _RequiredRecords(records.train, records.export, records)
 
 
-def _check_model(file: Path, recorded: str) -> None:
-    """The ONNX file is the one that was exported; artifacts of version 0.1.0 have no SHA256SUMS."""
-    if not file.is_file() or sha256(file) != recorded:
+def _check_model(file: Path, digest: str | None, recorded: str) -> None:
+    """The ONNX file is the one that was exported.
+
+    Args:
+        digest: its SHA-256, if it was computed already. Artifacts of version 0.1.0 have no SHA256SUMS.
+        recorded: the one in the record of the export.
+    """
+    if not file.is_file() or (digest or sha256(file)) != recorded:
         problem = "missing, truncated or altered: its SHA-256 is not the one that the export recorded"
         raise DataError(problem, field=str(file), remedy=REMEDY)
 

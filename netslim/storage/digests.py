@@ -48,19 +48,25 @@ def write_digests(folder: str | os.PathLike[str], names: Iterable[str] | None = 
         draft.write_text("".join(lines), encoding="utf-8")
 
 
-def check_digests(folder: str | os.PathLike[str], *names: str, error: type[NetslimError] = DataError) -> None:
+def check_digests(
+    folder: str | os.PathLike[str], *names: str, error: type[NetslimError] = DataError
+) -> dict[str, str]:
     """Compare files of `folder` with its SHA256SUMS. A folder without that file is accepted.
 
     Args:
         names: the files to check; by default all that are listed. A name that is not listed is not checked.
         error: the class of the exception.
 
+    Returns:
+        The digest of each file that was compared, by its name.
+
     Raises:
         DataError, or `error`: a file is missing, truncated or altered, or SHA256SUMS cannot be read.
     """
     root = Path(folder)
+    compared: dict[str, str] = {}
     if not (root / SUMS).exists():
-        return
+        return compared
     for name, expected in _read_sums(root / SUMS, error).items():
         if names and name not in names:
             continue
@@ -74,6 +80,8 @@ def check_digests(folder: str | os.PathLike[str], *names: str, error: type[Netsl
         if actual != expected:
             problem = "truncated or altered: its SHA-256 is not the one in SHA256SUMS"
             raise error(problem, field=str(file), remedy=REMEDY)
+        compared[name] = actual
+    return compared
 
 
 def with_digest(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any
 
 import pytest
 
@@ -44,6 +49,32 @@ def test_an_error_crosses_a_process_unchanged(kind: type[NetslimError], fields: 
     assert (str(there), there.exit_code) == (str(here), here.exit_code)
     assert (there.problem, there.field, there.remedy) == (here.problem, here.field, here.remedy)
     assert str(crossed(there)) == str(here)
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
+def test_an_error_is_copied_and_pickled_unchanged(kind: type[NetslimError], again: Any) -> None:
+    here = kind("must be below 1", field="percent", value={"a": (lambda: 2)}, remedy="Give a share")
+    for there in (again(here), again(again(here))):
+        assert type(there) is kind
+        assert str(there) == str(here)
+        assert str(there).endswith("must be below 1. Give a share.")
+        assert (there.problem, there.field, there.remedy) == (here.problem, here.field, here.remedy)
+
+
+def fail() -> None:
+    raise ConfigError("must be below 1", field="percent", value=2)
+
+
+def test_an_error_leaves_a_process_of_a_pool_unchanged() -> None:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        error = pool.submit(fail).exception()
+    assert type(error) is ConfigError
+    assert str(error) == "percent = 2: must be below 1."
+
+
+def test_a_full_stop_is_not_written_twice() -> None:
+    assert str(DataError("no such file.", remedy="Give another.")) == "no such file. Give another."
 
 
 def test_an_unknown_class_becomes_a_pipeline_error_with_the_same_message() -> None:

@@ -25,6 +25,7 @@ from netslim.steps.prune import prune_step
 from netslim.steps.step_record import StepRecords, read_step_records
 from netslim.steps.train import train_step
 from netslim.storage.atomic import write_json
+from netslim.storage.digests import write_digests
 from tests.helpers.training_step import training_request
 
 
@@ -200,6 +201,17 @@ def test_an_export_without_digests_is_checked_against_its_record(
     (damaged / "SHA256SUMS").unlink()
     with pytest.raises(DataError, match=r"model.onnx: .*not the one that the export recorded"):
         evaluated(dataset, damaged, tmp_path)
+
+
+def test_an_export_with_digests_is_checked_against_its_record_too(
+    steps: Path, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is not read a second time for that."""
+    replaced = damaged_copy(steps / "onnx", "model.onnx", tmp_path / "replaced")
+    write_digests(replaced)
+    monkeypatch.setattr("netslim.steps.evaluate.sha256", lambda file: pytest.fail(f"reads {file} again"))
+    with pytest.raises(DataError, match=r"model.onnx: .*not the one that the export recorded"):
+        evaluated(dataset, replaced, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["architecture.json", "step_records.json", "weights.safetensors"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 from pathlib import Path
@@ -28,6 +29,9 @@ def test_the_list_is_that_of_sha256sum(folder: Path) -> None:
     ]
     subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=folder, check=True)
     check_artifact(folder)
+    assert check_digests(folder).keys() == {"about.json", "weights"}
+    (folder / "SHA256SUMS").unlink()
+    assert check_digests(folder) == {}
 
 
 @pytest.mark.parametrize("name", ["SHA256SUMS", "about.json", "weights"])
@@ -50,7 +54,8 @@ def test_each_damage_of_each_file_is_found(folder: Path, name: str, damage: str)
 
 def test_only_the_named_files_are_read(folder: Path) -> None:
     (folder / "weights").write_bytes(b"")
-    check_digests(folder, "about.json")
+    digest = hashlib.sha256((folder / "about.json").read_bytes()).hexdigest()
+    assert check_digests(folder, "about.json") == {"about.json": digest}
     with pytest.raises(ModelError, match=r"weights: truncated or altered: its SHA-256 is not the one in SHA"):
         check_digests(folder, "weights", error=ModelError)
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from netslim import data, models, tracking
-from netslim.errors import ConfigError, DataError
+from netslim.errors import ConfigError, DataError, ModelError
 from netslim.storage.atomic import storage_errors
 from netslim.training import presets
 from netslim_kfp.pipelines.local import docker
@@ -59,7 +59,7 @@ def _folder(output: Path) -> Iterator[None]:
 
 
 def check_names(config: RunConfig, *, factories: bool = True) -> None:
-    """Check the names of dataset, model and preset, and the changes of the recipes.
+    """Check the names of dataset, model, preset and layers, and the changes of the recipes.
 
     Args:
         factories: also check a model of the form `package.module:factory`. Its package may be installed only
@@ -82,7 +82,31 @@ def check_names(config: RunConfig, *, factories: bool = True) -> None:
             problem, field=f"model_args.{own[0]}", value=config.model_args[own[0]], remedy=remedy
         )
     if factories or ":" not in config.model:
-        models.resolve(config.model, num_classes=10, in_channels=3, image_size=(32, 32), **config.model_args)
+        size = config.image_size or 32
+        architecture = models.resolve(
+            config.model, num_classes=10, in_channels=3, image_size=(size, size), **config.model_args
+        )
+        _check_patterns(config, architecture)
     arguments = config.pipeline_arguments()
     for stage, overrides in (("base", "base"), ("sparse", "sparse"), ("fine_tune", "tune")):
         presets.stage(config.preset, stage, arguments[overrides])
+
+
+def _check_patterns(config: RunConfig, architecture: models.Architecture) -> None:
+    """Check that the patterns of `keep` and `layers` match layers of the network.
+
+    Only the names count, which are known before the dataset is.
+
+    Raises:
+        ConfigError: one does not.
+    """
+    options = config.pruning()
+    if not (options.keep or options.shares):
+        return  # without loading torch's layers and building a network
+    from netslim.pruning.patterns import check_patterns
+
+    try:
+        network = models.build(architecture)
+    except ModelError:
+        return  # it may need images of another size; the step that builds it says why
+    check_patterns([path for path, _ in network.named_modules()], options)

@@ -61,7 +61,7 @@ MAY_IMPORT = {
     "pipelines.sweeps": "pipelines.inputs pipelines.run_config pipelines.cluster pipelines.tasks",
     "pipelines.local": "errors progress child_process storage data tracking components"
     " pipelines.run_config pipelines.compiler",
-    "pipelines.preflight": "errors storage data training models tracking"
+    "pipelines.preflight": "errors storage data pruning training models tracking"
     " pipelines.run_config pipelines.local",
     "pipelines.cli": "errors results report tracking components pipelines.yaml_numbers"
     " pipelines.config_errors pipelines.run_config pipelines.config_file pipelines.config_schema"

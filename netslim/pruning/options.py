@@ -120,7 +120,7 @@ class PruningOptions:
             "help": "Layers that must not be pruned: names, or patterns such as layer4.*.",
         },
     )
-    layers: Mapping[str, float] | Sequence[str] | None = field(
+    layers: Mapping[str, float | Fraction] | Sequence[str] | None = field(
         default=None,
         compare=False,
         metadata={
@@ -212,7 +212,7 @@ class PruningKeywords(TypedDict, total=False):
     min_channels: int
     channel_multiple: int
     keep: Sequence[str]
-    layers: Mapping[str, float] | Sequence[str]
+    layers: Mapping[str, float | Fraction] | Sequence[str]
     compensate: bool
 
 

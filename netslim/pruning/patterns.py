@@ -19,12 +19,29 @@ from netslim.dependency.graph import Bools, DependencyGraph
 from netslim.dependency.records import WeightedLayer
 from netslim.errors import ConfigError, did_you_mean
 from netslim.pruning.groups import ChannelGroups
+from netslim.pruning.options import PruningOptions
 from netslim.pruning.removal_steps import ChannelGroup
 
-__all__ = ["groups_with_shares", "keep_layers"]
+__all__ = ["check_patterns", "groups_with_shares", "keep_layers"]
 
 Shares = Sequence[tuple[str, Fraction]]
 """Patterns with the share of each; the last one that matches a layer decides."""
+
+
+def check_patterns(modules: Iterable[str], options: PruningOptions) -> None:
+    """Check that each pattern matches a module, before any training.
+
+    Args:
+        modules: the paths of a network's modules.
+
+    Raises:
+        ConfigError: one does not.
+    """
+    paths = list(modules)
+    for pattern in options.keep:
+        _matched(paths, pattern, "keep", pattern)
+    for pattern, share in options.shares:
+        _matched(paths, pattern, "layers", _shown(pattern, share))
 
 
 def keep_layers(graph: DependencyGraph, patterns: Iterable[str]) -> None:
@@ -45,7 +62,7 @@ def keep_layers(graph: DependencyGraph, patterns: Iterable[str]) -> None:
         def readers(layer: WeightedLayer) -> Bools:
             return np.isin(graph.input_class, graph.class_of_label[layer.outputs])
 
-        kept = _factors(graph, _matched(graph, pattern, field="keep", value=pattern), readers)
+        kept = _factors(graph, _matched(graph.records.modules, pattern, "keep", pattern), readers)
         graph.keep_factors(kept, f"keep = {pattern}")
 
 
@@ -67,8 +84,8 @@ def groups_with_shares(
     decides = np.full(int(groups.tied_of_factor.max(initial=-1)) + 1, -1)
     unread = []
     for number, (pattern, share) in enumerate(shares):
-        value = f"{pattern}={float(share):g}"
-        matched = _matched(graph, pattern, field="layers", value=value)
+        value = _shown(pattern, share)
+        matched = _matched(graph.records.modules, pattern, "layers", value)
         factors = _factors(graph, matched, lambda layer: direct.get(layer.name, _none(graph)))
         if not factors.any():
             if not _has_one_output(graph, matched):
@@ -112,14 +129,18 @@ def _has_one_output(graph: DependencyGraph, modules: set[str]) -> bool:
     return any(layer.outputs.size == 1 and _is_inside(layer.name, modules) for layer in layers)
 
 
-def _matched(graph: DependencyGraph, pattern: str, *, field: str, value: str) -> set[str]:
+def _matched(modules: Iterable[str], pattern: str, field: str, value: str) -> set[str]:
     """The paths of the modules that a pattern matches."""
-    modules = [path for path in graph.records.modules if path]
-    matched = {path for path in modules if fnmatchcase(path, pattern)}
+    paths = [path for path in modules if path]
+    matched = {path for path in paths if fnmatchcase(path, pattern)}
     if not matched:
-        remedy = did_you_mean(pattern, modules, otherwise="See the names in model.named_modules()")
+        remedy = did_you_mean(pattern, paths, otherwise="See the names in model.named_modules()")
         raise ConfigError("no layer has such a name", field=field, value=value, remedy=remedy)
     return matched
+
+
+def _shown(pattern: str, share: Fraction) -> str:
+    return f"{pattern}={float(share):g}"
 
 
 def _factors(graph: DependencyGraph, modules: set[str], readers: Callable[[WeightedLayer], Bools]) -> Bools:

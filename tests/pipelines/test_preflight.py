@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,3 +42,28 @@ def test_a_name_that_is_no_factory_is_one_clear_error() -> None:
         ModelError, match=r"model = \.\./etc:passwd: not of the form package\.module:callable"
     ):
         preflight.check_names(RunConfig(model="../etc:passwd"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"keep": ["block1.0", "blok1.1"]}, r"keep = blok1\.1: no layer .* Did you mean block1\.1\?"),
+        ({"layers": {"block1.*": 0.3, "layer4.*": 0}}, r"layers = layer4\.\*=0: no layer has such a name"),
+    ],
+)
+def test_a_pattern_without_a_layer_is_found_before_any_training(
+    options: dict[str, Any], message: str
+) -> None:
+    config = RunConfig(model="densenet40", model_args={"depth": 10}, **options)
+    with pytest.raises(ConfigError, match=message):
+        preflight.check_names(config)
+
+
+def test_patterns_with_layers_pass() -> None:
+    options: dict[str, Any] = {"keep": ["stem"], "layers": {"block?.*.bn": 0.3}}
+    preflight.check_names(RunConfig(model="densenet40", model_args={"depth": 10}, **options))
+
+
+def test_a_network_that_this_machine_cannot_build_has_no_patterns_to_check() -> None:
+    preflight.check_names(RunConfig(model="somewhere.else:net", keep=("stem",)), factories=False)
+    preflight.check_names(RunConfig(model="vgg-a", image_size=8, keep=("stem",)))  # it needs larger images

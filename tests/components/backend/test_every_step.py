@@ -169,6 +169,13 @@ def test_a_training_with_a_start_goes_on_from_that_network(backend: Backend) -> 
     assert channels(backend.result("train_sparse-with-start")) == pruned
 
 
+def test_the_last_pattern_of_a_list_decides_on_the_share_of_a_layer(backend: Backend) -> None:
+    wide, slim = channels(backend.result("train_sparse")), channels(backend.result("prune"))
+    kept, others = (0, 1), range(2, len(wide))  # features.1 has the share 0, features.4 is in `keep`
+    assert [slim[layer] for layer in kept] == [wide[layer] for layer in kept]
+    assert [slim[layer] for layer in others] == [wide[layer] - wide[layer] // 4 for layer in others]
+
+
 def test_fine_tuning_distills_from_its_teacher(backend: Backend) -> None:
     # A recipe with `distill` and no teacher is refused.
     record = read_step_records(backend.result("fine_tune-with-teacher").paths["model"]).fine_tune

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any
 
 import numpy as np
@@ -18,17 +18,21 @@ from netslim.pruning.budget import TOLERANCE, Target, percent_for
 from netslim.pruning.options import PruningOptions
 from netslim.pruning.ranking import choose
 from netslim.pruning.removal_steps import ChannelGroup
+from netslim.pruning.shares import exact
 
 WIDTHS = [20, 30, 24]
 WIDE = [48, 64, 96]
 
 
 def chain(
-    seed: int, widths: list[int] = WIDTHS, **limits: Any
+    seed: int, widths: list[int] = WIDTHS, shares: Sequence[float | None] = (), **limits: Any
 ) -> tuple[Callable[[Fraction], Cost], list[int]]:
     """A chain of linear layers from 3 inputs to 10 outputs, each hidden layer with factors of its own."""
     rng = np.random.default_rng(seed)
-    groups = [ChannelGroup(str(layer), rng.random(width)) for layer, width in enumerate(widths)]
+    groups = [
+        ChannelGroup(str(layer), rng.random(width), share=None if own is None else exact(own))
+        for layer, (width, own) in enumerate(zip_longest(widths, shares))
+    ]
     asked: list[int] = []
 
     def cost_at(percent: Fraction) -> Cost:
@@ -87,6 +91,37 @@ def test_a_coarse_network_is_refused_with_its_neighbours() -> None:
         solve("macs=0.6", cost_at, [4])
     assert solve("macs=0.503", cost_at, [4]) == Fraction(2, 4)
     assert solve("macs=0.497", cost_at, [4]) == Fraction(2, 4), "at most 1 % above where nothing is within"
+
+
+@settings(deadline=None)
+@given(
+    st.integers(0, 20),
+    st.floats(0.05, 0.99),
+    st.lists(st.sampled_from([None, 0.0, 0.3, 0.7]), min_size=3, max_size=3),
+)
+def test_the_percent_of_the_layers_without_a_share(
+    seed: int, share: float, shares: list[float | None]
+) -> None:
+    cost_at, _ = chain(seed, shares=shares)
+    free = sum(width for width, own in zip(WIDTHS, shares, strict=True) if own is None)
+    before = chain(seed)[0](Fraction(0))
+    goal = share * before.macs
+    every = [cost_at(Fraction(k, free or 1)).macs for k in range(free or 1)]
+    reachable = [cost for cost in every if abs(cost - goal) <= TOLERANCE * goal]
+    arguments: Any = {"before": before, "factors": free, "start": cost_at(Fraction(0))}
+    if not reachable:
+        with pytest.raises(ConfigError) as caught:
+            percent_for(Target("macs", share), cost_at, **arguments)
+        below, above = (
+            max((c for c in every if c < goal), default=None),
+            min((c for c in every if c > goal), default=None),
+        )
+        assert caught.value.remedy is not None
+        assert all(f"({cost:,})" in caught.value.remedy for cost in (below, above) if cost is not None)
+    else:
+        within = [cost for cost in reachable if cost <= goal]
+        found = cost_at(percent_for(Target("macs", share), cost_at, **arguments)).macs
+        assert found == (max(within) if within else min(reachable))
 
 
 @pytest.mark.parametrize("target", ["flops=1", "params=1e9", {"macs": 1.0}])

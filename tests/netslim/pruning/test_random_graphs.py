@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+from fractions import Fraction
 
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -101,15 +103,43 @@ steps = st.lists(
 EXAMPLES = int(os.environ.get("NETSLIM_RANDOM_GRAPHS", "60"))
 
 
+WITHOUT_NORM = ("raw", "add raw", "shuffle", "squeeze", "pool")
+
+
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(
     steps=steps,
     policy=st.sampled_from(("auto", "group", "select")),
     percent=st.sampled_from((0.2, 0.5, 0.8)),
     seed=st.integers(0, 99),
+    keep=st.lists(st.integers(0, 7), max_size=1),
+    shares=st.lists(st.tuples(st.integers(0, 7), st.sampled_from((0.0, 0.3, 0.5, 0.9))), max_size=3),
 )
-def test_pruned_equals_masked(steps: list[Step], policy: str, percent: float, seed: int) -> None:
+def test_pruned_equals_masked(
+    steps: list[Step],
+    policy: str,
+    percent: float,
+    seed: int,
+    keep: list[int],
+    shares: list[tuple[int, float]],
+) -> None:
+    """Some BatchNorms are in `keep`, and some have shares of their own."""
     torch.manual_seed(seed)
     images = torch.randn(3, 3, 5, 5, dtype=torch.float64)
+    wide = settled(Graph(steps), images, seed=seed)
+    norms = [f"layers.{i}.norm" for i, (kind, _, _) in enumerate(steps) if kind not in WITHOUT_NORM] + [
+        "last"
+    ]
+    kept = [norms[number % len(norms)] for number in keep]
+    layers = {norms[number % len(norms)]: share for number, share in shares}
     # No control: the output of a random graph may be constant, whatever is masked.
-    prove(settled(Graph(steps), images, seed=seed), images, policy=policy, percent=percent, control=False)
+    result = prove(wide, images, policy=policy, percent=percent, control=False, keep=kept, layers=layers)
+    for norm in kept:
+        assert (
+            result.model.get_parameter(f"{norm}.weight").shape == wide.get_parameter(f"{norm}.weight").shape
+        )
+    for row in result.report.rows:
+        if row.layer in layers:  # one BatchNorm, whole and tied to no other
+            lost = math.floor(Fraction(str(layers[row.layer])) * row.before)
+            assert row.before - row.by_rank == lost
+            assert row.after == row.by_rank or row.why

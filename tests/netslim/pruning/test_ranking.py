@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from fractions import Fraction
@@ -151,6 +152,45 @@ def test_the_cumulative_sum_takes_the_steps_of_a_plain_loop(
         steps = RemovalSteps.of(own, options)
         removed = steps.order[: steps.removed_after[taken]]
         assert choice.keep[own.name].tolist() == sorted(set(range(own.width)) - set(removed.tolist()))
+
+
+shares = st.none() | st.integers(0, 99).map(lambda hundredths: Fraction(hundredths, 100))
+
+
+@given(
+    st.lists(
+        st.tuples(shares, st.integers(1, 3), st.lists(st.integers(0, 4), min_size=1, max_size=12)),
+        min_size=1,
+        max_size=5,
+    ),
+    percents | st.just("dead"),
+    st.sampled_from(["global", "layer"]),
+    st.integers(1, 3),
+)
+def test_a_share_is_a_ranking_of_its_own(
+    layers: list[tuple[Fraction | None, int, list[int]]], percent: Any, scope: str, floor: int
+) -> None:
+    groups = [
+        dataclasses.replace(group(str(i), *values, factors=factors), share=share)
+        for i, (share, factors, values) in enumerate(layers)
+    ]
+    choice = choose(groups, percent=percent, scope=scope, min_channels=floor)
+    others = [own for own in groups if own.share is None]
+    alone = choose(others, percent=percent, scope=scope, min_channels=floor)
+    assert [row.layer for row in choice.rows] == list(choice.keep) == [own.name for own in groups]
+    requested, removed = alone.requested, alone.removed
+    for own, row in zip(groups, choice.rows, strict=True):
+        if own.share is None:
+            assert choice.keep[own.name].tolist() == alone.keep[own.name].tolist()
+            continue
+        asked = own.share.numerator * own.width // own.share.denominator
+        lost = max(0, min(asked, own.width - floor))
+        gone = sorted(range(own.width), key=lambda channel: (own.importance[channel], channel))[:lost]
+        assert choice.keep[own.name].tolist() == sorted(set(range(own.width)) - set(gone))
+        assert row.why == ("" if lost == asked else f"floor: keeps {floor}")
+        requested += asked * own.factors
+        removed += lost * own.factors
+    assert (choice.requested, choice.removed) == (requested, removed)
 
 
 def test_each_block_keeps_its_own_best() -> None:

@@ -62,6 +62,8 @@ PASSED_ON = {
     "max_layer_percent": ("--max-layer-percent", "0.5", 0.5),
     "min_channels": ("--min-channels", "4", 4),
     "channel_multiple": ("--channel-multiple", "8", 8),
+    "keep": ("--keep", "stem", ["stem"]),
+    "layers": ("--layers", "b.*=0.3", ["b.*=0.3"]),
     "scope": ("--scope", "layer", "layer"),
     "policy": ("--policy", "group", "group"),
     "tune": ("--tune", "epochs=3", {"epochs": 3}),

@@ -39,7 +39,8 @@ def test_the_inputs_are_those_of_a_run_with_its_defaults(tmp_path: Path) -> None
     assert set(inputs) == {
         "model", "model_args", "dataset", "data_root", "download", "validation", "image_size",
         "dataset_title", "preset", "base", "sparse", "tune", "percent", "target", "scope", "policy",
-        "max_layer_percent", "min_channels", "channel_multiple", "passes", "max_loss", "seed", "experiment",
+        "max_layer_percent", "min_channels", "channel_multiple", "keep", "layers", "passes", "max_loss",
+        "seed", "experiment",
     }  # fmt: skip
 
 

@@ -71,6 +71,7 @@ def test_a_point_is_measured_as_a_point_of_its_sweep(sweep: tuple[str, Any]) -> 
     _, tasks = loop_of(ir)
     assert parameter(tasks["evaluate"], "point") == name
     assert parameter(tasks["evaluate"], "passes") == 1
+    assert [parameter(tasks["prune"], name) for name in ("keep", "layers")] == ["keep", "layers"]
     item = f"{SWEEPS[name][2]}-loop-item"
     if name == "lambda":
         assert parameter(tasks["train-sparse"], "strength") == item

@@ -16,6 +16,9 @@ from tests.helpers.processes import environment_without, free_port, wait_until
 
 __all__ = ["MlflowServer"]
 
+NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+"""Otherwise the server starts 8 processes for MLflow's own jobs, which netslim does not use."""
+
 
 class MlflowServer:
     """`mlflow server` with SQLite and proxied artifacts; it can be killed and started again.
@@ -48,7 +51,7 @@ class MlflowServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env=environment_without("MLFLOW_") | self.environment,
+                env=environment_without("MLFLOW_") | NO_JOBS | self.environment,
                 cwd=self.folder,
             )
         wait_until(self._healthy, f"the server answers; its log is {log.name}", seconds=180)

@@ -21,6 +21,8 @@ __all__ = ["show"]
 def show(key: str | None, dataset: str | None, tracking_uri: str | None, output: Path) -> None:
     """Show the table over passes of the run KEY, read from MLflow.
 
+    On a cluster KEY is the id of the run in KFP, also of one that `netslim submit --resubmit` has started.
+
     Without KEY it is the run that started last among those with a finished pass.
     """
     from rich.console import Console

@@ -12,6 +12,7 @@ __all__ = [
     "CAUSE_TAG",
     "ENDING_TAGS",
     "KEY_TAG",
+    "KFP_RUNS_TAG",
     "KFP_RUN_TAG",
     "KFP_URL_TAG",
     "MESSAGE_TAG",
@@ -36,6 +37,7 @@ MODEL_TAG = "netslim.model"  # on a child: the SHA-256 of its ONNX file and the 
 RECORDED_TAG = "netslim.recorded"  # on a child: the digest of its PassResult; set when all of it is written
 # On the parent. KFP's own MLflow plugin has tags of the same names for the id and the address.
 KFP_RUN_TAG, KFP_URL_TAG = "kfp.pipeline_run_id", "kfp.pipeline_run_url"
+KFP_RUNS_TAG = "netslim.kfp_runs"  # of a run that was submitted again: the ids of all its runs in KFP
 BEST_TAG = "netslim.best"  # the child whose model is the one to take
 REGISTERED_TAG = "netslim.registered"  # models:/<name>/<version>
 STEP_TAG, CAUSE_TAG, MESSAGE_TAG = "netslim.failed_step", "netslim.failure", "netslim.failure_message"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ from netslim.tracking.names import (
     pass_file,
 )
 from netslim.tracking.newest import newest_run_key
-from netslim.tracking.runs import RunGroup, find_run_group
+from netslim.tracking.runs import RunGroup, find_run_group, key_of_kfp_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -71,6 +71,7 @@ def read_run(uri: str, experiment: str = "", key: str | None = None) -> Recorded
     """The run with the key `key`, or the newest run that has a pass.
 
     Args:
+        key: on a cluster also the id in KFP of any try of the run.
         experiment: with a key, the experiment that is searched before all others; without one, the only one
             that is searched. Empty: every experiment.
 
@@ -83,7 +84,7 @@ def read_run(uri: str, experiment: str = "", key: str | None = None) -> Recorded
         run_group = _existing(client, Destination(uri, experiment, key))
         parent = run_group.parent()
         return RecordedRun(
-            key=key,
+            key=run_group.destination.key,
             name=parent.info.run_name,
             run_id=parent.info.run_id,
             experiment=client.get_experiment(run_group.experiment_id).name,
@@ -165,6 +166,8 @@ def _download_pass(client: MlflowClient, run: Run, file: str, folder: str) -> st
 
 def _existing(client: MlflowClient, destination: Destination) -> RunGroup:
     run_group = find_run_group(client, destination)
+    if run_group is None and (first := key_of_kfp_run(client, destination.key)):
+        run_group = find_run_group(client, replace(destination, key=first))
     if run_group is None:
         remedy = "`netslim show` without a key shows the newest run; --tracking-uri selects another server"
         raise TrackingError("no run has this key", field="run", value=destination.key, remedy=remedy)

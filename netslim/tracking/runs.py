@@ -14,13 +14,21 @@ import netslim
 from netslim.errors import TrackingError
 from netslim.tracking.client import database_lock, ensure_experiment
 from netslim.tracking.destination import EXPERIMENT, KFP_RUN, Destination, kfp_run_url, run_name
-from netslim.tracking.names import KEY_TAG, KFP_RUN_TAG, KFP_URL_TAG, PARENT_TAG, RUN_TAG, VERSION_TAG
+from netslim.tracking.names import (
+    KEY_TAG,
+    KFP_RUN_TAG,
+    KFP_RUNS_TAG,
+    KFP_URL_TAG,
+    PARENT_TAG,
+    RUN_TAG,
+    VERSION_TAG,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-__all__ = ["RunGroup", "find_run_group"]
+__all__ = ["RunGroup", "find_run_group", "key_of_kfp_run"]
 
 SETTLE = 0.5  # seconds after which two clients of one server see the runs that the other has made; or
 SLOWNESS = 4  # times as long as making one run took, if that is longer
@@ -123,6 +131,20 @@ def find_run_group(client: MlflowClient, destination: Destination) -> RunGroup |
         runs = _runs(client, everywhere, destination.key)
     if destination.key in runs:
         return RunGroup(client, destination, runs[destination.key].info.experiment_id, runs)
+    return None
+
+
+def key_of_kfp_run(client: MlflowClient, kfp_run: str) -> str | None:
+    """The key of the run that has, or had, the id `kfp_run` in KFP; None if there is none.
+
+    A run that was submitted again keeps the key of its first run.
+    """
+    ids = [each.experiment_id for each in client.search_experiments()]
+    for condition in (f"tags.`{KFP_RUN_TAG}` = '{kfp_run}'", f"tags.`{KFP_RUNS_TAG}` LIKE '%{kfp_run}%'"):
+        for run in client.search_runs(ids, f"{condition} AND tags.`{RUN_TAG}` LIKE '%'"):
+            tags = run.data.tags  # KFP's own plugin has the first tag on a run of its own
+            if kfp_run in (tags.get(KFP_RUN_TAG), *tags.get(KFP_RUNS_TAG, "").split()):
+                return str(tags[RUN_TAG])
     return None
 
 

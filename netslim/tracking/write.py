@@ -29,6 +29,7 @@ from netslim.tracking.names import (
     CAUSE_TAG,
     ENDING_TAGS,
     KFP_RUN_TAG,
+    KFP_RUNS_TAG,
     MESSAGE_TAG,
     PASS_FILE,
     RECORDED_TAG,
@@ -96,7 +97,15 @@ def _reopen(client: MlflowClient, parent: Run) -> None:
     kfp_run, before = os.environ.get(KFP_RUN, ""), parent.data.tags.get(KFP_RUN_TAG, "")
     if parent.info.status != "RUNNING" and not (kfp_run and kfp_run == before):
         client.update_run(parent.info.run_id, status="RUNNING")
-    if kfp_run and kfp_run != before:  # submitted again, with the key of the first run
+    _name_kfp_run(client, parent)
+
+
+def _name_kfp_run(client: MlflowClient, parent: Run) -> None:
+    """Write the id of the run in KFP, which is a new one where it was submitted again with the same key."""
+    kfp_run, before = os.environ.get(KFP_RUN, ""), parent.data.tags.get(KFP_RUN_TAG, "")
+    if kfp_run and kfp_run != before:
+        earlier = parent.data.tags.get(KFP_RUNS_TAG, before)
+        client.set_tag(parent.info.run_id, KFP_RUNS_TAG, f"{earlier} {kfp_run}".strip())
         client.set_tag(parent.info.run_id, KFP_RUN_TAG, kfp_run)
 
 
@@ -136,6 +145,7 @@ def close(
         results: the passes, for the description of a run that was not finished.
     """
     client, parent = run_group.client, run_group.parent()
+    _name_kfp_run(client, parent)
     upload(client, parent, files)
     reasons = {STEP_TAG: ending.step, CAUSE_TAG: ending.cause, MESSAGE_TAG: ending.message}
     for tag in ENDING_TAGS:

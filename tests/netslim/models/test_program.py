@@ -20,6 +20,7 @@ import netslim
 from netslim import models
 from netslim.errors import ModelError
 from netslim.models import program
+from netslim.pruning.groups import Policy
 from tests.helpers.networks import NETWORKS, Chain
 
 
@@ -48,7 +49,7 @@ def ours(name: str, depth: int) -> Callable[[], nn.Module]:
     return lambda: models.build(models.resolve(name, depth=depth, **CIFAR))
 
 
-CASES: dict[str, tuple[Callable[[], nn.Module], Any, str]] = {
+CASES: dict[str, tuple[Callable[[], nn.Module], Any, Policy]] = {
     "resnet": (ours("resnet164", 11), IMAGES, "auto"),
     "resnet with channel selection": (ours("resnet164", 20), IMAGES, "select"),
     "densenet": (ours("densenet40", 10), IMAGES, "auto"),

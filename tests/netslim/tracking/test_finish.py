@@ -13,9 +13,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from kfp import dsl
 
 from netslim import tracking
+from netslim.cli.show import show
+from netslim.errors import TrackingError
 from netslim.results.ending import Ending
 from netslim.results.pass_result import PassResult
 from netslim.results.run_results import RunResults
@@ -253,6 +256,31 @@ def test_a_run_that_is_submitted_again_with_its_key_is_open_until_its_end(
     assert run.status == "RUNNING"
     run.evaluate(1, passes=1)
     assert run.status == "FINISHED"
+
+
+def test_a_run_is_found_by_the_id_of_each_of_its_runs_in_kfp(
+    start: Callable[[str], Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was submitted again keeps its key, and people have the id of the newest."""
+    run = start("try-1")
+    run.evaluate(0, passes=2)
+    run.finish("FAILED", tmp_path / "report.html")
+    monkeypatch.setenv("NETSLIM_RUN_KEY", "try-1")
+    monkeypatch.setenv("KFP_RUN_ID", "try-2")
+    run.finish("FAILED", tmp_path / "report.html")  # it failed before a pass was recorded
+    monkeypatch.setenv("KFP_RUN_ID", "try-3")
+    run.evaluate(1, passes=2)
+    for variable in ("NETSLIM_RUN_KEY", "KFP_RUN_ID"):
+        monkeypatch.delenv(variable)
+    for name in ("try-1", "try-2", "try-3"):
+        for experiment in (EXPERIMENT, ""):
+            found = tracking.read_run(run.server.uri, experiment, name)
+            assert (found.key, len(found.results.rows)) == ("try-1", 2)
+    shown = CliRunner().invoke(show, ["try-3", "--tracking-uri", run.server.uri])
+    assert shown.output.startswith("Run try-1 in netslim/ending")
+    for name in ("try", "ry-2", "try-2 try-3", "try-4"):
+        with pytest.raises(TrackingError):
+            tracking.read_run(run.server.uri, EXPERIMENT, name)
 
 
 @pytest.mark.parametrize(

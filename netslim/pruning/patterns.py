@@ -120,7 +120,8 @@ def _note(pattern: str, share: Fraction, decided: Sequence[ChannelGroup]) -> str
     frozen = [f"{group.name} ({group.frozen})" for group in decided if group.frozen]
     if not frozen or not share:
         return ""
-    return f"layers = {pattern} has no effect on layers that are frozen: {', '.join(frozen)}"
+    more = f" and {len(frozen) - 3} more" if len(frozen) > 3 else ""
+    return f"layers = {pattern} has no effect on layers that are frozen: {', '.join(frozen[:3])}{more}"
 
 
 def _has_one_output(graph: DependencyGraph, modules: set[str]) -> bool:

@@ -181,6 +181,14 @@ def test_constants_are_compensated(case: Case) -> None:
         assert relative(outputs(result.model, IMAGES), outputs(truth, IMAGES)) < 1e-9
 
 
+def test_a_target_is_met_although_the_operation_does_not_run_without_data() -> None:
+    case = CASES["value by value"]
+    case.register()
+    result = netslim.prune(case.make(), IMAGES, target="flops=0.5")
+    assert result.plan == netslim.prune(case.make(case.like), IMAGES, target="flops=0.5").plan
+    assert result.after.flops == result.before.flops // 2
+
+
 def test_an_operation_without_a_rule_is_frozen_or_refused() -> None:
     for name in ("pooling", "pooling of sums"):  # it runs on shapes
         assert "pool.default at test_own_rules.py:" in str(netslim.prune(CASES[name].make(), IMAGES).report)

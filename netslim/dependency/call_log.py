@@ -7,7 +7,6 @@ by call, and takes the results of the first. That takes a tenth of the time of a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from netslim.dependency.symbolic_size import ChannelCount, plain
+from netslim.nn._torch import pop_function_mode, push_function_mode
 
 __all__ = ["AT_END", "CallLog", "OtherCall", "log_layer"]
 
@@ -76,24 +76,40 @@ class CallLog:
         return result
 
 
-def log_layer(layer: nn.Module, log_of_run: Callable[[], CallLog]) -> None:
+_FUNCTIONS_OF_INPUTS = {
+    f"torch.nn.modules.{name}"
+    for name in ("activation", "batchnorm", "conv", "dropout", "flatten", "linear", "padding")
+}
+"""The layers that call nothing but functions of their inputs and weights. These are followed by the tensors
+themselves, without the mode, in half the time."""
+
+
+def log_layer(layer: nn.Module, logs: list[CallLog]) -> None:
     """Let a layer of torch.nn be logged as one call: its mode changes no dependency between channels.
 
     That makes the second run four times as fast.
 
     Args:
         layer: a module of the skeleton, which is changed: it gets a `forward` of its own.
-        log_of_run: returns the log of the run that is going on.
+        logs: the last of them is that of the run that is going on.
     """
     forward = layer.forward
+    is_function = type(layer).__module__ in _FUNCTIONS_OF_INPUTS
 
     def logged(*args: Any, **kwargs: Any) -> Any:
-        log = log_of_run()
+        log = logs[-1]
         if log.repeats:
             result = log.next_result(layer, args, kwargs)
             return forward(*args, **kwargs) if result is AT_END else result
         start = len(log.calls)
-        result = forward(*args, **kwargs)
+        if is_function:
+            mode = pop_function_mode()
+            try:
+                result = forward(*args, **kwargs)
+            finally:
+                push_function_mode(mode)
+        else:
+            result = forward(*args, **kwargs)
         del log.calls[start:]
         log.add((layer, args, kwargs, result, False))
         return result

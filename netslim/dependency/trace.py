@@ -7,7 +7,7 @@ the mode in any way (auxiliary heads). See `netslim.dependency.call_log`.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import torch
@@ -59,14 +59,16 @@ def _trace(tree: ModuleIndex, example_input: Any, sizes: Collection[int]) -> Tra
     records.device = next((tensor.device for tensor in tree.tensors.values()), records.device)
     skeleton = _skeleton(tree, records)
     use_own_rules(skeleton)
+    modules = list(skeleton.modules())  # walking through the tree takes long
     for path, module in skeleton.named_modules() if sizes else ():
         count_attributes(module, path, records, sizes)
     given = example_input if isinstance(example_input, tuple) else (example_input,)
     logs = [CallLog()]
-    _log_layers(skeleton, logs)
+    logged = _log_layers(modules, logs)
     inputs = _traced(given, records)
+    run = _Runs(skeleton, modules)
     try:
-        _run(skeleton, inputs, FollowCalls(records, logs[-1]), training=False)
+        run(inputs, FollowCalls(records, logs[-1]), training=False)
     except NetslimError:
         raise
     except Exception as error:
@@ -76,34 +78,41 @@ def _trace(tree: ModuleIndex, example_input: Any, sizes: Collection[int]) -> Tra
         raise ModelError(problem, field="example_input", value=shapes, remedy=remedy) from error
     try:
         logs[-1].repeats = True
-        _run(skeleton, inputs, FollowCalls(records, logs[-1]), training=True)
+        run(inputs, FollowCalls(records, logs[-1]), training=True)
     except OtherCall:
         records.second_mode = True
         logs.append(CallLog())
-        _run_train_mode(skeleton, _traced(given, records), FollowCalls(records, logs[-1]))
+        _run_train_mode(run, _traced(given, records), FollowCalls(records, logs[-1]))
     except Exception as error:
         _note_train_mode(records, error)
-    for name, value in attributes_with_tensors(skeleton.modules()):
+    for name, value in attributes_with_tensors(modules):
         keep_leaving(records, value, f"the model keeps them as its attribute {name}")
+    for layer in logged:
+        del vars(layer)[
+            "forward"
+        ]  # it refers to the layer, so only the garbage collector would free the skeleton
     settle(records)
     return records
 
 
-def _run_train_mode(skeleton: nn.Module, inputs: tuple[Any, ...], calls: FollowCalls) -> None:
+def _run_train_mode(run: _Runs, inputs: tuple[Any, ...], calls: FollowCalls) -> None:
     """Follow train mode from the beginning, because it makes other calls than eval mode."""
     try:
-        _run(skeleton, inputs, calls, training=True)
+        run(inputs, calls, training=True)
     except Exception as error:
         _note_train_mode(calls.records, error)
 
 
-def _log_layers(skeleton: nn.Module, logs: list[CallLog]) -> None:
-    """Let the layers of torch.nn that contain no other modules be logged as one call each."""
-    for module in skeleton.modules():
+def _log_layers(modules: Iterable[nn.Module], logs: list[CallLog]) -> list[nn.Module]:
+    """Let the layers of torch.nn that contain no other modules be logged as one call each; returns them."""
+    logged = []
+    for module in modules:
         own = vars(module)
         standard = type(module).__module__.startswith("torch.nn.modules.")
-        if standard and next(module.children(), None) is None and "forward" not in own:
-            log_layer(module, lambda: logs[-1])
+        if standard and not own["_modules"] and "forward" not in own:
+            log_layer(module, logs)
+            logged.append(module)
+    return logged
 
 
 def _note_train_mode(records: TraceRecords, error: Exception) -> None:
@@ -160,10 +169,26 @@ def _count_widths(module: nn.Module, path: str, records: TraceRecords) -> None:
             own[name] = ParameterCount(records, own[name], weight.source, axis, path)
 
 
-def _run(skeleton: nn.Module, inputs: tuple[Any, ...], calls: FollowCalls, *, training: bool) -> None:
-    """Run the network, and keep the channels of what leaves it."""
-    for module in skeleton.modules():
-        vars(module)["training"] = training and not type(module).__module__.startswith(_SAME_IN_BOTH_MODES)
-    with torch.set_grad_enabled(training), calls, own_rules():
-        outputs = exhausted(skeleton(*inputs))
-    keep_leaving(calls.records, (outputs, inputs), "they are the network's output")
+class _Runs:
+    """Runs of the skeleton, in eval mode or in train mode.
+
+    Args:
+        modules: all modules of the skeleton.
+    """
+
+    def __init__(self, skeleton: nn.Module, modules: Iterable[nn.Module]) -> None:
+        self.skeleton = skeleton
+        self.switched: list[dict[str, Any]] = []
+        for module in modules:
+            own = vars(module)
+            own["training"] = False
+            if not type(module).__module__.startswith(_SAME_IN_BOTH_MODES):
+                self.switched.append(own)
+
+    def __call__(self, inputs: tuple[Any, ...], calls: FollowCalls, *, training: bool) -> None:
+        """Run the network, and keep the channels of what leaves it."""
+        for own in self.switched:
+            own["training"] = training
+        with torch.set_grad_enabled(training), calls, own_rules():
+            outputs = exhausted(self.skeleton(*inputs))
+        keep_leaving(calls.records, (outputs, inputs), "they are the network's output")

@@ -33,6 +33,13 @@ _EMPTIED = (
 _STANDARD = {"training", "_is_full_backward_hook", "_parameters", "_buffers", "_modules", *_EMPTIED}
 """Attributes that every module has, and that are handled by name; the others are checked one by one."""
 
+_STATE_HOOKS = {
+    *("_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks"),
+    "_load_state_dict_post_hooks",
+}
+_TABLES = ("_parameters", "_buffers", "_modules")
+_OF_TORCH = "torch.nn.modules."
+
 _EMPTY = {dict, OrderedDict, set, list}
 _SHARED = {int, float, bool, str, complex, bytes, NoneType, type, FunctionType, BuiltinFunctionType}
 _SHARED |= {torch.dtype, torch.device, torch.Size}
@@ -52,8 +59,9 @@ class ModuleIndex:
     tensors: Mapping[str, Tensor]
 
     @classmethod
-    def of(cls, model: nn.Module) -> ModuleIndex:
-        modules = dict(model.named_modules())
+    def of(cls, model: nn.Module, modules: Mapping[str, nn.Module] | None = None) -> ModuleIndex:
+        """The index of a network; `modules` are its modules by path, if they are known."""
+        modules = dict(model.named_modules()) if modules is None else modules
         seen: set[int] = set()
         tensors: dict[str, Tensor] = {}
         for table in ("_parameters", "_buffers"):
@@ -94,13 +102,15 @@ class AttributesBefore:
         self._attributes: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self._containers: list[tuple[Any, Any]] = []
         for module in self.modules:
-            own = vars(module)
+            own, of_torch = vars(module), type(module).__module__.startswith(_OF_TORCH)
             self._attributes.append((own, own.copy()))
-            for name in ("_parameters", "_buffers", "_modules"):
-                if own[name]:
+            for name in _TABLES:
+                if own[name] or not of_torch:  # the forward of the model's own module may register the first
                     self._containers.append((own[name], own[name].copy()))
+            if of_torch:
+                continue
             for name, value in own.items():
-                if type(value) in _EMPTY and name not in _STANDARD:
+                if type(value) in _EMPTY and name not in _STANDARD and name not in _STATE_HOOKS:
                     _keep_contents(value, self._containers)
 
     def restore(self) -> None:

@@ -63,13 +63,14 @@ class Analysis:
             notes.append(
                 f"the model was given inside {wrapper}; the slim model has no wrapper: wrap it again"
             )
-        check_modules(dict(bare.named_modules()))
-        index = ModuleIndex.of(bare)
+        modules = dict(bare.named_modules())
+        check_modules(modules)
+        index = ModuleIndex.of(bare, modules)
         hooks = index.hooks()
         index, computed = with_plain_weights(index)
         if computed:
             notes.append(f"computed by a hook, and plain parameters in the slim model: {', '.join(computed)}")
-        _must_have_factors(index.model)
+        _must_have_factors(index)
         try:
             graph = DependencyGraph(trace(index, example_input))
         except NetslimError:
@@ -181,21 +182,21 @@ class Analysis:
         return cost_at
 
 
-def _must_have_factors(model: nn.Module) -> None:
+def _must_have_factors(index: ModuleIndex) -> None:
     norms = []
-    for module in model.modules():
+    for module in index.modules.values():
         if isinstance(module, _BatchNorm):
             if module.affine:
                 return
             norms.append(module)
-    others = {type(m).__name__ for m in model.modules() if isinstance(m, (nn.LayerNorm, nn.GroupNorm))}
+    others = {type(m).__name__ for m in index.modules.values() if isinstance(m, (nn.LayerNorm, nn.GroupNorm))}
     if norms:
         has = "its BatchNorm layers have no scaling factors (affine=False)"
     else:
         has = f"it has no BatchNorm{' but ' + ', '.join(sorted(others)) if others else ''}"
     problem = f"{has}, so there are no scaling factors to rank"
     remedy = "Take a variant with BatchNorm, such as vgg16_bn for vgg16"
-    raise ModelError(problem, field="model", value=type(model).__name__, remedy=remedy)
+    raise ModelError(problem, field="model", value=type(index.model).__name__, remedy=remedy)
 
 
 def _note_hooks(hooks: int) -> list[str]:

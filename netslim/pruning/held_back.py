@@ -24,11 +24,10 @@ def held_back(graph: DependencyGraph, removed: Bools) -> tuple[str, ...]:
     for class_of_factor in (graph.input_class, graph.output_class):
         needed[class_of_factor[~removed]] = True
         touched[class_of_factor[removed]] = True
-    held = Counter(graph.class_reasons[touched & ~needed].tolist())
+    held = np.bincount(graph.class_reasons[touched & ~needed], minlength=1)
     reasons: Counter[str] = Counter()
-    for number, channels in held.items():
-        if number:
-            reasons[graph.reason_text(number)] += channels
+    for number in np.flatnonzero(held[1:]) + 1:
+        reasons[graph.reason_text(int(number))] += int(held[number])
     return tuple(
         f"{count} {'channel' if count == 1 else 'channels'} that no BatchNorm needs: {reason}"
         for reason, count in reasons.most_common()

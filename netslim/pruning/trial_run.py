@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from netslim.errors import ModelError, first_line
 from netslim.nn._torch import tree_map_only
-from netslim.nn.channel_select import ChannelSelect
 from netslim.nn.module_copy import ModuleIndex, copy_module
 from netslim.nn.shape_run import run_shapes
 
@@ -59,9 +58,9 @@ def first_failure(
     """
     inputs = as_arguments(example_input)
     modes = [False, True, None] if two_modes else [False]
-    used: set[int] | None = None
+    left_out: list[nn.Module] = []
     try:
-        used = run_shapes(slim, inputs, modes)
+        left_out = run_shapes(slim, inputs, modes)
     except Exception:
         for training in modes:
             failure = _fails(ModuleIndex.of(slim), inputs, training=training)
@@ -72,20 +71,11 @@ def first_failure(
                 return failure
             if training is False:
                 raise refuse_example(example_input, wide_failure) from None
-    return None if used is None else _unused_select(slim, used)
-
-
-def _unused_select(slim: nn.Module, used: set[int]) -> Failure | None:
-    """A BatchNorm whose channels are selected, but whose `forward` was not called.
-
-    The model's code compares its type, or calls a function with its weight.
-    """
-    for path, module in slim.named_modules():
-        if isinstance(module, ChannelSelect):
-            indices = [index for index in (module.reads, module.sources) if index is not None]
-            if indices and not any(id(index) in used for index in indices):
-                return Failure(f"{path} is not called as the module that it is", "", path)
-    return None
+    if not left_out:
+        return None
+    # The model's code compares the type of a BatchNorm, or calls a function with its weight.
+    path = next(path for path, module in slim.named_modules() if module is left_out[0])
+    return Failure(f"{path} is not called as the module that it is", "", path)
 
 
 def example_fits(wide: ModuleIndex, example_input: Any) -> None:

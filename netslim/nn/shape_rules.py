@@ -1,0 +1,209 @@
+"""The shapes of operations: what an operation of torch gives for tensors without data, and when it fails.
+
+A rule is called as the operation is. It returns NotImplemented for an unusual call, or a wrong one: torch
+then computes the shape, or raises its own error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["RULES", "layer_rule", "without_data"]
+
+Rule = Callable[..., Any]
+RULES: dict[Any, Rule] = {}
+"""The rules by function of torch."""
+
+
+def _rule(*functions: Any) -> Callable[[Rule], Rule]:
+    def add(rule: Rule) -> Rule:
+        RULES.update(dict.fromkeys(functions, rule))
+        return rule
+
+    return add
+
+
+def _check_dtypes(input: Tensor, weight: Tensor) -> None:
+    """The meta device accepts any dtypes. (Under autocast, this error is no proof.)"""
+    if input.dtype is not weight.dtype:
+        raise RuntimeError(f"the input is {input.dtype}, the weight {weight.dtype}")
+
+
+@_rule(torch.conv1d, torch.conv2d, torch.conv3d)
+def _convolution(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
+    _check_dtypes(input, weight)
+    shape, kernel = input.shape, weight.shape
+    axes = len(kernel) - 2
+    if (
+        len(shape) != axes + 2
+        or shape[1] != kernel[1] * groups
+        or kernel[0] % groups
+        or isinstance(padding, str)
+        or (bias is not None and bias.shape != kernel[:1])
+    ):
+        return NotImplemented
+    sizes = []
+    for axis in range(axes):
+        step, border, spread = (
+            v if type(v) is int else v[axis % len(v)] for v in (stride, padding, dilation)
+        )
+        size = (shape[axis + 2] + 2 * border - spread * (kernel[axis + 2] - 1) - 1) // step + 1
+        if size < 1:
+            return NotImplemented
+        sizes.append(size)
+    return torch.empty((shape[0], kernel[0], *sizes), dtype=input.dtype, device="meta")
+
+
+@_rule(F.linear)
+def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
+    shape, kernel = input.shape, weight.shape
+    _check_dtypes(input, weight)
+    if len(kernel) != 2 or shape[-1] != kernel[1]:
+        return NotImplemented
+    if bias is not None and bias.shape != kernel[:1]:
+        return NotImplemented
+    return torch.empty((*shape[:-1], kernel[0]), dtype=input.dtype, device="meta")
+
+
+@_rule(F.batch_norm)
+def _batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    *settings: Any,
+    **others: Any,
+) -> Any:
+    width = input.shape[1:2]
+    for vector in (running_mean, running_var, weight, bias):
+        if vector is not None and vector.shape != width:
+            return NotImplemented
+    return without_data(input)
+
+
+_SAME_SHAPE = (
+    *(F.relu, F.relu6, F.silu, F.gelu, F.elu, F.selu, F.celu, F.mish, F.leaky_relu, F.hardtanh),
+    *(F.hardswish, F.hardsigmoid, F.sigmoid, F.tanh, F.softplus, F.logsigmoid, F.softsign),
+    *(F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout),
+    *(torch.relu, torch.sigmoid, torch.tanh, Tensor.relu, Tensor.sigmoid, Tensor.tanh),
+    *(Tensor.contiguous, Tensor.clone, Tensor.detach, Tensor.cpu, Tensor.cuda),
+)
+
+
+@_rule(*_SAME_SHAPE)
+def _same_shape(input: Tensor, *settings: Any, **others: Any) -> Any:
+    return without_data(input) if input.is_meta and input.dtype.is_floating_point else NotImplemented
+
+
+_BROADCAST = (
+    *(torch.add, torch.sub, torch.mul, torch.maximum, torch.minimum),
+    *(Tensor.add, Tensor.sub, Tensor.mul, Tensor.div, Tensor.add_, Tensor.sub_, Tensor.mul_, Tensor.div_),
+    *(Tensor.__add__, Tensor.__sub__, Tensor.__mul__, Tensor.__truediv__, Tensor.__radd__, Tensor.__rmul__),
+    *(Tensor.__iadd__, Tensor.__isub__, Tensor.__imul__, Tensor.__itruediv__),
+)
+
+
+@_rule(*_BROADCAST)
+def _broadcast(a: Any, b: Any, **settings: Any) -> Any:
+    """Two tensors of one dtype and as many axes, or a tensor and a number."""
+    if not isinstance(a, Tensor) or not a.is_meta or not a.dtype.is_floating_point or settings:
+        return NotImplemented
+    shape = a.shape
+    if type(b) not in (int, float):
+        if not isinstance(b, Tensor) or a.dtype is not b.dtype or a.dim() != b.dim():
+            return NotImplemented
+        if shape != b.shape:
+            if any(m != n and m != 1 and n != 1 for m, n in zip(shape, b.shape, strict=True)):
+                return NotImplemented
+            shape = torch.Size([n if m == 1 else m for m, n in zip(shape, b.shape, strict=True)])
+    return torch.empty(shape, dtype=a.dtype, device="meta")
+
+
+@_rule(torch.cat, torch.concat)
+def _cat(tensors: Any, dim: int = 0) -> Any:
+    if type(tensors) not in (list, tuple) or not all(isinstance(tensor, Tensor) for tensor in tensors):
+        return NotImplemented
+    first, shape = tensors[0], list(tensors[0].shape)
+    if dim not in range(-len(shape), len(shape)) or not any(tensor.is_meta for tensor in tensors):
+        return NotImplemented
+    for tensor in tensors[1:]:
+        other = list(tensor.shape)
+        if len(other) != len(shape) or tensor.dtype is not first.dtype:
+            return NotImplemented
+        size = shape[dim] + other[dim]
+        shape[dim] = other[dim]
+        if shape != other:
+            return NotImplemented
+        shape[dim] = size
+    return torch.empty(shape, dtype=first.dtype, device="meta")
+
+
+@_rule(F.adaptive_avg_pool2d)
+def _adaptive_pool(input: Tensor, output_size: Any) -> Any:
+    sizes = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
+    if input.dim() != 4 or not input.is_meta or len(sizes) != 2 or None in sizes:
+        return NotImplemented
+    return torch.empty((*input.shape[:2], *sizes), dtype=input.dtype, device="meta")
+
+
+@_rule(Tensor.to, Tensor.type_as)
+def _to(input: Tensor, *arguments: Any, **keywords: Any) -> Any:
+    if not input.is_meta:
+        return NotImplemented
+    dtype = input.dtype
+    for value in (*arguments, *keywords.values()):
+        if isinstance(value, torch.dtype | Tensor):
+            dtype = value if isinstance(value, torch.dtype) else value.dtype
+    return torch.empty(input.shape, dtype=dtype, device="meta")
+
+
+_CONVOLUTIONS = {nn.Conv1d, nn.Conv2d, nn.Conv3d}
+_NORMS = {nn.BatchNorm1d: (2, 3), nn.BatchNorm2d: (4,), nn.BatchNorm3d: (5,)}
+_SAME_SHAPE_LAYERS = {
+    *(nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.ELU, nn.SELU, nn.CELU, nn.Mish, nn.LeakyReLU, nn.Hardtanh),
+    *(nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.LogSigmoid, nn.Softsign),
+    *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout),
+}
+
+
+def layer_rule(layer: nn.Module) -> Rule | None:
+    """The rule of a layer as a whole, called with its input; None if it has none.
+
+    Only layers of torch.nn itself have one, not those of a class that is derived from them.
+    """
+    kind, own = type(layer), vars(layer)
+    if "forward" in own:
+        return None
+    if kind in _SAME_SHAPE_LAYERS:
+        return _same_shape
+    tensors = own["_parameters"]
+    if kind in _CONVOLUTIONS and own["padding_mode"] == "zeros":
+        stride, padding, dilation, groups = (own[n] for n in ("stride", "padding", "dilation", "groups"))
+        return lambda input: _convolution(
+            input, tensors["weight"], tensors["bias"], stride, padding, dilation, groups
+        )
+    if kind is nn.Linear:
+        return lambda input: _linear(input, tensors["weight"], tensors["bias"])
+    if kind in _NORMS:
+        buffers, axes = own["_buffers"], _NORMS[kind]
+        vectors = (buffers.get("running_mean"), buffers.get("running_var"), *tensors.values())
+        return lambda input: _batch_norm(input, *vectors) if input.dim() in axes else NotImplemented
+    return None
+
+
+def without_data(tensor: Tensor) -> Tensor:
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")

@@ -28,10 +28,12 @@ def _rule(*functions: Any) -> Callable[[Rule], Rule]:
     return add
 
 
-def _check_dtypes(input: Tensor, weight: Tensor) -> None:
-    """The meta device accepts any dtypes. (Under autocast, this error is no proof.)"""
+def _check_operands(input: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    """The meta device accepts any dtypes and biases. (Under autocast, this error is no proof.)"""
     if input.dtype is not weight.dtype:
         raise RuntimeError(f"the input is {input.dtype}, the weight {weight.dtype}")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise RuntimeError(f"the bias has {bias.numel()} values, the weight {weight.shape[0]} outputs")
 
 
 @_rule(torch.conv1d, torch.conv2d, torch.conv3d)
@@ -44,7 +46,7 @@ def _convolution(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Any:
-    _check_dtypes(input, weight)
+    _check_operands(input, weight, bias)
     shape, kernel = input.shape, weight.shape
     axes = len(kernel) - 2
     if (
@@ -52,7 +54,6 @@ def _convolution(
         or shape[1] != kernel[1] * groups
         or kernel[0] % groups
         or isinstance(padding, str)
-        or (bias is not None and bias.shape != kernel[:1])
     ):
         return NotImplemented
     sizes = []
@@ -70,10 +71,8 @@ def _convolution(
 @_rule(F.linear)
 def _linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Any:
     shape, kernel = input.shape, weight.shape
-    _check_dtypes(input, weight)
+    _check_operands(input, weight, bias)
     if len(kernel) != 2 or shape[-1] != kernel[1]:
-        return NotImplemented
-    if bias is not None and bias.shape != kernel[:1]:
         return NotImplemented
     return torch.empty((*shape[:-1], kernel[0]), dtype=input.dtype, device="meta")
 

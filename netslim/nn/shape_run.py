@@ -7,7 +7,7 @@ would. An error is no proof: the network's code may need values. (It may decide 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -40,15 +40,12 @@ def run_shapes(model: nn.Module, inputs: tuple[Any, ...], modes: Iterable[bool |
     random_state = torch.get_rng_state()
     try:
         for training in modes:
-            for module in before.modules:
-                rule = layer_rule(module)
-                if rule is not None:
-                    vars(module)["forward"] = _shape_first(rule, module.forward)
-            if training is not None:
-                for module in before.modules:
-                    vars(module)["training"] = training
-            example: tuple[Any, ...] = tree_map_only(Tensor, without_data, inputs)
             try:
+                for module in before.modules:
+                    _compute_shape_only(module)
+                    if training is not None:
+                        vars(module)["training"] = training
+                example: tuple[Any, ...] = tree_map_only(Tensor, without_data, inputs)
                 with torch.set_grad_enabled(model.training), run, own_rules(model):
                     model(*example)
             finally:
@@ -70,23 +67,19 @@ class ShapeRun(TorchFunctionMode):
         self.model = model
         self.device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
         self.indices: set[int] = set()
-        self.rules = RULES | {
-            Tensor.device.__get__: self._device,
-            Tensor.is_cuda.__get__: self._is_cuda,  # type: ignore[attr-defined]
-            select: self._select,
-            place: self._place,
-        }
         self._protected: set[int] | None = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _QUERIES:
             return func(*args)
         kwargs = kwargs or {}
-        rule = self.rules.get(func)
+        rule = RULES.get(func)
         if rule is not None:
             result = rule(*args, **kwargs)
             if result is not NotImplemented:
                 return result
+        elif func in _OF_THE_RUN:
+            return _OF_THE_RUN[func](self, *args)
         return self._call(func, args, kwargs)
 
     def _call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -133,8 +126,19 @@ class ShapeRun(TorchFunctionMode):
         return place(x, without_data(sources), None if constants is None else without_data(constants))
 
 
-def _shape_first(rule: Rule, forward: Callable[..., Any]) -> Callable[..., Any]:
-    """The forward of a layer: its own rule, at a third of the time that its functions take in the mode."""
+_OF_THE_RUN: dict[Any, Rule] = {  # not bound methods of the run, which would keep the network alive with it
+    Tensor.device.__get__: ShapeRun._device,
+    Tensor.is_cuda.__get__: ShapeRun._is_cuda,  # type: ignore[attr-defined]
+    select: ShapeRun._select,
+    place: ShapeRun._place,
+}
+
+
+def _compute_shape_only(layer: nn.Module) -> None:
+    """Let a layer of torch.nn use its own rule: its functions take three times as long in the mode."""
+    rule, forward = layer_rule(layer), layer.forward
+    if rule is None:
+        return
 
     def shape_of_layer(*args: Any, **kwargs: Any) -> Any:
         mode = pop_function_mode()
@@ -144,7 +148,7 @@ def _shape_first(rule: Rule, forward: Callable[..., Any]) -> Callable[..., Any]:
             push_function_mode(mode)
         return forward(*args, **kwargs) if result is NotImplemented else result
 
-    return shape_of_layer
+    vars(layer)["forward"] = shape_of_layer
 
 
 _QUERIES = {Tensor.dim, Tensor.shape.__get__, Tensor.ndim.__get__, Tensor.dtype.__get__}  # type: ignore[attr-defined]

@@ -1,8 +1,8 @@
 """Which channels are removed: one ranking over all scaling factors (section 3 of the paper), exact counts.
 
 The channels of all layers are ranked together by importance, lowest first, and equal ones in the order of the
-network. The requested number is taken from the low end of the ranking. No value is compared with the
-threshold: among many equal factors (proximal training leaves hundreds at exactly 0) `|gamma| > threshold`
+network. The requested number is taken from the low end of the ranking. A comparison with the threshold is not
+enough: among many equal factors (proximal training leaves hundreds at exactly 0) `|gamma| > threshold`
 removes too many and `>=` too few. How much of one layer can be removed, and in what portions, is in
 `netslim.pruning.removal_steps`. A layer with a share of its own is a ranking of its own.
 """
@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from netslim.errors import ModelError
 from netslim.pruning.layer_report import LayerRow
 from netslim.pruning.options import PruningOptions
-from netslim.pruning.removal_steps import ChannelGroup, Integers, RemovalSteps, limit_reason
+from netslim.pruning.removal_steps import ChannelGroup, Floats, Integers, RemovalSteps, limit_reason
 from netslim.sparsity import ZERO_GAMMA
 
 __all__ = ["Choice", "choose"]
@@ -119,10 +120,15 @@ def _choose(groups: Sequence[ChannelGroup], options: PruningOptions, requested: 
 def _lost_by_rank(groups: Sequence[ChannelGroup], requested: int) -> list[int]:
     """How many channels each group would lose by the ranking alone: no limits and no blocks."""
     group_of = np.repeat(np.arange(len(groups)), [group.width for group in groups])
-    ranked = group_of[np.argsort(np.concatenate([group.importance for group in groups]), kind="stable")]
-    factors = np.array([group.factors for group in groups])[ranked]
-    number = np.searchsorted(np.cumsum(factors), requested, side="right")
-    return [int(lost) for lost in np.bincount(ranked[:number], minlength=len(groups))]
+    importance = np.concatenate([group.importance for group in groups])
+    factors = np.array([group.factors for group in groups])
+    if np.ptp(factors) == 0:
+        lowest = group_of[_lowest(importance, requested // int(factors[0]))]
+    else:
+        ranked = group_of[np.argsort(importance, kind="stable")]
+        number = np.searchsorted(np.cumsum(factors[ranked]), requested, side="right")
+        lowest = ranked[:number]
+    return _counts(lowest, len(groups))
 
 
 def _take_steps(steps: Sequence[RemovalSteps], requested: int) -> list[int]:
@@ -132,9 +138,13 @@ def _take_steps(steps: Sequence[RemovalSteps], requested: int) -> list[int]:
     group build on it. As long as all steps fit, the walk over them is one cumulative sum.
     """
     group_of = np.repeat(np.arange(len(steps)), [own.scores.size for own in steps])
-    order = np.argsort(np.concatenate([own.scores for own in steps]), kind="stable")
-    costs = np.concatenate([own.costs for own in steps])[order]
-    group_of = group_of[order]
+    scores = np.concatenate([own.scores for own in steps])
+    costs = np.concatenate([own.costs for own in steps])
+    if costs.size and np.ptp(costs) == 0:  # so no later step fits if one does not
+        lowest = _lowest(scores, min(requested // int(costs[0]), costs.size))
+        return _counts(group_of[lowest], len(steps))
+    order = np.argsort(scores, kind="stable")
+    costs, group_of = costs[order], group_of[order]
     removed = np.cumsum(costs)
     number = int(np.searchsorted(removed, requested, side="right"))
     taken = np.bincount(group_of[:number], minlength=len(steps))
@@ -149,6 +159,20 @@ def _take_steps(steps: Sequence[RemovalSteps], requested: int) -> list[int]:
             taken[group] += 1
             left -= cost
     return [int(count) for count in taken]
+
+
+def _counts(group_of: Integers, groups: int) -> list[int]:
+    return [int(count) for count in np.bincount(group_of, minlength=groups)]
+
+
+def _lowest(values: Floats, count: int) -> npt.NDArray[np.bool_]:
+    """bool[values]: the lowest `count`; of equal ones the first. Takes a tenth of the time of sorting."""
+    if count == 0:
+        return np.zeros(values.size, dtype=bool)
+    greatest = np.partition(values, count - 1)[count - 1]
+    lowest: npt.NDArray[np.bool_] = values < greatest
+    lowest[np.flatnonzero(values == greatest)[: count - int(lowest.sum())]] = True
+    return lowest
 
 
 def _check_finite(group: ChannelGroup) -> None:

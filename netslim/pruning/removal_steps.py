@@ -25,7 +25,7 @@ from netslim.pruning.options import PruningOptions
 from netslim.pruning.shares import exact
 from netslim.sparsity import ZERO_GAMMA
 
-__all__ = ["ChannelGroup", "Integers", "RemovalSteps", "limit_reason"]
+__all__ = ["ChannelGroup", "Floats", "Integers", "RemovalSteps", "limit_reason"]
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -170,9 +170,9 @@ def close_run(
 def mark_killed(uri: str, experiment: str, key: str) -> None:
     """Close a run that was stopped from outside as KILLED, if it is in MLflow and has not ended.
 
-    A server that cannot be used raises nothing: the run stays RUNNING there.
+    A server that cannot be used raises nothing: the run stays RUNNING there. Neither does a key that MLflow
+    cannot have, such as the name of a folder that was renamed.
     """
-    destination = Destination(uri, experiment, key)
 
     def act(client: MlflowClient) -> None:
         run_group = find_run_group(client, destination)
@@ -180,6 +180,7 @@ def mark_killed(uri: str, experiment: str, key: str) -> None:
             close(run_group, Ending(status="KILLED"), {})
 
     with suppress(TrackingError):
+        destination = Destination(uri, experiment, key)
         _retry(destination, act, 0.0)
 
 

@@ -64,7 +64,8 @@ def run_local(
         config: where and how to run.
         tracking_uri: the MLflow server of the steps.
         console: where progress is drawn.
-        stopped: called with the run's key when it was stopped by Ctrl-C or SIGTERM.
+        stopped: called with the run's key when it was stopped by Ctrl-C or SIGTERM. Before the first step it is
+            also called with the key of each earlier run in this output folder that was killed.
 
     Raises:
         NetslimError: a step failed; the class and the message are those of the step.
@@ -79,7 +80,7 @@ def run_local(
         root.mkdir(exist_ok=True)
     titles = step_titles(compile_pipeline(pipeline, folder / "pipeline.yaml"))
     checkpoints = os.environ.get(CHECKPOINTS) or str(output / "checkpoints")
-    with events_file(folder) as events, scratch_folder() as scratch, ExitStack() as stack:
+    with events_file(folder, stopped) as events, scratch_folder() as scratch, ExitStack() as stack:
         if config.runner == "docker":
             stack.callback(docker.stop_containers, key)  # where the worker was killed
         settings = {

@@ -10,7 +10,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -46,13 +46,17 @@ def scratch_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def events_file(folder: Path) -> Iterator[Path]:
+def events_file(folder: Path, killed: Callable[[str], object] = len) -> Iterator[Path]:
     """The file to which the steps of a run append their events, for the length of a `with` block.
 
     Such files of killed runs in sibling folders of `folder` are removed.
+
+    Args:
+        killed: called with the name of each of those folders, which is the key of the run.
     """
     for file in folder.parent.glob(f"*/{EVENTS}"):
         if _abandoned(file):
+            killed(file.parent.name)
             file.unlink(missing_ok=True)
     events, new = folder / EVENTS, folder / f".{EVENTS}"
     with _locked(new):

@@ -102,7 +102,7 @@ def test_a_killed_step_is_named_and_a_killed_uploader_is_not_missed(running: Run
     assert running.checkpoint == (number == SIGTERM)
 
 
-def test_the_next_run_removes_the_temporary_files_of_a_killed_one(
+def test_the_next_run_removes_the_temporary_files_of_a_killed_one_and_marks_it(
     server: Forks, temporary: Path, tmp_path: Path
 ) -> None:
     killed = Running(server.start(tmp_path))
@@ -110,8 +110,11 @@ def test_the_next_run_removes_the_temporary_files_of_a_killed_one(
     killed.run.wait()
     killed.wait_for_the_end()
     assert list(temporary.rglob("left by the step"))
+    (key,) = (file.parent.name for file in tmp_path.rglob("run.json"))
     (tmp_path / "finish").touch()
-    assert server.start(tmp_path).wait() == 0
+    after = server.start(tmp_path)
+    assert after.wait() == 0
+    assert after.shown.splitlines() == [f"stopped: {key}"]
     assert not list(temporary.iterdir())
     assert not list(tmp_path.rglob("events.jsonl"))
 

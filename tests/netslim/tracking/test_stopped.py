@@ -20,7 +20,7 @@ def test_only_a_run_that_has_not_ended_is_killed(database: str) -> None:
             group.child("pass-01")
             if key == "finished":
                 client.set_terminated(group.parent().info.run_id, "FINISHED")
-        for key in ("stopped", "finished", "not-in-MLflow"):
+        for key in ("stopped", "finished", "not-in-MLflow", "a renamed folder"):
             tracking.mark_killed(database, EXPERIMENT, key)
         found = client.search_runs([group.experiment_id])
     assert {run.data.tags[KEY_TAG]: run.info.status for run in found} == {

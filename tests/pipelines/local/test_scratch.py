@@ -68,7 +68,9 @@ def test_only_what_a_killed_run_left_is_removed(temporary: Path, tmp_path: Path)
         assert (of_killed / "left").exists()
         assert (output / "killed" / EVENTS).exists()
         (output / "mine").mkdir()
-        with scratch_folder() as scratch, events_file(output / "mine") as events:
+        keys: list[str] = []
+        with scratch_folder() as scratch, events_file(output / "mine", keys.append) as events:
+            assert keys == ["killed"]
             assert set(temporary.iterdir()) - {of_running, scratch} == {
                 temporary / "netslim-run-of-no-one",
                 temporary / "of another program",

@@ -64,8 +64,8 @@ def run_local(
         config: where and how to run.
         tracking_uri: the MLflow server of the steps.
         console: where progress is drawn.
-        stopped: called with the run's key when it was stopped by Ctrl-C or SIGTERM. Before the first step it is
-            also called with the key of each earlier run in this output folder that was killed.
+        stopped: called with the run's key when it was stopped by Ctrl-C or SIGTERM. Before the first step it
+            is also called with the key of each earlier run in this output folder that was killed.
 
     Raises:
         NetslimError: a step failed; the class and the message are those of the step.

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from netslim.pruning.options import PruningOptions
     from netslim.pruning.plan import Plan
     from netslim.pruning.pruner import PruneResult, preflight, preview, prune
+    from netslim.pruning.sensitivity import sensitivity
+    from netslim.pruning.sensitivity_table import Sensitivity
     from netslim.training.recipe import Recipe
     from netslim.training.train import train
 
@@ -30,6 +32,7 @@ __all__ = [
     "PruneResult",
     "PruningOptions",
     "Recipe",
+    "Sensitivity",
     "apply_plan",
     "count",
     "load_model",
@@ -39,6 +42,7 @@ __all__ = [
     "recalibrate",
     "register_rule",
     "save",
+    "sensitivity",
     "train",
 ]
 
@@ -48,6 +52,7 @@ _HOMES = {
     "PruneResult": "pruning.pruner",
     "PruningOptions": "pruning.options",
     "Recipe": "training.recipe",
+    "Sensitivity": "pruning.sensitivity_table",
     "apply_plan": "pruning.apply_plan",
     "count": "cost",
     "load_model": "models.artifact",
@@ -57,6 +62,7 @@ _HOMES = {
     "recalibrate": "nn.recalibration",
     "register_rule": "nn.own_rules",
     "save": "models.artifact",
+    "sensitivity": "pruning.sensitivity",
     "train": "training.train",
 }
 _MODULES = ("data", "models", "sparsity")

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "cost": "errors nn",
     "data": "errors progress storage",
     "dependency": "errors nn",
-    "pruning": "errors nn sparsity cost dependency",
+    "pruning": "errors progress nn sparsity cost dependency",
     "training": "errors progress nn storage sparsity data",
     "onnx_export": "errors nn storage data",
     "models": "errors nn storage pruning onnx_export",
@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "tracking": "errors child_process netslim storage results report bundle",
     "steps": "errors progress child_process netslim nn storage sparsity cost data pruning training models"
     " onnx_export results report bundle tracking",
-    "cli": "errors nn storage results report bundle tracking",
+    "cli": "errors netslim nn storage data pruning training models results report bundle tracking",
     "__main__": "errors child_process netslim",
     "components": "errors progress child_process netslim pruning results steps",
     "pipelines": "",

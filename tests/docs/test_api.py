@@ -6,8 +6,9 @@ from docs import api
 
 PUBLIC = {
     "netslim": {
-        *("Cost", "Plan", "PruneResult", "PruningOptions", "Recipe", "apply_plan", "count", "load_model"),
-        *("preflight", "preview", "prune", "recalibrate", "register_rule", "save", "train"),
+        *("Cost", "Plan", "PruneResult", "PruningOptions", "Recipe", "Sensitivity", "apply_plan", "count"),
+        *("load_model", "preflight", "preview", "prune", "recalibrate", "register_rule", "save"),
+        *("sensitivity", "train"),
     },
     "netslim.sparsity": {
         *("NEAR_ZERO_SHARE_AT", "ZERO_GAMMA", "SparsityStats", "add_l1_subgradient", "add_smooth_l1"),

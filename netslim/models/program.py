@@ -134,8 +134,8 @@ def _require_no_pickle(stored: bytes, name: str) -> None:
     """torch.export pickles example inputs, tensors of subclasses of Tensor, and objects of other types."""
     with zipfile.ZipFile(io.BytesIO(stored)) as file:
         for entry in file.infolist():
-            if "/sample_inputs/" in entry.filename and entry.file_size:
-                raise _refused("torch.export would store its example input as a pickle", name)
+            if entry.filename.endswith(".pt") and entry.file_size:  # as torch.save names its files
+                raise _refused(f"torch.export would store {entry.filename} as a pickle", name)
             if entry.filename.endswith("_config.json"):
                 for tensor, how in json.loads(file.read(entry))["config"].items():
                     if how["use_pickle"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import subprocess
@@ -303,11 +304,20 @@ def test_an_example_that_does_not_fit_is_named(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_tensor_that_would_be_pickled_is_refused(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "a.pt2", "w") as file:
-        file.writestr("a/data/weights/model_weights_config.json", '{"config": {"w": {"use_pickle": true}}}')
-    with pytest.raises(ModelError, match="would store w as a pickle"):
-        program._require_no_pickle((tmp_path / "a.pt2").read_bytes(), "Net")
+@pytest.mark.parametrize(
+    ("entry", "content", "named"),
+    [
+        ("a/data/weights/model_weights_config.json", '{"config": {"w": {"use_pickle": true}}}', "w"),
+        ("a/data/sample_inputs/model.pt", "PK", "a/data/sample_inputs/model.pt"),
+        ("a/data/weights/model.pt", "PK", "a/data/weights/model.pt"),
+    ],
+)
+def test_a_file_with_a_pickle_is_refused(entry: str, content: str, named: str) -> None:
+    stored = io.BytesIO()
+    with zipfile.ZipFile(stored, "w") as file:
+        file.writestr(entry, content)
+    with pytest.raises(ModelError, match=f"Net: torch.export would store {named} as a pickle"):
+        program._require_no_pickle(stored.getvalue(), "Net")
 
 
 @pytest.mark.parametrize("change", ["weight", "result"])

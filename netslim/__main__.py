@@ -44,6 +44,7 @@ class Commands(click.Group):
         order = [
             "run",
             "show",
+            "sensitivity",
             "sync",
             "verify",
             "bench",

@@ -25,9 +25,8 @@ def load() -> Source:
     by writer, so taking its last images as the test set would measure something else than most publications.
     """
     rows = _rows()
-    images = np.rint(rows[:, :-1].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)[
-        ..., None
-    ]  # pixels: 0 to 16
+    pixels = rows[:, :-1].reshape(-1, 8, 8, 1)  # 0 to 16
+    images = np.rint(pixels * (255 / 16)).astype(np.uint8)
     order = np.random.RandomState(0).permutation(len(images))  # numpy keeps this random stream unchanged
     all_images = Split(images, rows[:, -1].astype(np.int64))
     return Source(

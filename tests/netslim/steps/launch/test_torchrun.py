@@ -60,7 +60,7 @@ def test_an_error_of_a_process_is_raised_here_unchanged(tmp_path: Path) -> None:
 def test_a_process_that_ends_without_a_user_error_is_reported(dataset: Path, tmp_path: Path) -> None:
     broken: Any = "not a number"
     with pytest.raises(PipelineError, match=r"ended without an error \(exit code 1\)"):
-        run_with_torchrun(2, replace(training_request(dataset, tmp_path / "model"), seed=broken))
+        run_with_torchrun(1, replace(training_request(dataset, tmp_path / "model"), seed=broken))
 
 
 def test_sigterm_reaches_them_and_leaves_a_checkpoint(dataset: Path, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_two_nodes_train_as_one_process_does_after_a_node_is_lost(
     dataset: Path, place: str, cluster: Kubernetes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second node is killed during training; the cluster restarts both, from the last checkpoint."""
-    request = training_request(dataset, tmp_path / "two" / "model", epochs=12)
+    request = training_request(dataset, tmp_path / "two" / "model", epochs=6)
     log = tmp_path / "step.log"
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(cluster.kubeconfig), json.dumps(request.to_json())],

@@ -43,6 +43,9 @@ _OF_TORCH = "torch.nn.modules."
 _EMPTY = {dict, OrderedDict, set, list}
 _SHARED = {int, float, bool, str, complex, bytes, NoneType, type, FunctionType, BuiltinFunctionType}
 _SHARED |= {torch.dtype, torch.device, torch.Size}
+_FOREIGN = sys.stdlib_module_names | {"torch"}
+_BASES_WITHOUT_STATE = {"builtins", "abc", "typing"}
+"""The modules of `object`, `ABC`, `Generic` and the like."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +89,8 @@ def copy_module(index: ModuleIndex, copies: dict[int, Any]) -> nn.Module:
             plain attributes are copied. The copy of each module is added under the id of the original.
 
     Raises:
-        ModelError: a module has an attribute that cannot be copied. (Locks, files, generators and the like
-            are shared with the original.)
+        ModelError: a module has an attribute that cannot be copied. (Locks, threads, files and the like are
+            shared with the original.)
     """
     return _Copier(index.modules, copies).copy(index.model)
 
@@ -198,10 +201,13 @@ class _Copier:
                 for key, attribute in vars(module).items():
                     if key not in _STANDARD and isinstance(attribute, Tensor):
                         self.copies[id(attribute)] = attribute.detach().clone()
+        known = len(self.copies)
         try:
             return copy.deepcopy(value, self.copies)
-        except Exception:  # a lock, an open file or a generator, for example, at any depth
-            _share_what_cannot_be_copied(value, self.copies)
+        except Exception:  # a lock, a thread, an open file or a generator, for example, at any depth
+            while len(self.copies) > known:  # these may be incomplete
+                self.copies.popitem()
+            _share_what_cannot_be_copied(value, self.copies, set())
         try:
             return copy.deepcopy(value, self.copies)
         except Exception as error:
@@ -212,14 +218,16 @@ class _Copier:
             raise ModelError(problem, field=field, remedy=remedy) from error
 
 
-def _share_what_cannot_be_copied(value: Any, copies: dict[int, Any], depth: int = 8) -> None:
+def _share_what_cannot_be_copied(value: Any, copies: dict[int, Any], seen: set[int], depth: int = 12) -> None:
     """Add to `copies`, as they are, the innermost values that `deepcopy` refuses.
 
-    Both networks then use the same lock, file or thread. A tensor that is the result of a computation is
-    copied without its history.
+    Both networks then use the same lock, file or thread. An object of the standard library, or of a class
+    that is derived from one of its classes, is shared as a whole: a copy of a thread or a queue with the same
+    locks would not work. A tensor that is the result of a computation is copied without its history.
     """
-    if isinstance(value, nn.Module) or id(value) in copies or depth == 0:
+    if id(value) in copies or id(value) in seen or isinstance(value, nn.Parameter) or depth == 0:
         return
+    seen.add(id(value))
     if isinstance(value, Tensor):
         copies[id(value)] = value.detach().clone()
         return
@@ -228,16 +236,18 @@ def _share_what_cannot_be_copied(value: Any, copies: dict[int, Any], depth: int 
     elif isinstance(value, (list, tuple, set, frozenset, deque)):
         inner = list(value)
     else:
-        inner = list(getattr(value, "__dict__", {}).values()) if _is_plain_object(value) else []
+        looked_into = isinstance(value, nn.Module) or _is_plain_object(value)
+        inner = list(getattr(value, "__dict__", {}).values()) if looked_into else []
     if not inner:
         try:
             copy.deepcopy(value, dict(copies))
         except Exception:
             copies[id(value)] = value
     for item in inner:
-        _share_what_cannot_be_copied(item, copies, depth - 1)
+        _share_what_cannot_be_copied(item, copies, seen, depth - 1)
 
 
 def _is_plain_object(value: Any) -> bool:
     """Whether this is an object of a class of the model's own; the inside of others is not looked at."""
-    return type(value).__module__.split(".")[0] not in sys.stdlib_module_names | {"torch"}
+    own, *bases = (kind.__module__.split(".")[0] for kind in type(value).__mro__)
+    return own not in _FOREIGN and _FOREIGN.isdisjoint(set(bases) - _BASES_WITHOUT_STATE)

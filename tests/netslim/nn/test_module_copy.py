@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import queue
+import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -18,8 +23,32 @@ from netslim.nn.module_copy import AttributesBefore
 from tests.helpers.networks import Chain
 
 IMAGES = torch.zeros(2, 3, 8, 8)
+
+
+class Reader(threading.Thread):
+    """A thread of the model's own, with a queue."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.jobs: queue.Queue[int] = queue.Queue()
+
+
+class Pool(ThreadPoolExecutor):
+    """A pool of the model's own."""
+
+
 SHARED: dict[str, Callable[[], Any]] = {
     "lock": threading.Lock,
+    "event": threading.Event,
+    "thread": lambda: threading.Thread(target=print),
+    "thread of the model's own": Reader,
+    "pool": lambda: ThreadPoolExecutor(1),
+    "pool of the model's own": lambda: Pool(1),
+    "queue": queue.Queue,
+    "simple queue": queue.SimpleQueue,
+    "socket": socket.socket,
+    "process": lambda: subprocess.Popen([sys.executable, "-c", ""]),
+    "future": Future,
     "file": lambda: open(os.devnull),  # noqa: SIM115
     "generator": lambda: (number for number in range(3)),
     "module": lambda: io,
@@ -42,8 +71,59 @@ def test_what_cannot_be_copied_is_shared_and_its_containers_are_copied(name: str
     assert slim.b.helper is slim.b.helpers[0] is slim.c.holder.inner["value"][0] is value
     assert slim.b.helpers is not model.b.helpers
     assert slim.c.holder.numbers is not model.c.holder.numbers
-    if name == "file":
-        value.close()
+    getattr(value, "wait" if name == "process" else "close", bool)()
+
+
+def test_objects_that_hold_threads_are_copied_around_them() -> None:
+    """Also where the copy of the object begins before its thread is met."""
+    model: Any = Chain()
+    model.b.holder, model.b.pair = Holder(Reader()), (Holder(threading.Thread()), [ThreadPoolExecutor(1)])
+    slim = netslim.prune(model, IMAGES).model
+    assert slim.b.holder is not model.b.holder
+    assert slim.b.holder.numbers == [1, 2]
+    assert slim.b.holder.numbers is not model.b.holder.numbers
+    assert slim.b.holder.inner["value"][0] is model.b.holder.inner["value"][0]
+    assert slim.b.pair[0].inner["value"][0] is model.b.pair[0].inner["value"][0]
+    assert slim.b.pair[1] is not model.b.pair[1]
+    assert slim.b.pair[1][0] is model.b.pair[1][0]
+
+
+def test_a_thread_of_a_model_runs_for_the_slim_one_as_well() -> None:
+    model: Any = Chain()
+    with ThreadPoolExecutor(1) as model.pool:
+        slim: Any = netslim.prune(model, IMAGES).model
+        assert slim.pool.submit(lambda: 3).result(timeout=30) == 3
+
+
+class WithLock(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock, self.names = threading.Lock(), ["one"]
+        self.norm = nn.BatchNorm2d(2)
+
+
+class WithState(WithLock):
+    """`copy` is given its attributes by a method of its own, and a lock is among them."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+@pytest.mark.parametrize("kind", [WithLock, WithState])
+def test_modules_that_deepcopy_copies_share_their_locks(kind: type[WithLock]) -> None:
+    """Those with a state of their own, and those in a list, which are no modules of the network."""
+    model: Any = Chain()
+    model.own, model.others = kind(), [kind()]
+    model.others[0].itself = model.others
+    slim: Any = netslim.prune(model, IMAGES).model
+    for before, copied in ((model.own, slim.own), (model.others[0], slim.others[0])):
+        assert copied is not before
+        assert copied.lock is before.lock
+        assert copied.names == ["one"]
+        assert copied.names is not before.names
+        assert isinstance(copied.norm.weight, nn.Parameter)
+        assert copied.norm.weight is not before.norm.weight
+    assert slim.others[0].itself is slim.others
 
 
 def test_an_activation_with_its_history_is_copied_without_it() -> None:

@@ -25,7 +25,7 @@ HEAD = """\
 """
 
 
-class Measurement(NamedTuple):
+class Measured(NamedTuple):
     """The sensitivity of a network, the images it was measured on, and the result of all shares together."""
 
     found: Sensitivity
@@ -79,6 +79,7 @@ def sensitivity(model: str, dataset: str | None, shares: str, as_json: bool, **o
     are held out, else of training images: shares must not be chosen by test images.
     """
     from rich.console import Console
+    from rich.measure import Measurement
 
     from netslim.cli.sensitivity_inputs import folders_of_run, opened_dataset
 
@@ -94,17 +95,20 @@ def sensitivity(model: str, dataset: str | None, shares: str, as_json: bool, **o
     if output:
         _write(output, found, images)
     console = Console(stderr=as_json)
+    table = found.table()
+    width = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
     lines = [
-        f"Error {found.error:.2f} % of the whole network, on {images}",
-        found.table(),
         *(f"note: {note}" for note in found.notes),
         together,
         f"Prune by them: netslim run --config {output}, with the options of the run"
         if output
         else "With --output layers.yaml they are written for `netslim run --config layers.yaml`",
     ]
+    head = f"Error {found.error:.2f} % of the whole network, on {images}"
+    console.print(head, highlight=False, markup=False, soft_wrap=True)
+    Console(stderr=as_json, width=max(width, console.width)).print(table)  # no name is shortened
     for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=isinstance(line, str))
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     if as_json:
         click.echo(json.dumps({"images": images, **found.to_json()}, indent=1))
 
@@ -119,7 +123,7 @@ def _measure(
     policy: Any,
     images: int,
     **_: Any,
-) -> Measurement:
+) -> Measured:
     """Measure the network `model` on images of a dataset, on a GPU if there is one."""
     import torch
 
@@ -157,7 +161,7 @@ def _measure(
         f"{before.channels:,} channels, {times(before.params / after.params)} fewer parameters, "
         f"{times(before.flops / after.flops)} fewer FLOPs"
     )
-    return Measurement(found, described, together)
+    return Measured(found, described, together)
 
 
 def _numbers(text: str) -> list[float]:

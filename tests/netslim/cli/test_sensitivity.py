@@ -131,7 +131,20 @@ def test_the_shares_are_written_for_the_config_of_a_run(model: Path, digits: Pat
     layers = load(file, {}).layers
     assert layers == found["layers"]
     assert list(layers) == ["4", "1"], "the last pattern of tied layers counts"
-    shown = run(model, "--dataset", digits, *ALLOWED, "--output", file)
+    shown = run(
+        model,
+        "--dataset",
+        digits,
+        *ALLOWED,
+        "--output",
+        file,
+        "--shares",
+        "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9",
+    )
+    assert (
+        "layer  channels  -10 %  -20 %  -30 %  -40 %  -50 %  -60 %  -70 %  -80 %  -90 %  share"
+        in shown.stdout
+    )
     assert f"netslim run --config {file}" in shown.stdout
     assert "All shares together: error " in shown.stdout
     assert f"{VALIDATION} validation images of digits" in file.read_text().replace("\n# ", " ")

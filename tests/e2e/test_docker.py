@@ -22,7 +22,6 @@ from typing import Any
 import docker
 import pytest
 from PIL import Image
-from sklearn.datasets import load_digits
 
 from netslim import tracking
 from netslim.results.pass_result import PassResult
@@ -127,6 +126,8 @@ def test_a_downstream_team_runs_the_model_in_the_consumer_image(in_containers: R
     (bundle,) = in_containers.output.glob("*/pass-02")
     shutil.copytree(bundle, tmp_path / "bundle")
     shutil.copy(ROOT / "examples" / "consume.py", tmp_path)
+    from sklearn.datasets import load_digits  # here, because it takes seconds
+
     digits = load_digits()
     Image.fromarray((digits.images[0] * 15).astype("uint8")).save(tmp_path / "digit.png")
     for path in (tmp_path, *tmp_path.rglob("*")):

@@ -6,7 +6,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from mlflow.server.security_utils import is_allowed_host_header
 
 from netslim_kfp.pipelines.cluster.profiles import load
 from tests.helpers.rendered import OVERLAYS, Object, cluster, of_kind, pods, render, tracking_server
@@ -89,6 +88,8 @@ def test_services_lead_to_pods(overlay: str) -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_server_answers_to_the_names_that_lead_to_it(overlay: str) -> None:
+    from mlflow.server.security_utils import is_allowed_host_header  # here, because it takes seconds
+
     objects = render(f"overlays/{overlay}")
     namespace = objects[0]["metadata"]["namespace"]
     server = tracking_server(overlay)

@@ -7,13 +7,14 @@ import sys
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 
 from netslim.data import digits
 
 
 @pytest.mark.parametrize("file", [digits.FILE, "moved.csv.gz"])
 def test_all_images_are_there_once_with_their_labels(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sklearn.datasets import load_digits  # here, because it takes seconds
+
     monkeypatch.setattr(digits, "FILE", file)
     splits = digits.load().splits
     assert {name: len(split.labels) for name, split in splits.items()} == {"train": 1000, "test": 797}

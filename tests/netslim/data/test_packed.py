@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
 
 from netslim import data
 from netslim.data import DatasetInfo, packed
@@ -45,6 +44,8 @@ def test_every_image_is_read_once_with_its_label(digits: Path) -> None:
         assert isinstance(split.images, np.ndarray)
         assert split.images.flags.writeable  # torch.from_numpy warns of anything else
         found += [(label, image.tobytes()) for label, image in zip(split.labels, split.images, strict=True)]
+    from sklearn.datasets import load_digits  # here, because it takes seconds
+
     bunch = load_digits()
     pixels = np.round(bunch.images / 16 * 255).astype(np.uint8)
     assert sorted(found) == sorted(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -18,17 +17,26 @@ from tests.helpers.mlflow_server import MlflowServer
 
 
 @pytest.mark.slow
-def test_a_server_that_cannot_write_artifacts_is_refused(own_server: MlflowServer) -> None:
+def test_a_server_that_cannot_write_artifacts_is_refused(server: MlflowServer) -> None:
+    artifacts, aside = server.folder / "artifacts", server.folder / "aside"
+
+    def files() -> set[Path]:
+        return {file for file in artifacts.rglob("*") if file.is_file()}
+
+    before = files()
     for experiment in ("", "netslim/new"):
-        tracking.check_tracking_server(own_server.uri, experiment)
-    artifacts = own_server.folder / "artifacts"
+        tracking.check_tracking_server(server.uri, experiment)
     assert artifacts.is_dir()  # the server wrote a file and removed it
-    assert not [file for file in artifacts.rglob("*") if file.is_file()]
-    assert own_server.experiment("netslim/new")
-    shutil.rmtree(artifacts)
+    assert files() == before
+    assert server.experiment("netslim/new")
+    artifacts.rename(aside)
     artifacts.write_text("in the way")
-    with pytest.raises(TrackingError, match=r"no artifacts in mlflow-artifacts:/\S+ .*--artifacts-dest"):
-        tracking.check_tracking_server(own_server.uri, "netslim/new")
+    try:
+        with pytest.raises(TrackingError, match=r"no artifacts in mlflow-artifacts:/\S+ .*--artifacts-dest"):
+            tracking.check_tracking_server(server.uri, "netslim/new")
+    finally:
+        artifacts.unlink()
+        aside.rename(artifacts)  # the server is that of other tests, too
 
 
 @contextmanager

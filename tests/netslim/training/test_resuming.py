@@ -104,41 +104,45 @@ from netslim.data import open_dataset
 from netslim.training.recipe import Recipe
 from netslim.training.train import train
 
-data, kept, slow = sys.argv[1], pathlib.Path(sys.argv[2]), float(sys.argv[3])
-torch.manual_seed(0)
-model = torch.nn.Sequential(
-    torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.Flatten(),
-    torch.nn.Linear(64, 4),
-)
-steps = []
+data, slow, folders = sys.argv[1], float(sys.argv[2]), sys.argv[3:]
+for kept in folders:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.Flatten(),
+        torch.nn.Linear(64, 4),
+    )
+    steps = []
 
-def hook(module, inputs):
-    time.sleep(slow)
-    steps.append(0)
-    if len(steps) == 5:
-        print("under way", flush=True)
+    def hook(module, inputs):
+        time.sleep(slow)
+        steps.append(0)
+        if len(steps) == 5 and slow:
+            print("under way", flush=True)
 
-model.register_forward_pre_hook(hook)
-recipe = Recipe(epochs=40, batch_size=10, threads=1, precision="fp32")
-result = train(model, open_dataset(data), recipe, seed=0, checkpoint_dir=kept, checkpoint_every=3600)
-print(result.resumed_at, [value.double().sum().item() for value in model.state_dict().values()], result.error)
+    model.register_forward_pre_hook(hook)
+    recipe = Recipe(epochs=40, batch_size=10, threads=1, precision="fp32")
+    kept = pathlib.Path(kept)
+    result = train(model, open_dataset(data), recipe, seed=0, checkpoint_dir=kept, checkpoint_every=3600)
+    sums = [value.double().sum().item() for value in model.state_dict().values()]
+    print(result.resumed_at, sums, result.error, flush=True)
 """
 
 
-def start(dataset, kept, slow):
-    command = [sys.executable, "-c", SCRIPT, str(dataset.directory), str(kept), str(slow)]
+def start(dataset, slow, *folders):
+    """A process that trains once in each of the folders, one after the other, from the same first weights."""
+    command = [sys.executable, "-c", SCRIPT, str(dataset.directory), str(slow), *map(str, folders)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
 def test_sigterm_leaves_a_checkpoint_that_goes_on_to_the_same_weights(dataset, tmp_path):
-    process = start(dataset, tmp_path / "a", 0.02)
+    process = start(dataset, 0.02, tmp_path / "a")
     assert process.stdout.readline() == "under way\n"
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 128 + signal.SIGTERM
     assert len(list((tmp_path / "a").iterdir())) == 1
-    resumed, _ = start(dataset, tmp_path / "a", 0).communicate(timeout=120)
-    unbroken, _ = start(dataset, tmp_path / "b", 0).communicate(timeout=120)
-    where, _, weights = resumed.removeprefix("under way\n").partition(" ")
+    shown, _ = start(dataset, 0, tmp_path / "a", tmp_path / "b").communicate(timeout=120)
+    resumed, unbroken = shown.splitlines()
+    where, _, weights = resumed.partition(" ")
     assert 0 < int(where) < 240
-    assert f"0 {weights}" == unbroken.removeprefix("under way\n")
+    assert f"0 {weights}" == unbroken

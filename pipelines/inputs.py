@@ -7,7 +7,6 @@ its default are written once.
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -55,7 +54,10 @@ def _quick_names_of_callers() -> Iterator[None]:
     """
 
     def stack() -> tuple[tuple[None, None, None, str], ...]:
-        here = sys._getframe(1)
+        own = inspect.currentframe()
+        assert own is not None
+        assert own.f_back is not None
+        here = own.f_back
         assert here.f_back is not None
         return (None, None, None, here.f_code.co_name), (None, None, None, here.f_back.f_code.co_name)
 

@@ -77,8 +77,8 @@ def percent_for(
 ) -> Fraction:
     """The smallest percent whose network is within the budget, and at most `TOLERANCE` below it.
 
-    Where a single removal step jumps across that range, the percent of one step less is taken if its network
-    is at most `TOLERANCE` above the budget.
+    Where a single removal step jumps across that range, or no percent leads into it, the percent of the
+    smallest network above the budget is taken if that is at most `TOLERANCE` above it.
 
     Args:
         target: the budget.
@@ -105,6 +105,8 @@ def percent_for(
         raise _refusal(target, before, [above], f"The {which} that the shares in `layers` allow is")
     too_few, enough = 0, factors - 1  # numbers of removed scaling factors
     below = target.of(cost_at(Fraction(enough, factors)))
+    if goal < below <= (1 + TOLERANCE) * goal:
+        return Fraction(enough, factors)
     if below > goal:
         limits = "floors, caps and frozen channels"
         if start is not None:

@@ -124,6 +124,15 @@ def test_the_percent_of_the_layers_without_a_share(
         assert found == (max(within) if within else min(reachable))
 
 
+def test_the_least_network_may_be_one_percent_above_the_budget() -> None:
+    cost_at, _ = chain(0, shares=[0.0, None, 0.0])
+    arguments: Any = {"before": chain(0)[0](Fraction(0)), "factors": 30, "start": cost_at(Fraction(0))}
+    found = percent_for(Target("macs", 341), cost_at, **arguments)
+    assert (found, cost_at(found).macs) == (Fraction(29, 30), 344)
+    with pytest.raises(ConfigError, match=r"The least that .* allow is macs=0\.2123 \(344\)"):
+        percent_for(Target("macs", 340), cost_at, **arguments)
+
+
 @pytest.mark.parametrize("target", ["flops=1", "params=1e9", {"macs": 1.0}])
 def test_a_budget_that_is_met_already_is_refused(target: Any) -> None:
     cost_at, _ = chain(0)

@@ -68,6 +68,7 @@ _HERE = _OfThread()
 OPERATORS: dict[Any, OwnRule] = {}
 FUNCTIONS: dict[type[Function], OwnRule] = {}
 MODULES: dict[type[nn.Module], OwnRule] = {}
+_OF_TORCH = ("aten.", "prim.", "prims.")
 
 
 def register_rule(operation: Any, like: Callable[..., Any], *, exact: bool = True) -> None:
@@ -103,7 +104,7 @@ def register_rule(operation: Any, like: Callable[..., Any], *, exact: bool = Tru
     owner: Any = getattr(operation, "__self__", None)
     if _is_class(owner, Function) and operation == owner.apply:
         operation = owner
-    if operator is not None:
+    if operator is not None and not str(operator).startswith(_OF_TORCH):
         OPERATORS[operator] = OwnRule(str(operator), like, exact, line)
     elif _is_class(operation, Function):
         FUNCTIONS[operation] = OwnRule(operation.__name__, like, exact, line)
@@ -133,7 +134,10 @@ def _is_class(value: Any, base: type) -> bool:
 
 def _refusal(operation: Any) -> ConfigError:
     problem = "is not an operator of torch.library, an autograd.Function, or a class of modules"
-    if isinstance(operation, nn.Module):
+    if operator_of(operation) is not None:
+        problem = "is an operator of PyTorch, which functions such as torch.sort call without this name"
+        remedy = "Register the class of the module that calls it"
+    elif isinstance(operation, nn.Module):
         remedy = "Give the class of this module"
     elif isinstance(operation, (FunctionType, MethodType)):
         problem = "a Python function cannot be replaced"

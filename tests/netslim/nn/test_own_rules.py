@@ -31,6 +31,8 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     "a lambda": (lambda x: x, FOLLOWED, "wrap that by torch.library.custom_op"),
     "a method": (Block().forward, FOLLOWED, "register the class of the module that calls it"),
     "a module": (nn.ReLU(), "is not an operator", "Give the class of this module"),
+    "an operator of PyTorch": (torch.ops.aten.sort, "is an operator of PyTorch", "the class of the module"),
+    "its overload": (torch.ops.aten.sort.stable, "is an operator of PyTorch", "the class of the module"),
     "a built-in function": (torch.sort, "is not an operator", EXTENSION),
     "a partial function": (partial(plain), "is not an operator", EXTENSION),
     "another class": (dict, "is not an operator", EXTENSION),

@@ -79,6 +79,7 @@ def test_the_commands_are_found() -> None:
         "show",
         "verify",
         "bench",
+        "sensitivity",
         "publish",
         "sign",
         "sweep",

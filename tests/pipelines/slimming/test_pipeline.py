@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from netslim.cli.sensitivity_inputs import DATA, SPARSE
 from netslim.errors import ConfigError
 from netslim_kfp.pipelines.compiler.compile import compile_pipeline
+from netslim_kfp.pipelines.local.console import step_titles
 from netslim_kfp.pipelines.run_config import RunConfig
 from netslim_kfp.pipelines.slimming.pipeline import build
 
@@ -62,3 +64,11 @@ def test_every_step_that_builds_a_network_gets_the_one_of_the_run(tmp_path: Path
     ]
     assert len(given) == 10  # the baseline's training and export, and four of each pass
     assert [name for name, source in given if not source.endswith("model")] == []
+
+
+@pytest.mark.parametrize("baseline", [True, False])
+def test_the_titles_by_which_netslim_sensitivity_finds_a_run_are_those_of_the_steps(
+    baseline: bool, tmp_path: Path
+) -> None:
+    titles = step_titles(compile_pipeline(build(1, baseline=baseline), tmp_path / "ir.yaml")).values()
+    assert {SPARSE, DATA} <= set(titles)

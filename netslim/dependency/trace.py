@@ -107,9 +107,8 @@ def _log_layers(modules: Iterable[nn.Module], logs: list[CallLog]) -> list[nn.Mo
     """Let the layers of torch.nn that contain no other modules be logged as one call each; returns them."""
     logged = []
     for module in modules:
-        own = vars(module)
         standard = type(module).__module__.startswith("torch.nn.modules.")
-        if standard and not own["_modules"] and "forward" not in own:
+        if standard and "forward" not in vars(module) and next(module.children(), None) is None:
             log_layer(module, logs)
             logged.append(module)
     return logged

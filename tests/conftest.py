@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+from netslim.child_process import exit_quickly
+
 SLOW = {
     "runs trainings": (
         "tests/benchmarks/test_paper.py",
@@ -17,7 +19,6 @@ SLOW = {
     ),
     "traces, exports or counts large networks": (
         "tests/netslim/models/test_factory.py::test_torchvision_classifiers_take_any_classes_and_channels",
-        "tests/netslim/models/test_program.py",
         "tests/netslim/models/test_program.py",
         "tests/netslim/onnx_export/test_export.py",
         "tests/netslim/pruning/test_budget.py",
@@ -50,6 +51,11 @@ SLOW = {
 
 A single slow test in a fast file has the mark itself: `@pytest.mark.slow`.
 """
+
+
+def pytest_configure() -> None:
+    """Let each process of the tests end without a last search for garbage, which takes 2 seconds."""
+    exit_quickly()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

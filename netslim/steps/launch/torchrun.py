@@ -76,6 +76,7 @@ def main(folder: str) -> int:
     from netslim.training import distributed
 
     child_process.end_with_parent()  # torchrun's processes inherit its standard input
+    child_process.exit_quickly()
     if os.environ["RANK"] != "0":
         os.environ.pop(progress.ENVIRONMENT, None)  # only rank 0 draws a progress bar
     try:

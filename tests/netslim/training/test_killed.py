@@ -43,8 +43,14 @@ def training(data, root, out):
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
-        training(*line.split())
-        os._exit(0)
+        code = 1
+        try:
+            training(*line.split())
+            code = 0
+        except SystemExit as stopped:  # by SIGTERM
+            code = stopped.code
+        finally:
+            os._exit(code)  # the usual end of a process takes a second for all objects of torch
     print(child, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """

@@ -125,9 +125,11 @@ def _measure(
     **_: Any,
 ) -> Measured:
     """Measure the network `model` on images of a dataset, on a GPU if there is one."""
+    import netslim
+
+    measure = netslim.sensitivity  # before torch is imported: its error names the extra to install
     import torch
 
-    import netslim
     from netslim.cli.sensitivity_inputs import images_to_choose_by, recalibration_batches, trained_network
     from netslim.report.tables import times
     from netslim.training.device import best_device, model_on_device
@@ -143,7 +145,7 @@ def _measure(
         model_on_device(network, device) if device.type == "cuda" else nullcontext(),
         float32_products(device, tf32=False),
     ):
-        found = netslim.sensitivity(
+        found = measure(
             network,
             example,
             lambda pruned: evaluate(pruned, split, info),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,6 @@ def network() -> nn.Module:
 @pytest.fixture(scope="module", autouse=True)
 def importable(tmp_path_factory: pytest.TempPathFactory, network: nn.Module) -> Any:
     """The module `sensitivity_nets` with the network, as a user's factory."""
-    import sys
     from types import ModuleType
 
     module = ModuleType("sensitivity_nets")
@@ -214,3 +215,16 @@ def test_a_mistake_is_one_clear_error(
     result = run(*(places.get(argument, argument) for argument in arguments))
     with pytest.raises(kind, match=message):
         raise result.exception or AssertionError(result.output)
+
+
+def test_without_torch_the_error_names_the_extra(model: Path, digits: Path) -> None:
+    code = f"""
+import sys
+sys.modules["torch"] = None
+sys.argv = ["netslim", "sensitivity", {str(model)!r}, "--dataset", {str(digits)!r}]
+from netslim.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "netslim: netslim.sensitivity: needs torch. pip install 'netslim[torch]'.\n"

@@ -276,20 +276,21 @@ def test_a_budget_that_the_shares_alone_meet() -> None:
 
 
 class ReadsASum(nn.Module):
-    """A BatchNorm that reads the sum of a convolution and a BatchNorm, and one that reads a concat."""
+    """A BatchNorm that reads the sum of a convolution and a BatchNorm, and one of two convolutions."""
 
     def __init__(self, first: bool) -> None:
         super().__init__()
         self.first = first
         self.stem, self.bn0 = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
         self.conv, self.bn1 = nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8)
-        self.last, self.bn2, self.head = nn.Conv2d(8, 4, 1), nn.BatchNorm2d(12), head(12)
+        self.one, self.two = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 4, 1)
+        self.bn2, self.head = nn.BatchNorm2d(12), head(12)
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn0(self.stem(x)))
         y = self.conv(x)
         z = F.relu(self.bn1(y + x if self.first else x + y))
-        return self.head(self.bn2(torch.cat([z, self.last(z)], 1)))
+        return self.head(self.bn2(torch.cat([self.one(z), self.two(z)], 1)))
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -299,9 +300,14 @@ def test_a_convolution_stands_for_the_norm_that_reads_it_directly(first: bool) -
     for policy in ("auto", "select"):
         report = netslim.preview(wide, IMAGES, percent=0, policy=policy, layers={"stem": 0.5})
         assert {row.layer: row.after for row in report.rows} == {"bn0": 4, "bn1": 8, "bn2": 12}
-        for name in ("conv", "last", "head"):
+        for name in ("conv", "one", "two", "head"):
             with pytest.raises(ConfigError, match=f"layers = {name}=0.5: no such layer has scaling factors"):
                 netslim.preview(wide, IMAGES, policy=policy, layers={name: 0.5})
+
+
+def test_a_depthwise_convolution_stands_for_the_norm_behind_it() -> None:
+    report = netslim.preview(network("depthwise"), IMAGES, percent=0, layers={"depth.0": 0.5})
+    assert {row.layer: row.after for row in report.rows if row.after < row.before} == {"expand.1 (+1)": 6}
 
 
 def test_the_second_pass_matches_the_same_patterns() -> None:
@@ -315,6 +321,7 @@ def test_the_second_pass_matches_the_same_patterns() -> None:
         expected = {name: width - math.floor(shares[name] * width) for name, width in expected.items()}
         wide = result.model
         assert {name: factors_of(wide, name).size for name in expected} == expected
+        assert not [note for note in result.report.notes if "decides on no layer" in note]
     assert expected == {"bn1": 3, "bn2": 1, "bn3": 1}
 
 
@@ -327,6 +334,7 @@ def test_the_second_pass_matches_the_same_patterns() -> None:
             {"layers": {"nothing.*": 0}},
             r"layers = nothing\.\*=0: no layer has .* See the names in model\.named_modul",
         ),
+        ({"layers": {"project": 0.3}}, r"layers = project=0\.3: no such layer has scaling factors"),
         ({"layers": {"bn1": 0.3, "conv3": 0.3}}, r"layers = conv3=0\.3: no such layer has scaling factors"),
         (
             {"layers": {"head": 0.3}},

@@ -179,7 +179,7 @@ _SAME_SHAPE_LAYERS = {
 }
 
 
-def layer_rule(layer: nn.Module) -> Rule | None:
+def layer_rule(layer: Any) -> Rule | None:
     """The rule of a layer as a whole, called with its input; None if it has none.
 
     Only layers of torch.nn itself have one, not those of a class that is derived from them.
@@ -189,17 +189,14 @@ def layer_rule(layer: nn.Module) -> Rule | None:
         return None
     if kind in _SAME_SHAPE_LAYERS:
         return _same_shape
-    tensors = own["_parameters"]
     if kind in _CONVOLUTIONS and own["padding_mode"] == "zeros":
-        stride, padding, dilation, groups = (own[n] for n in ("stride", "padding", "dilation", "groups"))
-        return lambda input: _convolution(
-            input, tensors["weight"], tensors["bias"], stride, padding, dilation, groups
-        )
+        settings = tuple(own[name] for name in ("stride", "padding", "dilation", "groups"))
+        return lambda input: _convolution(input, layer.weight, layer.bias, *settings)
     if kind is nn.Linear:
-        return lambda input: _linear(input, tensors["weight"], tensors["bias"])
+        return lambda input: _linear(input, layer.weight, layer.bias)
     if kind in _NORMS:
-        buffers, axes = own["_buffers"], _NORMS[kind]
-        vectors = (buffers.get("running_mean"), buffers.get("running_var"), *tensors.values())
+        axes, names = _NORMS[kind], ("running_mean", "running_var", "weight", "bias")
+        vectors = [getattr(layer, name) for name in names]
         return lambda input: _batch_norm(input, *vectors) if input.dim() in axes else NotImplemented
     return None
 

@@ -111,26 +111,26 @@ class ShapeRun(TorchFunctionMode):
         indices = [index for index in (module.reads, module.sources) if index is not None]
         return bool(indices) and not any(id(index) in self.indices for index in indices)
 
-    def _device(self, input: Tensor) -> torch.device:
+    def device_of(self, input: Tensor) -> torch.device:
         return self.device if input.is_meta else input.device
 
-    def _is_cuda(self, input: Tensor) -> bool:
+    def is_cuda(self, input: Tensor) -> bool:
         return self.device.type == "cuda" if input.is_meta else input.is_cuda
 
-    def _select(self, x: Tensor, reads: Tensor) -> Any:
+    def select(self, x: Tensor, reads: Tensor) -> Any:
         self.indices.add(id(reads))
         return x.index_select(1, without_data(reads))
 
-    def _place(self, x: Tensor, sources: Tensor, constants: Tensor | None) -> Any:
+    def place(self, x: Tensor, sources: Tensor, constants: Tensor | None) -> Any:
         self.indices.add(id(sources))
         return place(x, without_data(sources), None if constants is None else without_data(constants))
 
 
 _OF_THE_RUN: dict[Any, Rule] = {  # not bound methods of the run, which would keep the network alive with it
-    Tensor.device.__get__: ShapeRun._device,
-    Tensor.is_cuda.__get__: ShapeRun._is_cuda,  # type: ignore[attr-defined]
-    select: ShapeRun._select,
-    place: ShapeRun._place,
+    Tensor.device.__get__: ShapeRun.device_of,
+    Tensor.is_cuda.__get__: ShapeRun.is_cuda,  # type: ignore[attr-defined]
+    select: ShapeRun.select,
+    place: ShapeRun.place,
 }
 
 

@@ -19,7 +19,7 @@ from netslim.dependency.records import IN, OUT, TraceRecords
 from netslim.dependency.rule import name_of
 from netslim.dependency.symbolic_size import ChannelCount, ParameterCount, plain
 from netslim.dependency.tracer import TracedTensor
-from netslim.errors import ModelError
+from netslim.errors import ModelError, first_line
 from netslim.nn._torch import tree_leaves, tree_map_only
 
 __all__ = [
@@ -129,8 +129,11 @@ def shape_of(func: Any, *args: Any, **kwargs: Any) -> Any:
         leaves = tree_leaves((args, kwargs))
         records = next(value.records for value in leaves if isinstance(value, TracedTensor))
         where = f"{name_of(func)} at {records.source_line()}"
+        reason = first_line(error)
+        if isinstance(error, NotImplementedError):  # the text of torch is about its own registry
+            reason = "it runs on values only"
         raise ModelError(
-            f"the forward pass cannot be followed without data: {where} ({error})",
+            f"the forward pass cannot be followed without data: {where} ({reason})",
             field="model",
             remedy="Let shapes alone decide what it does; for an operation of your own, give a rule to "
             "netslim.register_rule; or slim the parts around it",

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+import netslim
+from netslim.errors import ModelError
 from tests.helpers.user_code import IMAGES, Around, prove_user_code
 
 Function = Callable[[Any], Any]
@@ -146,3 +148,23 @@ def test_pruned_equals_masked_and_what_is_not_followed_is_named(name: str) -> No
     (result,) = prove_user_code(lambda: Around(function, width), IMAGES, ("group",)).values()
     frozen = [row.why for row in result.report.rows if row.why.startswith("frozen")]
     assert bool(frozen) != reached, str(result.report)
+
+
+ON_VALUES: dict[str, Callable[[Tensor], Tensor]] = {
+    "nonzero": lambda y: y[:, :, torch.nonzero(y[0, 0, 0] > -9)[:, 0]],
+    "__getitem__": lambda y: y[y.mean((1, 2, 3)) > -9],
+    "unique": lambda y: y + y.unique()[0],
+    "__bool__": lambda y: y * 2 if y.sum() > 0 else y,
+}
+
+
+@pytest.mark.parametrize("name", ON_VALUES)
+def test_code_that_needs_values_is_refused_with_the_operation_and_the_line(name: str) -> None:
+    model = Around(ON_VALUES[name]).double()
+    model(IMAGES)  # it runs with data
+    with pytest.raises(ModelError) as caught:
+        netslim.prune(model, IMAGES)
+    message = str(caught.value)
+    assert f"without data: {name} at test_user_code_tensors.py:" in message
+    assert "register_meta" not in message
+    assert len(message) < 300

@@ -44,11 +44,11 @@ def translate(model: nn.Module, shape: tuple[int, int, int]) -> onnx.ModelProto:
                 verbose=False,
             )
     except Exception as error:  # the exporter raises many types of exceptions, all with the same meaning
-        raise ExportError(
-            f"torch could not export the model ({reason(error)})",
-            field=type(model).__name__,
-            remedy="Its forward must work for every batch size, and not branch on the values of tensors",
-        ) from error
+        why, remedy = reason(error), "Write the forward with operations that ONNX has"
+        if "ONNX" not in why:
+            remedy = "Its forward must work for every batch size, and not branch on the values of tensors"
+        problem = f"torch could not export the model ({why})"
+        raise ExportError(problem, field=type(model).__name__, remedy=remedy) from error
     assert program is not None, "torch.onnx.export(dynamo=True) returned no program"
     proto: onnx.ModelProto = program.model_proto
     _strip_debug_information(proto)

@@ -6,9 +6,7 @@ import copy
 import logging
 import re
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -18,14 +16,10 @@ import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
-from netslim.errors import ExportError
-from netslim.onnx_export import export
-from netslim.onnx_export.checks import check_parity, expected_results, relative_difference
 from netslim.onnx_export.export import ExportReport, export_onnx
 from netslim.onnx_export.graph import count_weights
-from netslim.onnx_export.translate import random_images
+from tests.helpers.exportable import SHAPE, plain, trained
 
-SHAPE = (1, 8, 8)
 METADATA = {"netslim.classes": '["zero", "one"]', "netslim.pass": "1"}
 
 
@@ -58,32 +52,6 @@ class Shared(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         twice = self.conv(self.conv(images).relu())
         return nn.functional.linear(twice.flatten(1), self.table)
-
-
-def plain() -> nn.Sequential:
-    return nn.Sequential(
-        *(nn.Conv2d(1, 6, 3, bias=False), nn.BatchNorm2d(6), nn.ReLU(inplace=True)),
-        *(nn.Conv2d(6, 6, 3, groups=6), nn.BatchNorm2d(6), nn.ReLU()),
-        *(
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-            nn.Linear(6, 9),
-            nn.BatchNorm1d(9),
-            nn.Dropout(),
-            nn.Linear(9, 5),
-        ),
-    )
-
-
-def trained(model: nn.Module) -> nn.Module:
-    """Set statistics, factors and offsets to random values, as after training: none at its initial value."""
-    generator = torch.Generator().manual_seed(3)
-    for tensor in (*model.parameters(), *model.buffers()):
-        if tensor.is_floating_point():
-            tensor.data.copy_(torch.rand(tensor.shape, generator=generator) * 0.8 + 0.2)
-    for parameter in model.parameters():
-        parameter.data.mul_(torch.randint(0, 2, parameter.shape, generator=generator) * 2 - 1)
-    return model
 
 
 @pytest.mark.parametrize(
@@ -143,114 +111,6 @@ def test_the_model_is_not_changed_and_nothing_is_printed(
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
-
-
-class Branching(nn.Module):
-    def forward(self, images: Tensor) -> Tensor:
-        return images.flatten(1) if images.sum() > 0 else -images.flatten(1)
-
-
-class Constant(nn.Module):
-    """Works with the traced batch size only."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        return images.reshape(2, 64)
-
-
-class Factorising(nn.Module):
-    def forward(self, images: Tensor) -> Tensor:
-        return torch.linalg.qr(images.flatten(2))[0].flatten(1)
-
-
-class Groups(nn.Module):
-    """A convolution with one group for each image; ONNX has only constant numbers of groups."""
-
-    def forward(self, images: Tensor) -> Tensor:
-        batch = images.size(0)
-        kernels = images.mean((1, 2, 3)).reshape(-1, 1, 1, 1).expand(-1, 1, 3, 3)
-        return nn.functional.conv2d(images.transpose(0, 1), kernels, groups=batch).reshape(batch, -1)
-
-
-class Returning(nn.Module):
-    def __init__(self, kind: Callable[[list[tuple[str, Tensor]]], Any]) -> None:
-        super().__init__()
-        self.kind = kind
-
-    def forward(self, images: Tensor) -> Any:
-        return self.kind([("logits", images.flatten(1))])
-
-
-class Failing(nn.Module):
-    def forward(self, images: Tensor) -> Tensor:
-        raise ValueError("\x1b[31mred\x1b[0m\nsecond line")
-
-
-class Images(nn.Module):
-    def forward(self, images: Tensor) -> Tensor:
-        return images * 2
-
-
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        (Branching(), r"branches on the values of a tensor, at test_export.py:\d+: return images.flatten"),
-        (Factorising(), r"Factorising: torch could not export .*no operator for aten.linalg_qr"),
-        (
-            Groups(),
-            r"Groups: torch could not export .*aten.conv2d.default cannot be written as ONNX.*that ONNX has",
-        ),
-        (
-            Constant(),
-            r"does not run on images \[1, 1, 8, 8\] \(shape '\[2, 64\]' is invalid.*return images.resh",
-        ),
-        (Images(), r"logits: has the shape .* must map images \[batch, C, H, W\] to logits"),
-        (Returning(dict), "Returning: its forward returns dict, not one tensor of floats"),
-        (Returning(list), "Returning: its forward returns list, not one tensor of floats"),
-        (Returning(lambda pairs: torch.zeros(3).int()), "its forward returns torch.int32"),
-        (nn.Sequential(nn.Conv2d(3, 5, 8), nn.Flatten()), r"to have 3 channels, but got 1 channels instead"),
-        (Failing(), r"Failing: the model does not run .*red, at test_export.py:\d+: raise ValueError"),
-    ],
-    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
-)
-def test_a_failed_export_says_why_and_leaves_no_file(
-    model: nn.Module, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(ExportError, match=message) as raised:
-        export_onnx(model, tmp_path / "model.onnx", example_shape=SHAPE, metadata={})
-    assert len(str(raised.value)) < 400
-    assert str(raised.value).isprintable()
-    assert capfd.readouterr() == ("", "")
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
-def test_diverged_weights_are_refused(poison: float, tmp_path: Path) -> None:
-    net = trained(plain())
-    net[-1].bias.data[0] = poison
-    with pytest.raises(ExportError, match="NaN or infinite logit means that training diverged"):
-        export_onnx(net, tmp_path / "model.onnx", example_shape=SHAPE, metadata={})
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("share", [1e-2, 1e-4])
-def test_a_wrong_file_is_refused(share: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last logit is wrong by a share of the largest: far beyond the tolerance, or slightly."""
-    original = export.translate
-
-    def wrong_last_class(model: nn.Module, shape: tuple[int, int, int]) -> onnx.ModelProto:
-        wrong = copy.deepcopy(model)
-        wrong[-1].bias.data[-1] += share * model(random_images(2, shape)).abs().max().item()
-        return original(wrong, shape)
-
-    net = trained(plain())
-    net[-1].weight.data[-1] = 0  # the last logit is its bias, so nearly zero: no relative tolerance
-    net[-1].bias.data[-1] = 1e-9
-    (tmp_path / "model.onnx").write_text("the last good one")
-    monkeypatch.setattr(export, "translate", wrong_last_class)
-    with pytest.raises(ExportError, match="onnxruntime and PyTorch differ by"):
-        export_onnx(net, tmp_path / "model.onnx", example_shape=SHAPE, metadata={})
-    assert (tmp_path / "model.onnx").read_text() == "the last good one"
-    assert len(list(tmp_path.iterdir())) == 1
 
 
 class Hybrid(nn.Module):
@@ -322,26 +182,6 @@ def test_a_plain_network_converts_to_an_older_opset(tmp_path: Path) -> None:
     images = torch.randn(3, *SHAPE)
     found = logits(tmp_path / "old.onnx", images)
     np.testing.assert_allclose(found, logits(tmp_path / "model.onnx", images), 1e-4, 1e-4)
-
-
-def test_a_file_that_does_not_run_is_refused(tmp_path: Path) -> None:
-    """As torch writes it for an LSTM with projections, which ONNX does not have."""
-    (tmp_path / "model.onnx").write_bytes(b"not a model")
-    with pytest.raises(ExportError, match=r"logits: onnxruntime cannot run the exported file \("):
-        check_parity(expected_results(plain().eval(), SHAPE), tmp_path / "model.onnx", SHAPE)
-
-
-def test_another_number_of_outputs_is_refused() -> None:
-    with pytest.raises(ExportError, match=r"gives \[2, 4\] at batch size 2, PyTorch \[2, 5\]"):
-        relative_difference(torch.zeros(2, 5), torch.zeros(2, 4), 2)
-
-
-def test_classes_with_equal_logits_may_swap() -> None:
-    """Two logits that are equal within the tolerance may change their order, others may not."""
-    ours = torch.tensor([[1.0, 1.0 - 1e-7, 0.0]])
-    assert relative_difference(ours, ours[:, [1, 0, 2]], 1) < 1e-6
-    with pytest.raises(ExportError, match="batch size 1"):
-        relative_difference(torch.tensor([[1.0, 1.0 - 1e-4, 0.0]]), torch.tensor([[1.0, 1.0 + 1e-4, 0.0]]), 1)
 
 
 def test_metadata_must_be_strings(tmp_path: Path) -> None:

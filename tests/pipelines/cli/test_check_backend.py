@@ -10,7 +10,8 @@ import pytest
 
 from netslim_kfp.pipelines.cli import check_backend as module
 from netslim_kfp.pipelines.cli.check_backend import Result, check_backend
-from tests.helpers.kfp_server import Cluster, serving
+from tests.helpers.kfp_server import serving
+from tests.helpers.kfp_state import Cluster
 
 OBJECTS = {
     "serviceaccount/netslim",

@@ -21,7 +21,8 @@ from netslim_kfp.pipelines.cli.logs import logs
 from netslim_kfp.pipelines.cli.submit import submit
 from tests.helpers.compiled import remember_compiled
 from tests.helpers.kfp_samples import at, sample
-from tests.helpers.kfp_server import Cluster, serving
+from tests.helpers.kfp_server import serving
+from tests.helpers.kfp_state import Cluster
 from tests.helpers.results import pass_result
 
 SHORT = ("--passes", "1", "--no-baseline")  # the pipeline of the samples of failed runs

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.gpu import speed, summary
+from benchmarks.gpu import options, summary
 from benchmarks.gpu.table1 import OVERHEAD, Clock
 from netslim.training.sgd import SGD
 
@@ -74,7 +74,7 @@ def test_the_time_that_is_left_is_divided_by_the_stages_that_are_left() -> None:
 
 def test_the_options_compute_what_they_replace() -> None:
     results = []
-    for option in (None, speed.foreach_sgd):
+    for option in (None, options.foreach_sgd):
         parameter = nn.Parameter(torch.linspace(-1, 1, 9))
         optimizer = SGD([parameter], momentum=0.9, nesterov=True, weight_decay=0.01)
         for step in range(3):

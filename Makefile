@@ -4,9 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUNS := netslim-runs
-WORKERS ?= 2
+WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores > 4 ? 4 : cores)))
 
-# One thread for each test process: two processes with all threads each are slower than one.
+# One process per core, at most four, and one thread for each: two processes with all threads are slower than one.
 # The files stay in the order of tests/conftest.py, slow ones first; xdist's own order is by the number of tests.
 PARALLEL := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 USUAL := not zoo and not collections and not browser and not docker and not cluster and not faults

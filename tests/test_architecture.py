@@ -55,7 +55,7 @@ MAY_IMPORT = {
     "pipelines.config_file": "errors pipelines.yaml_numbers pipelines.config_errors pipelines.run_config",
     "pipelines.config_schema": "pipelines.run_config",
     "pipelines.compiler": "storage",
-    "pipelines.cluster": "errors storage steps components pipelines.yaml_numbers",
+    "pipelines.cluster": "errors netslim storage steps components pipelines.yaml_numbers",
     "pipelines.tasks": "steps components pipelines.inputs pipelines.cluster",
     "pipelines.slimming": "errors pipelines.inputs pipelines.run_config pipelines.cluster pipelines.tasks",
     "pipelines.sweeps": "pipelines.inputs pipelines.run_config pipelines.cluster pipelines.tasks",

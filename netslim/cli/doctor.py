@@ -10,13 +10,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
 from netslim.cli.torch_checks import gpus, outside_bounds, required_torch
-from netslim.errors import NetslimError
+from netslim.errors import ConfigError, NetslimError
 
 __all__ = ["doctor"]
 
@@ -67,17 +68,43 @@ class CheckResult(NamedTuple):
 @click.option("--data-root", help="Also check that this folder or s3:// prefix can be read.")
 @click.option("--host", help="Also check the Kubeflow Pipelines backend at this address, and its namespace.")
 @click.option("--namespace", default="", help="With --host: the namespace.  [default: KFP's]")
-def doctor(tracking_uri: str | None, data_root: str | None, host: str | None, namespace: str) -> None:
+@click.option("--profiles", help="With --host: the file of resource profiles that `netslim submit` gets.")
+@click.option("--service-account", default="", help="With --host: that of the steps' pods.  [default: KFP's]")
+@click.option(
+    "--start-images",
+    is_flag=True,
+    help="With --host: start a pod of each image, with the resources of its largest step, and delete it.",
+)
+@click.option("--gpus", type=click.IntRange(min=0), help="With --start-images: GPUs of the pod of `train`.")
+@click.option(
+    "--start-timeout",
+    type=click.IntRange(min=1),
+    default=180,
+    show_default=True,
+    help="With --start-images: seconds to wait for the pods; the first pull of an image takes minutes.",
+)
+def doctor(
+    tracking_uri: str | None, data_root: str | None, host: str | None, namespace: str, **backend_options: Any
+) -> None:
     """Check which packages are installed, which runners work, and whether server and data can be reached.
+
+    Nothing is started on a cluster unless --start-images is given, because its pods take GPUs and memory
+    from others and can make a cluster add nodes. They are created as kubectl's current user, who needs the
+    right to list, create and delete pods, and they are deleted when the check ends or is interrupted.
 
     The exit code is 1 when a required package is missing, or when a check that an option asks for fails.
     """
+    if backend_options["start_images"] and not host:
+        raise ConfigError("there is no cluster to start them on", field="start_images", remedy="Add --host")
     from rich.console import Console
     from rich.markup import escape
 
     console = Console()
     failed: list[str] = []
-    for result in (*run_checks(tracking_uri, data_root), *(backend(host, namespace) if host else ())):
+    results = run_checks(tracking_uri, data_root)
+    if host:
+        results = chain(results, backend(host, namespace, **backend_options))
+    for result in results:
         mark = {True: "[green]ok[/]", False: "[red]no[/]", None: "[dim]--[/]"}[result.passed]
         console.print(f" {mark}  {result.name:<16} {escape(result.detail)}", highlight=False, soft_wrap=True)
         if result.passed is False:
@@ -110,8 +137,8 @@ def run_checks(tracking_uri: str | None, data_root: str | None) -> Iterator[Chec
         yield reachable("data root", data_root, check_root)
 
 
-def backend(host: str, namespace: str) -> Iterator[CheckResult]:
-    """Checks of a Kubeflow Pipelines backend, from the package that uses it.
+def backend(host: str, namespace: str, **options: Any) -> Iterator[CheckResult]:
+    """Checks of a Kubeflow Pipelines backend, from the package that uses it and that takes the options.
 
     They come by an entry point, because this package does not import those that are built on it.
     """
@@ -121,7 +148,7 @@ def backend(host: str, namespace: str) -> Iterator[CheckResult]:
     except (ModuleNotFoundError, ValueError):
         yield CheckResult(False, "KFP", "pip install 'netslim[pipeline]'")
         return
-    yield from (CheckResult(*result) for result in check(host, namespace))
+    yield from (CheckResult(*result) for result in check(host, namespace, **options))
 
 
 def required(name: str) -> CheckResult:

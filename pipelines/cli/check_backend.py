@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 import kfp_server_api as kfp
 
 from netslim.errors import NetslimError
+from netslim_kfp.pipelines.cli.check_images import check_images
 from netslim_kfp.pipelines.cluster.kfp_client import KfpClient
-from netslim_kfp.pipelines.cluster.profiles import load
+from netslim_kfp.pipelines.cluster.profiles import Profile, load
 
 __all__ = ["check_backend"]
 
@@ -23,15 +24,36 @@ Result = tuple[bool | None, str, str]
 
 ENVIRONMENT = {"token": "TOKEN", "token_file": "SA_TOKEN_PATH", "ca": "CA"}
 ACCOUNT, SETTINGS = "netslim", "netslim"  # the names in the manifests
+KFP_ACCOUNT = {False: "pipeline-runner", True: "default-editor"}  # by whether KFP serves several users
 STORE = "AWS_ENDPOINT_URL_S3"
 
 
-def check_backend(host: str, namespace: str = "") -> Iterator[Result]:
-    """Check what `netslim submit` and the steps need: first KFP's API, then the objects in the namespace.
+def check_backend(
+    host: str,
+    namespace: str = "",
+    *,
+    profiles: str | None = None,
+    gpus: int | None = None,
+    service_account: str = "",
+    start_images: bool = False,
+    start_timeout: int = 180,
+) -> Iterator[Result]:
+    """Check what `netslim submit` and the steps need: KFP's API, the objects in the namespace, the images.
 
     The token comes from the environment, as for `netslim submit`. The objects are looked for with kubectl and
     its current context; without kubectl they are not checked.
+
+    Args:
+        profiles: a file of resource profiles; None for the defaults.
+        gpus: of a training; None for the number in the profiles.
+        service_account: of the steps' pods; empty for KFP's own.
+        start_images: whether to start a pod of each image; see `check_images`.
+        start_timeout: seconds to wait for these pods.
+
+    Raises:
+        ConfigError: the file of profiles is wrong.
     """
+    chosen = load(profiles, gpus=gpus)
     given = {name: os.environ.get(f"KF_PIPELINES_{key}", "") for name, key in ENVIRONMENT.items()}
     namespace = namespace or os.environ.get("KF_PIPELINES_NAMESPACE", "")
     try:
@@ -43,7 +65,13 @@ def check_backend(host: str, namespace: str = "") -> Iterator[Result]:
         return
     # A KFP for a single user refuses requests that name a namespace.
     yield from _api(client if health.get("multi_user") else replace(client, namespace=""))
-    yield from _objects(namespace or "kubeflow")
+    namespace = namespace or "kubeflow"
+    yield from _objects(namespace, chosen["train"], service_account or ACCOUNT)
+    if start_images:
+        account = service_account or KFP_ACCOUNT[bool(health.get("multi_user"))]
+        yield from check_images(namespace, chosen, account, start_timeout)
+    else:
+        yield None, "images", "not started: --start-images starts a pod of each for a moment"
 
 
 def _api(client: KfpClient) -> Iterator[Result]:
@@ -69,18 +97,19 @@ def _api(client: KfpClient) -> Iterator[Result]:
         yield None, "KFP's reasons", f"--wait prints states only: {error}"
 
 
-def _objects(namespace: str) -> Iterator[Result]:
+def _objects(namespace: str, profile: Profile, account: str) -> Iterator[Result]:
     if not shutil.which("kubectl"):
         yield None, "namespace", "not checked: kubectl is not installed"
         return
-    profile = load()["train"]
     wanted = {
-        f"serviceaccount/{ACCOUNT}": "kubectl apply -k the overlay, or leave out --service-account",
+        f"serviceaccount/{account}": "kubectl apply -k the overlay, or leave out --service-account",
         f"configmap/{SETTINGS}": "kubectl apply -k the overlay",
         f"secret/{profile.secret}": "kubectl apply -k manifests/secrets",
-        f"persistentvolumeclaim/{profile.dataset_claim}": 'apply the overlay, or set dataset_claim: ""',
         "deployment/netslim-tracking": "kubectl apply -k the overlay",
     }
+    if profile.dataset_claim:
+        claim = f"persistentvolumeclaim/{profile.dataset_claim}"
+        wanted[claim] = 'apply the overlay, or set dataset_claim: ""'
     for name, remedy in wanted.items():
         answer = _kubectl("get", name, "--namespace", namespace, "--output", "name")
         if answer.returncode == 0:

@@ -17,22 +17,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import yaml
 from kubeflow_trainer_api import models
 
+from tests.helpers.kubernetes_pods import NAMESPACE, PODS, Pods, RefusedError
 from tests.helpers.processes import free_port
 
-NAMESPACE = "team"
-PODS = f"/api/v1/namespaces/{NAMESPACE}/pods/"
+__all__ = ["NAMESPACE", "Kubernetes", "serving"]
+
 TRAINJOBS = f"/apis/trainer.kubeflow.org/v1alpha1/namespaces/{NAMESPACE}/trainjobs"
 FOR_GOOD = (2, 3, 4, 5, 7, 10)  # exit codes after which a node is not started again
-
-
-class RefusedError(Exception):
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status, self.message = status, message
 
 
 @dataclass
@@ -106,7 +102,7 @@ class Kubernetes:
     """What the cluster holds, and how it behaves."""
 
     log: Path
-    pods: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pods: Pods = field(default_factory=Pods)
     settings: dict[str, dict[str, str]] = field(default_factory=dict)
     """ConfigMaps and Secrets by name."""
     faults: list[int] = field(default_factory=list)
@@ -120,14 +116,12 @@ class Kubernetes:
     kubeconfig: Path = Path()
     lock: Lock = field(default_factory=Lock)
 
-    def answer(self, method: str, path: str, body: Any) -> dict[str, Any]:
+    def answer(self, method: str, path: str, body: Any, selector: str = "") -> dict[str, Any]:
         if self.faults:
             raise RefusedError(self.faults.pop(0), "etcd has a bad day")
         name = path.rpartition("/")[2]
-        if method == "GET" and path.startswith(PODS):
-            if name not in self.pods:
-                raise RefusedError(404, f'pods "{name}" not found')
-            return self.pods[name]
+        if path.startswith(PODS):
+            return self.pods.answer(method, path, body, selector)
         if not path.startswith(TRAINJOBS):
             raise RefusedError(404, "the server could not find the requested resource")
         if self.refuses:
@@ -165,7 +159,9 @@ def serving(folder: Path) -> Iterator[Kubernetes]:
             body = json.loads(self.rfile.read(size)) if size else None
             try:
                 with cluster.lock:
-                    status, answer = 200, cluster.answer(self.command, self.path.partition("?")[0], body)
+                    url = urlsplit(self.path)
+                    selector = parse_qs(url.query).get("labelSelector", [""])[0]
+                    status, answer = 200, cluster.answer(self.command, url.path, body, selector)
             except RefusedError as refusal:
                 status, answer = refusal.status, {"kind": "Status", "message": refusal.message}
             content = json.dumps(answer).encode()

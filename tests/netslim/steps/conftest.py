@@ -85,5 +85,5 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pod: dict[str, Any]
     with serving(tmp_path) as kubernetes:
         for module in ("kubernetes.config", "kubernetes.config.kube_config"):
             monkeypatch.setattr(f"{module}.KUBE_CONFIG_DEFAULT_LOCATION", str(kubernetes.kubeconfig))
-        kubernetes.pods[pod["metadata"]["name"]] = pod
+        kubernetes.pods.held[pod["metadata"]["name"]] = pod
         yield kubernetes

@@ -5,9 +5,12 @@ A factory outside netslim and torchvision is Python code of somebody, which is i
 
 from __future__ import annotations
 
+import ast
 import importlib
+import importlib.util
 import inspect
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netslim.errors import ModelError, NetslimError, first_line
@@ -18,7 +21,7 @@ from netslim.models.registry import CATALOGUE, check_name
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["build", "describe", "is_foreign", "resolve"]
+__all__ = ["build", "describe", "is_user_code", "resolve"]
 
 
 def resolve(
@@ -45,7 +48,7 @@ def resolve(
     return describe(factory, context, arguments)
 
 
-def is_foreign(factory: str) -> bool:
+def is_user_code(factory: str) -> bool:
     """Whether the factory is neither netslim's nor torchvision's."""
     return factory not in CATALOGUE and not factory.startswith(torchvision_zoo.PREFIX)
 
@@ -56,7 +59,7 @@ def describe(factory: str, context: Mapping[str, Any], arguments: Mapping[str, A
     Raises:
         ModelError: the factory cannot be found, or does not accept one of `arguments`.
     """
-    accepted = _accepts(_load(factory), factory)
+    accepted = _own_arguments(factory) if factory in CATALOGUE else _accepts(_load(factory), factory)
     refused = [name for name in arguments if not accepted(name)]
     if refused:
         raise ModelError(
@@ -113,6 +116,17 @@ def _load(factory: str) -> Callable[..., Any]:
     if not callable(factory_function):
         raise ModelError(f"{name} is not callable", field="model", value=factory)
     return factory_function  # type: ignore[no-any-return]
+
+
+def _own_arguments(factory: str) -> Callable[[str], bool]:
+    """Whether a factory of netslim accepts an argument, from its source: importing it would load torch."""
+    module_name, _, name = CATALOGUE[factory].partition(":")
+    module = importlib.util.find_spec(module_name)
+    assert module is not None
+    assert module.origin is not None
+    statements = ast.parse(Path(module.origin).read_bytes()).body
+    function = next(each for each in statements if isinstance(each, ast.FunctionDef) and each.name == name)
+    return {parameter.arg for parameter in function.args.kwonlyargs}.__contains__
 
 
 def _accepts(function: Callable[..., Any], factory: str) -> Callable[[str], bool]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import subprocess
 import sys
@@ -14,18 +16,41 @@ from torch import Tensor, nn
 from netslim import models
 from netslim.errors import ModelError
 from netslim.models import Architecture
+from netslim.models.registry import CATALOGUE
 
 DIGITS = {"num_classes": 10, "in_channels": 1, "image_size": (8, 8)}
 
 
+def loaded_by(statement: str) -> set[str]:
+    """Which of torch and torchvision a new interpreter has loaded after `statement`."""
+    report = "import sys\nprint(*{'torch', 'torchvision'} & set(sys.modules))"
+    code = f"from netslim import models\n{statement}\n{report}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
 def test_the_name_list_costs_no_torch() -> None:
-    code = """
-import sys
-from netslim import models
-assert [models.check_name(name) for name in models.names()] == models.names()
-sys.exit("torch" in sys.modules)
-"""
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert not loaded_by("assert [models.check_name(name) for name in models.names()] == models.names()")
+
+
+def test_the_arguments_of_our_networks_are_checked_without_torch() -> None:
+    """`netslim run` checks them before the first step, and needs torch for nothing else."""
+    context = "num_classes=10, in_channels=3, image_size=(32, 32)"
+    assert not loaded_by(f"for name in models.names():\n    models.resolve(name, {context})")
+    assert loaded_by(f"models.resolve('resnet50', {context})") == {"torch", "torchvision"}
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_our_networks_accept_the_arguments_of_their_functions(name: str) -> None:
+    """The truth is Python's own signature of the imported function."""
+    module, _, function = CATALOGUE[name].partition(":")
+    parameters = inspect.signature(getattr(importlib.import_module(module), function)).parameters
+    context = {"num_classes": 7, "in_channels": 2, "image_size": [32, 32]}
+    own = {key: 1 for key in parameters if key not in context}
+    resolved = models.resolve(name, **context, **own)  # type: ignore[arg-type]
+    assert resolved.arguments == {key: value for key, value in context.items() if key in parameters} | own
+    with pytest.raises(ModelError, match=f"{name} takes no such argument"):
+        models.resolve(name, **context, nothing=1)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", models.names())

@@ -69,12 +69,13 @@ kubectl wait --namespace kubeflow --for=condition=available --timeout=15m deploy
 kubectl rollout status --namespace kubeflow --timeout=10m statefulset/netslim-postgres
 forward ml-pipeline 8888
 forward netslim-tracking 5000
-"$python" -m netslim doctor --host http://localhost:8888 --namespace kubeflow --tracking-uri http://localhost:5000
 
 cat > "$work/small.yaml" << 'YAML'
 all: {cpu: 500m, memory: 2Gi, scratch: 2Gi}
 train: {cpu: 500m, memory: 2Gi, shm: 256Mi, timeout: 30m}
 YAML
+"$python" -m netslim doctor --host http://localhost:8888 --namespace kubeflow --tracking-uri http://localhost:5000 \
+    --start-images --profiles "$work/small.yaml" --gpus 0 --service-account netslim
 
 echo "== two passes"
 submit passes --passes 2 --base epochs=2 --sparse epochs=2 --tune epochs=2 --max-error-increase 100

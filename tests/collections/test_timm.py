@@ -2,7 +2,7 @@
 
 A family is a module of timm. The pruned network equals the masked one, and where fewer channels go than
 were asked for, the report has the reason; or netslim refuses the network with the reason. The mask is made
-here, by hand, as in tests/netslim/test_zoo.py. No weights are downloaded.
+by hand, in tests/helpers/masking.py. No weights are downloaded.
 
 Each result is kept in build/collections.json, and docs/collections.md is written from all of them when
 NETSLIM_COLLECTIONS_TABLE names it. So a part of the families can be run again: ARGS="-k resnet".
@@ -25,11 +25,12 @@ import pytest
 import timm
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 import netslim
 from netslim.errors import ModelError
 from tests.collections.families import NETWORKS, WITHOUT_BATCHNORM
+from tests.helpers.masking import masked_in_place, norms, outputs_by_image, randomise
+from tests.helpers.proof import relative
 
 pytestmark = pytest.mark.collections
 
@@ -83,8 +84,9 @@ def test_a_family_is_exact_or_the_report_has_the_reason(family: str) -> None:
     network = NETWORKS[family]
     model = build(network)
     images = runnable_images(model, network)
+    no_zeros(model)
     randomise(model, images)
-    wide = outputs(model.eval(), images)
+    wide = outputs_by_image(model.eval(), images)
     before = sum(norm.num_features for norm in norms(model).values())
     side = images.shape[-1]
     start = time.process_time()
@@ -95,14 +97,16 @@ def test_a_family_is_exact_or_the_report_has_the_reason(family: str) -> None:
         return
     seconds = time.process_time() - start
     slim, kept = result.model, result.plan.kept
-    assert torch.equal(outputs(model, images), wide), "the model that was given has changed"
+    assert torch.equal(outputs_by_image(model, images), wide), "the model that was given has changed"
     removed = before - sum(norm.num_features for norm in norms(slim).values())
     assert removed == sum(norms(model)[path].num_features - len(left) for path, left in kept.items())
     limits = "; ".join((*result.report.limits, *result.report.held_back))
     assert limits or removed >= before // 2 - 64, "fewer channels than asked for, without a reason"
-    right = difference(outputs(slim, images), masked(model, kept, images))
-    wrong = difference(outputs(slim, images), masked(model, kept, images, shift=1))
-    trained = difference(outputs(slim.train(), images), masked(model.train(), kept, images))
+    with masked_in_place(model, kept, shift=1):
+        wrong = relative(outputs_by_image(slim, images), outputs_by_image(model, images))
+    with masked_in_place(model, kept):
+        right = relative(outputs_by_image(slim, images), outputs_by_image(model, images))
+        trained = relative(outputs_by_image(slim.train(), images), outputs_by_image(model.train(), images))
     params = result.after.params / result.before.params
     reason = limits if removed < 0.45 * before else ""
     store(Proof(family, network, side, before, removed, params, right, trained, wrong, seconds, reason))
@@ -146,8 +150,8 @@ def runnable_images(model: nn.Module, network: str) -> Tensor:
     for side in (*SIDES, *own[:1]):
         images = torch.randn(2, channels, side, side, dtype=torch.float64)
         try:
-            outputs(model.eval(), images)
-            outputs(model.train(), images)
+            outputs_by_image(model.eval(), images)
+            outputs_by_image(model.train(), images)
         except Exception:
             if side == own[0]:
                 raise
@@ -156,59 +160,11 @@ def runnable_images(model: nn.Module, network: str) -> Tensor:
     raise AssertionError
 
 
-def norms(model: nn.Module) -> dict[str, _BatchNorm]:
-    """The BatchNorms with scaling factors. Those of timm have the activation inside."""
-    found = {name: module for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
-    return {name: norm for name, norm in found.items() if norm.affine}
-
-
-def randomise(model: nn.Module, images: Tensor) -> None:
-    """Random factors, and running statistics near the real ones; no weight is 0, as some are at first."""
+def no_zeros(model: nn.Module) -> None:
+    """Some weights are 0 at first, which would hide a difference."""
     for parameter in model.parameters():
         if not parameter.detach().any():
             nn.init.normal_(parameter, std=0.1)
-    for norm in norms(model).values():
-        nn.init.uniform_(norm.weight)
-        nn.init.normal_(norm.bias, std=0.3)
-        norm.momentum = 1.0
-    outputs(model.train(), images)
-    for norm in norms(model).values():
-        norm.momentum = 0.1
-        if norm.running_mean is not None and norm.running_var is not None:
-            norm.running_mean.add_(0.1 * torch.randn_like(norm.running_mean))
-            norm.running_var.mul_(torch.empty_like(norm.running_var).uniform_(1.0, 2.0))
-
-
-def masked(model: nn.Module, kept: dict[str, tuple[int, ...]], images: Tensor, shift: int = 0) -> Tensor:
-    """The outputs with gamma = beta = 0 on each channel that is not kept, `shift` channels further on."""
-    before = {
-        name: (norm.weight.detach().clone(), norm.bias.detach().clone())
-        for name, norm in norms(model).items()
-    }
-    with torch.no_grad():
-        for name, norm in norms(model).items():
-            gone = torch.ones(norm.num_features, dtype=torch.bool)
-            gone[list(kept.get(name, range(norm.num_features)))] = False
-            norm.weight[gone.roll(shift)] = 0
-            norm.bias[gone.roll(shift)] = 0
-        result = outputs(model, images)
-        for name, norm in norms(model).items():
-            norm.weight.copy_(before[name][0])
-            norm.bias.copy_(before[name][1])
-    return result
-
-
-def outputs(model: nn.Module, images: Tensor) -> Tensor:
-    """All outputs in one row for each image."""
-    with torch.no_grad():
-        out = model(images)
-    parts = list(out.values()) if isinstance(out, dict) else out if isinstance(out, tuple | list) else [out]
-    return torch.cat([part.flatten(1) for part in parts], dim=1)
-
-
-def difference(a: Tensor, b: Tensor) -> float:
-    """The largest difference, as a share of the largest value."""
-    return float((a - b).abs().max() / b.abs().max())
 
 
 def store(proof: Proof) -> None:

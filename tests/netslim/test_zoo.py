@@ -1,7 +1,8 @@
 """The proof on real networks: pruned equals masked, for every torchvision classifier with BatchNorm.
 
-The mask is made here, by hand: gamma = beta = 0 on the channels that the plan removes. With random factors
-and running statistics nothing cancels, so a wrong channel shows; a mask that is one channel off proves that.
+The mask is made by hand, in tests/helpers/masking.py: gamma = beta = 0 on the channels that the plan removes.
+With random factors and running statistics nothing cancels, so a wrong channel shows; a mask that is one
+channel off proves that.
 
 One network of each family, and the paper's, run always; the rest with `pytest -m zoo`. With
 NETSLIM_ZOO_TABLE=docs/zoo.md the results of the run are written there.
@@ -14,8 +15,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,8 @@ from netslim import models
 from netslim.errors import ModelError
 from netslim.models import torchvision_zoo
 from netslim.onnx_export.export import export_onnx
+from tests.helpers.masking import masked_in_place, norms, outputs_by_image, randomise
+from tests.helpers.proof import relative
 
 FAMILIES = (
     *("densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet", "inception_v3", "maxvit_t"),
@@ -69,55 +71,11 @@ def build(name: str) -> nn.Module:
         return torchvision_zoo.build(name, num_classes=10, **size, **HEADS.get(name, {}))
 
 
-def norms(model: nn.Module) -> dict[str, nn.BatchNorm2d]:
-    return {name: module for name, module in model.named_modules() if isinstance(module, nn.BatchNorm2d)}
-
-
-def randomise(model: nn.Module, images: Tensor) -> None:
-    """Random factors, and running statistics near the real ones, so that signals neither die nor explode."""
-    for module in model.modules():  # what is random in train mode would hide a difference
+def without_chance(model: nn.Module) -> None:
+    """Nothing random in train mode, which would hide a difference."""
+    for module in model.modules():
         if type(module).__name__ in ("Dropout", "StochasticDepth"):
             module.p = 0.0
-    for norm in norms(model).values():
-        nn.init.uniform_(norm.weight)
-        nn.init.normal_(norm.bias, std=0.3)
-        norm.momentum = 1.0
-    outputs(model.train(), images)
-    for norm in norms(model).values():
-        norm.momentum = 0.1
-        norm.running_mean.add_(0.1 * torch.randn_like(norm.running_mean))
-        norm.running_var.mul_(torch.empty_like(norm.running_var).uniform_(1.0, 2.0))
-
-
-@contextmanager
-def masked(model: nn.Module, kept: Mapping[str, Sequence[int]], shift: int = 0) -> Iterator[None]:
-    """gamma = beta = 0 on every channel that the plan does not keep, `shift` channels further on."""
-    before = {
-        name: (norm.weight.detach().clone(), norm.bias.detach().clone())
-        for name, norm in norms(model).items()
-    }
-    with torch.no_grad():
-        for name, norm in norms(model).items():
-            gone = torch.ones(norm.num_features, dtype=torch.bool)
-            gone[list(kept.get(name, range(norm.num_features)))] = False
-            norm.weight[gone.roll(shift)] = 0
-            norm.bias[gone.roll(shift)] = 0
-        yield
-        for name, norm in norms(model).items():
-            norm.weight.copy_(before[name][0])
-            norm.bias.copy_(before[name][1])
-
-
-def outputs(model: nn.Module, images: Tensor) -> Tensor:
-    """The logits; in train mode those of auxiliary heads beside them."""
-    with torch.no_grad():
-        out = model(images)
-    return torch.cat(tuple(out), dim=1) if isinstance(out, tuple) else out
-
-
-def difference(a: Tensor, b: Tensor) -> float:
-    """The largest difference, as a share of the largest value."""
-    return float((a - b).abs().max() / b.abs().max())
 
 
 def fvcore_macs(model: nn.Module, image: Tensor) -> int:
@@ -160,14 +118,15 @@ def prove(name: str, policy: str) -> Proof:
     torch.manual_seed(0)
     model = build(name).double()
     images = torch.randn(2, 3, *[SIDE.get(name, 64)] * 2, dtype=torch.float64)
+    without_chance(model)
     randomise(model, images)
-    wide = outputs(model.eval(), images)
+    wide = outputs_by_image(model.eval(), images)
 
     start = time.process_time()
     result = netslim.prune(model, images[:1], percent=0.5, policy=policy, compensate=False)
     seconds = time.process_time() - start
     slim, before, after = result.model, result.before, result.after
-    assert torch.equal(outputs(model, images), wide), "the model that was given has changed"
+    assert torch.equal(outputs_by_image(model, images), wide), "the model that was given has changed"
 
     factors = [sum(norm.num_features for norm in norms(each).values()) for each in (model, slim)]
     assert factors == [before.channels, after.channels]
@@ -176,20 +135,20 @@ def prove(name: str, policy: str) -> Proof:
     short = before.channels // 2 - (before.channels - after.channels)
     assert 0 <= short < LARGEST_CHOICE, "exactly half, or one joint choice less than that"
 
-    kept, logits = result.plan.kept, outputs(slim, images)
-    with masked(model, kept, shift=1):
-        wrong = difference(logits, outputs(model, images))
-    with masked(model, kept):
-        right = difference(logits, outputs(model, images))
-        expected_in_train_mode = outputs(model.train(), images)
+    kept, logits = result.plan.kept, outputs_by_image(slim, images)
+    with masked_in_place(model, kept, shift=1):
+        wrong = relative(logits, outputs_by_image(model, images))
+    with masked_in_place(model, kept):
+        right = relative(logits, outputs_by_image(model, images))
+        expected_in_train_mode = outputs_by_image(model.train(), images)
     assert right < 1e-5
     assert wrong > 0.01, "the wrong channels would not show"
 
     del model  # the largest network takes 5 GB, and another is needed now
     rebuilt = netslim.apply_plan(build(name).double(), result.plan)
     rebuilt.load_state_dict(slim.state_dict())
-    assert torch.equal(outputs(rebuilt.eval(), images), logits)
-    right_in_train_mode = difference(outputs(slim.train(), images), expected_in_train_mode)
+    assert torch.equal(outputs_by_image(rebuilt.eval(), images), logits)
+    right_in_train_mode = relative(outputs_by_image(slim.train(), images), expected_in_train_mode)
     assert right_in_train_mode < 1e-5
     return Proof(name, policy, before, after, right, right_in_train_mode, wrong, seconds)
 
@@ -229,14 +188,15 @@ def test_onnx_of_a_pruned_network(name: str, tmp_path: Path) -> None:
     side = SIDE.get(name, 64)
     images = torch.randn(7, 3, side, side)
     model = build(name)
+    without_chance(model)
     randomise(model, images[:2])
     slim = netslim.prune(model.eval(), images[:1], percent=0.5).model
     export_onnx(slim, tmp_path / "slim.onnx", example_shape=(3, side, side), metadata={})
     session = onnxruntime.InferenceSession(tmp_path / "slim.onnx", providers=["CPUExecutionProvider"])
     for batch in (1, 2, 7):
-        expected = outputs(slim, images[:batch])
+        expected = outputs_by_image(slim, images[:batch])
         (found,) = session.run(None, {session.get_inputs()[0].name: images[:batch].numpy()})
-        assert difference(torch.from_numpy(found), expected) < 1e-3
+        assert relative(torch.from_numpy(found), expected) < 1e-3
         assert (found.argmax(1) == expected.argmax(1).numpy()).all()
 
 

@@ -11,7 +11,7 @@ SLOW = {
         "tests/benchmarks/test_paper.py",
         "tests/netslim/training/test_adversarial.py",
         "tests/netslim/training/test_distributed_training.py",
-        "tests/netslim/training/test_graph_step.py",
+        "tests/netslim/training/test_graph_training.py",
         "tests/netslim/training/test_killed.py",
         "tests/netslim/training/test_resuming.py",
         "tests/netslim/training/test_train.py",
@@ -20,6 +20,7 @@ SLOW = {
     "traces, exports or counts large networks": (
         "tests/netslim/models/test_factory.py::test_torchvision_classifiers_take_any_classes_and_channels",
         "tests/netslim/models/test_program.py",
+        "tests/netslim/models/test_program_errors.py",
         "tests/netslim/onnx_export/test_export.py",
         "tests/netslim/onnx_export/test_export_errors.py",
         "tests/netslim/pruning/test_budget.py",

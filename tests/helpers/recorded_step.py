@@ -1,7 +1,7 @@
 """A stand-in for CUDA graphs on a CPU: a step is recorded as a list of calls, and repeated without Python.
 
 As in a graph, the recorded calls keep their plain numbers and the addresses of their tensors. So a learning
-rate that is a plain number never changes again, and a tensor that is made anew for each step keeps its first
+rate that is a plain number never changes again, and a tensor that is made for each step keeps its first
 contents. Reading a tensor on the host is an error while a step is recorded.
 """
 
@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from netslim.training.graph_step import Capture
 
 WAITS = {torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default}
 """Calls for which the host has to wait for the result."""
@@ -59,3 +61,20 @@ def _overwrite(recorded: Any, result: Any) -> None:
         if isinstance(old, Tensor) and old.data_ptr() != new.data_ptr():
             assert old.shape == new.shape
             old.copy_(new)
+
+
+class Counted:
+    """A capture that counts the recordings and the replays."""
+
+    def __init__(self, capture: Capture) -> None:
+        self.capture, self.recordings, self.replays = capture, 0, 0
+
+    def __call__(self, step: Callable[[], None], device: torch.device) -> Callable[[], None]:
+        self.recordings += 1
+        replay = self.capture(step, device)
+
+        def counted() -> None:
+            self.replays += 1
+            replay()
+
+        return counted

@@ -62,3 +62,7 @@ def prove_user_code(
         torch.manual_seed(0)
         results[policy] = prove(settled(make(), images), images, policy=policy, control=control)
     return results
+
+
+def head(n: Any, x: Tensor) -> Any:
+    return n.out(x.mean((2, 3)))

@@ -20,7 +20,7 @@ from netslim.errors import ModelError
 from tests.helpers import own_operations as own
 from tests.helpers.own_operations import curve, numpy_relu
 from tests.helpers.proof import gammas_at_zero, outputs, relative, settled, widths
-from tests.helpers.user_code import IMAGES, Net, prove_user_code
+from tests.helpers.user_code import IMAGES, Net, head, prove_user_code
 
 pytestmark = pytest.mark.usefixtures("no_rules")
 
@@ -53,10 +53,6 @@ class Case:
 
     def register(self) -> None:
         netslim.register_rule(self.operation, self.like)
-
-
-def head(n: Any, x: Tensor) -> Any:
-    return n.out(x.mean((2, 3)))
 
 
 def raw(n: Any, x: Tensor) -> Any:
@@ -203,69 +199,6 @@ def test_an_operation_without_a_rule_is_frozen_or_refused() -> None:
             assert "at test_own_rules.py:" in str(result.report), name
 
 
-class Subclass(own.Block):
-    """Has the `forward` of its base class."""
-
-
-BLOCKS: dict[str, tuple[type[own.Block], Callable[[Any, Tensor], Any]]] = {
-    "a block": (own.Block, lambda n, x: head(n, n.own(n.features(x)))),
-    "its forward": (own.Block, lambda n, x: head(n, n.own.forward(n.features(x)))),
-    "a subclass": (Subclass, lambda n, x: head(n, n.own(n.features(x)))),
-    "in a residual stream": (own.Block, lambda n, x: head(n, n.features(x) + n.own(n.features(x)))),
-}
-
-
-@pytest.mark.parametrize("name", BLOCKS)
-def test_a_module_is_followed_as_its_rule_says(name: str) -> None:
-    """Under "select", too: a BatchNorm whose vectors an extension reads can select no channels."""
-    kind, forward = BLOCKS[name]
-    netslim.register_rule(own.Block, own.like_block)
-    for result in prove_user_code(lambda: Net(forward, own=kind())).values():
-        assert widths(result.model)["out"][1] < 12
-        block = result.model.get_submodule("own")
-        assert type(block) is kind
-        assert "forward" not in vars(block)
-
-
-class Bare(nn.Module):
-    """An extension reads the weight of a layer without a bias, and there is no BatchNorm behind it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = point()
-
-    def forward(self, x: Tensor) -> Any:
-        return own.mix(x, self.conv.weight[:, :, 0, 0]).clamp(min=0)
-
-
-def test_a_layer_that_only_a_rule_calls_gets_no_bias() -> None:
-    """The extension would not read it. So the constants are lost, and the report says so."""
-    netslim.register_rule(Bare, lambda module, x: F.relu(module.conv(x)))
-    model = settled(Net(lambda n, x: head(n, n.own(n.features(x))), own=Bare()), IMAGES)
-    result = netslim.prune(model, IMAGES, verify=True)
-    assert widths(result.model)["own.conv"][1] < 12
-    assert result.model.get_submodule("own.conv").bias is None
-    assert any(note.endswith("no bias that only this layer has: own.conv") for note in result.report.notes)
-
-
-class Doubled(own.Block):
-    """Has a `forward` of its own, for which there is no rule."""
-
-    def forward(self, x: Tensor) -> Any:
-        return 2 * F.relu(self.norm(self.conv(x)))
-
-
-def test_a_module_with_a_forward_of_its_own_has_no_rule() -> None:
-    netslim.register_rule(own.Block, lambda block, x: pytest.fail("this module has no rule"))
-    replaced = own.Block()
-    replaced.forward = lambda x: 2 * x  # type: ignore[method-assign, assignment]
-    for block in (Doubled(), replaced):
-        prove_user_code(
-            lambda: Net(lambda n, x: head(n, n.own(n.features(x))), own=block),  # noqa: B023
-            policies=("auto",),
-        )
-
-
 def test_a_rule_that_is_exact_for_zeros_only_compensates_nothing() -> None:
     netslim.register_rule(own.NumpyRelu, lambda x, least: 5 * x, exact=False)
     model = CASES["function with NumPy"].make()
@@ -285,37 +218,7 @@ def test_constants_behind_a_rule_that_is_exact_for_zeros_only_are_frozen() -> No
     assert "out reads them as they are" in str(result.report)
 
 
-def test_the_reason_names_the_line_of_the_rule() -> None:
-    netslim.register_rule(own.rank, lambda x: x.sort(1)[0])
-    result = netslim.prune(settled(Net(lambda n, x: head(n, own.rank(n.features(x)))), IMAGES), IMAGES)
-    assert widths(result.model)["out"][1] == 12
-    assert "sort at test_own_rules.py:" in str(result.report)
-
-
 def test_a_wrong_rule_is_found_by_verify_and_named() -> None:
     netslim.register_rule(curve, lambda x, by: torch.channel_shuffle(x, 2))  # `curve` moves no channels
     with pytest.raises(ModelError, match=r"rules are right: netslim_tests_2.curve \(test_own_rules.py:\d+\)"):
         netslim.prune(CASES["an overload"].make(), IMAGES, verify=True)
-
-
-ERRORS: dict[str, Callable[[Any, Tensor], Any]] = {
-    r"tests_2.curve: .*at test_own_rules.py:\d+ fails \(TypeError: .*'by'": lambda n, x: curve(x, by=1.0),
-    r"Block: .*at test_own_rules.py:\d+ fails \(AttributeError: .*no_such_layer": lambda n, x: n.own(x),
-    r"without data: __float__ at test_own_rules.py:\d+": lambda n, x: numpy_relu(x, 0.0),
-}
-
-
-@pytest.mark.parametrize("message", ERRORS)
-def test_an_error_in_a_rule_names_the_operation_and_the_line(message: str) -> None:
-    netslim.register_rule(curve, lambda x: x)
-    netslim.register_rule(own.Block, lambda block, x: block.no_such_layer(x))
-    netslim.register_rule(own.NumpyRelu, lambda x, least: x.clamp(float(x.max())))
-    model = Net(lambda n, x: head(n, ERRORS[message](n, n.features(x))), own=own.Block()).double()
-    before = [dict(vars(module)) for module in model.modules()]
-    for run in (netslim.prune, netslim.preview, netslim.count):
-        if run is netslim.count and "__float__" in message:
-            assert netslim.count(model, IMAGES).params  # it can run with data
-            continue
-        with pytest.raises(ModelError, match=message):
-            run(model, IMAGES)  # type: ignore[operator]
-    assert [vars(module).keys() for module in model.modules()] == [own.keys() for own in before]

@@ -7,7 +7,7 @@ from netslim.dependency.rules import (
     attributes,
     batch_norm,
     channel_select,
-    concat_split,
+    concat,
     elementwise,
     factories,
     own_operation,
@@ -15,6 +15,7 @@ from netslim.dependency.rules import (
     pooling,
     reduction,
     reshape,
+    split,
     weighted_layers,
 )
 from netslim.dependency.rules.common import unknown
@@ -27,7 +28,8 @@ RULES = RuleTable(
     batch_norm.RULES,
     elementwise.RULES,
     factories.RULES,
-    concat_split.RULES,
+    concat.RULES,
+    split.RULES,
     reshape.RULES,
     pooling.RULES,
     reduction.RULES,

@@ -1,4 +1,4 @@
-"""Concat, split, chunk and slices: which channels the parts have, and which of them must stay."""
+"""Split, chunk and slices, of joined tensors as well: which channels the parts have, and which must stay."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from tests.helpers.traces import Trace, channels_of, has_no_channels, labels_of, sizes
+from tests.helpers.traces import Trace, has_no_channels, labels_of, sizes
 
 ALL = {0, 1, 2, 3}
-
 # operation on (1, 4, 2, 2), labels of each part, equal blocks, labels that must stay, reasons
 TABLE: dict[str, tuple[Callable[[Any], Any], list[list[int]], Any, set[int], list[str]]] = {
     "chunk": (lambda x: x.chunk(2, 1), [[0, 1], [2, 3]], [[[0, 1], [2, 3]]], set(), []),
@@ -67,29 +66,3 @@ def test_a_slice_by_the_count_of_another_tensor_marks_that_count() -> None:
     unknown, x = trace.unknown(1, 8, 2, 2), trace.channels(1, 4, 2, 2)
     unknown[:, : x.shape[1]]
     assert trace.unprunable() == ALL
-
-
-def test_concat_along_the_channels_keeps_each_tensor_s_terms() -> None:
-    trace = Trace.of()
-    a, b = trace.channels(1, 2, 2, 2, sources=True), trace.channels(1, 3, 2, 2)
-    joined = channels_of(torch.cat([a, b], 1))
-    assert joined.labels.ravel().tolist() == [0, 1, 2, 3, 4]
-    assert [source.ravel().tolist() for source in joined.conv_sources] == [[0, 1, -1, -1, -1]]
-    assert not trace.unprunable()
-
-
-def test_concat_with_unknown_channels_gives_new_ones_that_must_stay() -> None:
-    trace = Trace.of()
-    joined = torch.cat([trace.channels(1, 2, 2, 2), trace.unknown(1, 3, 2, 2), torch.zeros(1, 1, 2, 2)], 1)
-    assert labels_of(joined) == [0, 1, 2, 3, 4, 5]
-    assert trace.unprunable() == {2, 3, 4, 5}
-    assert trace.reasons() == ["it is the input", "they are a constant of the model"]
-
-
-def test_concat_across_ties_the_channels_and_keeps_common_constants() -> None:
-    trace = Trace.of()
-    a, b = trace.channels(1, 2, 2, 2, with_bias=3.0), trace.channels(1, 2, 2, 2, with_bias=5.0)
-    joined = channels_of(torch.cat([a, b], 2))
-    assert trace.classes() == [0, 1, 0, 1]
-    assert joined.value_without_bias.ravel().tolist() == [0.0, 0.0]
-    assert str(joined.value_with_bias.ravel().tolist()) == "[nan, nan]"

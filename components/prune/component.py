@@ -51,7 +51,7 @@ def prune(
         options = PruningOptions(
             percent=percent,
             target=target,
-            scope=scope,  # type: ignore[arg-type]  # KFP knows no Literal; PruningOptions checks it
+            scope=scope,  # type: ignore[arg-type]  # KFP has no Literal; PruningOptions checks it
             policy=policy,  # type: ignore[arg-type]
             max_layer_percent=max_layer_percent,
             min_channels=min_channels,

@@ -97,7 +97,7 @@ def trained_network(model: str, info: DatasetInfo, allow_factory: str) -> nn.Mod
     """
     from netslim import models
     from netslim.models.artifact import load_model
-    from netslim.models.factory import is_foreign
+    from netslim.models.factory import is_user_code
 
     size: dict[str, Any] = {
         "num_classes": len(info.classes),
@@ -109,7 +109,7 @@ def trained_network(model: str, info: DatasetInfo, allow_factory: str) -> nn.Mod
     elif ":" not in model and ("/" in model or Path(model).exists()):
         remedy = "Give the folder of a run, the `model` folder of a training step, or package.module:factory"
         raise ModelError("no such folder", field="model", value=model, remedy=remedy)
-    elif not is_foreign(models.check_name(model)):
+    elif not is_user_code(models.check_name(model)):
         problem = "has new weights, and only a trained network can be measured"
         remedy = "Give the folder of a run, the `model` folder of a training step, or package.module:factory"
         raise ModelError(problem, field="model", value=model, remedy=remedy)

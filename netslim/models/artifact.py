@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from netslim.errors import DataError, ModelError
 from netslim.models.architecture import Architecture
-from netslim.models.factory import build, is_foreign
+from netslim.models.factory import build, is_user_code
 from netslim.models.program import PROGRAM, write_program
 from netslim.models.stored_tensors import check_tensors, tensors_to_store
 from netslim.nn.channel_select import names_without_wrapper
@@ -186,7 +186,7 @@ def _with_values(model: nn.Module) -> nn.Module:
 
 
 def _check_factory(file: Path, factory: str, allowed: str | bool) -> None:
-    if allowed is True or not is_foreign(factory) or factory == allowed:
+    if allowed is True or not is_user_code(factory) or factory == allowed:
         return
     problem = f"the model is built by the Python code {factory}, which is not allowed to run"
     remedy = f"If you trust that code, load the model with allow_factory={factory!r}"

@@ -121,7 +121,7 @@ def _exported(network: nn.Module, arguments: tuple[Any, ...], name: str) -> torc
 
 
 def _bytes_of(program: torch.export.ExportedProgram, name: str) -> bytes:
-    """The file. It is made in memory: where a disk is full, torch's writer does not tell."""
+    """The file. It is made in memory: where a disk is full, torch's writer raises no error."""
     buffer = io.BytesIO()
     try:
         torch.export.save(program, buffer)

@@ -1,8 +1,8 @@
 """Copies of a network with other tensors in it: the modules are copied, the weights are not.
 
 `copy.deepcopy` with a filled memo gives the same copy, but takes 26 ms for resnet50, 59 ms for densenet121,
-where `copy_module` takes 3 ms and 9 ms: it knows which attributes of a module can be shared. A whole pruning
-of resnet50 takes about 45 ms.
+where `copy_module` takes 3 ms and 9 ms: it has a list of the attributes of a module that can be shared. A
+whole pruning of resnet50 takes about 45 ms.
 """
 
 from __future__ import annotations

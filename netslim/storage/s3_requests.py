@@ -1,7 +1,7 @@
 """Each request to an object store: how long it is repeated, its line in the log, which answers are refused.
 
 boto3 takes the answer of any web server for that of an object store: a page of HTML is an empty listing, and
-an upload to it has succeeded. It also repeats a request that is not answered without a word.
+an upload to it has succeeded. It also repeats a request that is not answered, without a message.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ def _answered(http_response: Any, parsed: dict[str, Any], model: Any, **_: Any) 
     status = http_response.status_code
     kind = str(http_response.headers.get("content-type", "")).partition(";")[0].strip().lower()
     if expected := EVIDENCE.get(model.name, ()) if status < 300 else ():
-        foreign = not parsed.keys() & set(expected)
+        other_server = not parsed.keys() & set(expected)
     else:  # HEAD has no content, and a stream is not read here
         content = b"" if model.has_streaming_output else http_response.content
-        foreign = bool(content) and kind in PAGES and status not in GATEWAYS
-    if foreign:
+        other_server = bool(content) and kind in PAGES and status not in GATEWAYS
+    if other_server:
         raise NotAnObjectStoreError(f"status {status}, {kind or 'no content type'}")

@@ -2,7 +2,7 @@
 
 The folder in NETSLIM_JOURNAL has a folder for each run, by its key, and in it one for each pass: its results
 file, which contains all passes so far, and its bundle. `ending.json` beside them is the end of a run that did
-not end by its results. `netslim run` sets the variable, because its output folder outlives its steps.
+not end by its results. `netslim run` sets the variable, because its output folder stays after its steps.
 
 A pod's disk does not. There nothing is kept: the artifacts `results` and `bundle` of each `evaluate` are in
 the object store of the pipeline, and `netslim sync` reads them from there.

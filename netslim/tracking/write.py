@@ -68,7 +68,7 @@ def record(run_group: RunGroup, results: RunResults, bundle: Path | None = None)
     client, parent = run_group.client, run_group.parent()
     _reopen(client, parent)
     if (name := results.origin.get("name")) and parent.info.run_name == run_group.destination.key:
-        client.update_run(parent.info.run_id, name=name)  # a step that does not know the name made the run
+        client.update_run(parent.info.run_id, name=name)  # the run was made by a step without the name
     varied = VARIED.get(results.constants.get("sweep", ""), ())
     constants = results.constants.items()
     _add_params(client, parent, {name: value for name, value in constants if name not in varied})

@@ -120,7 +120,7 @@ class GraphStep:
         """Run the step for a batch.
 
         Args:
-            version: whatever the step's operations depend on; the step is recorded anew when it changes.
+            version: whatever the step's operations depend on; the step is recorded again when it changes.
         """
         if self._selection is None:
             self._selection = selection.clone()

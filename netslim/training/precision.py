@@ -1,7 +1,7 @@
 """The precision of training, by its name: true float32, TF32, or bfloat16.
 
 TF32 is float32 with 10 instead of 23 bits behind the point in the products of convolutions and linear layers.
-torch allows it in convolutions unless it is told otherwise, so `fp32` has to switch it off. It exists on
+torch allows it in convolutions by default, so `fp32` has to switch it off. It exists on
 NVIDIA GPUs since Ampere (A100); elsewhere, `tf32` is float32.
 """
 
@@ -100,7 +100,7 @@ def _set_old(name: str, allowed: bool) -> None:
 
 
 def _unless_mixed(read: Callable[[], T]) -> T | None:
-    """The value of an old switch; None if somebody has set new ones that differ, so that it has no value."""
+    """The value of an old switch; None if the new ones were set to different values, so that it has no value."""
     try:
         return read()
     except RuntimeError:

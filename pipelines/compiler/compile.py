@@ -65,7 +65,7 @@ def compile_pipeline(
 def _describe(ir: dict[str, Any], notes: Mapping[str, InputNote]) -> None:
     """Write descriptions and choices of the pipeline's inputs, in place.
 
-    KFP 2.17's backend and page know `literals`, for which its SDK has no notation yet.
+    KFP 2.17's backend and page support `literals`, for which its SDK has no notation yet.
     """
     for name, definition in ir["root"]["inputDefinitions"]["parameters"].items():
         if note := notes.get(name):

@@ -1,7 +1,7 @@
 """The temporary files of a local run: in one folder, which is removed at the end, or by the next run.
 
 A process that is killed cannot remove its temporary files. So TMPDIR of all processes of a run is one folder.
-The run's own process holds a lock in it; a folder whose lock nobody holds is of a run that was killed.
+The run's own process holds a lock in it; a folder whose lock is free is of a run that was killed.
 """
 
 from __future__ import annotations

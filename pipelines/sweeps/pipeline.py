@@ -27,7 +27,7 @@ NOT_IN_A_SWEEP = frozenset({"base", "passes", "max_loss"})
 def lambda_inputs() -> dict[str, Any]:
     """The inputs of the lambda sweep with their defaults; `strengths`, a list, has none.
 
-    `points` is the number of different strengths, with which the last evaluation knows that the sweep has
+    `points` is the number of different strengths, by which the last evaluation finds that the sweep has
     ended; 0 leaves that to the step `finish`.
     """
     return {"strengths": list, "points": 0, **_shared(RunConfig(validation=200), without=NOT_IN_A_SWEEP)}

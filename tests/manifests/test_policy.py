@@ -61,10 +61,10 @@ def test_a_server_says_whether_it_lives_and_whether_it_works(overlay: str) -> No
 def test_images_are_ours_of_this_version_or_pinned() -> None:
     ours = {image(kind, registry="", tag=__version__) for kind in get_args(ImageName)}
     used = {container["image"] for _, template in every_pod() for container in containers(template)}
-    foreign = used - ours
-    assert {name.split(":")[0] for name in foreign} == {"postgres"}
-    assert used - foreign, "some are ours"
-    assert all(re.fullmatch(r"postgres:\d+\.\d+-\w+", name) for name in foreign)
+    others = used - ours
+    assert {name.split(":")[0] for name in others} == {"postgres"}
+    assert used - others, "some are ours"
+    assert all(re.fullmatch(r"postgres:\d+\.\d+-\w+", name) for name in others)
 
 
 def references(node: Any) -> Iterator[tuple[str, str, str | None, bool]]:

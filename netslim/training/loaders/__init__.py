@@ -27,7 +27,7 @@ class TrainingLoader(Protocol):
     """Shuffled, augmented batches of the training split, epoch by epoch.
 
     An epoch is a function of the seed and its number alone. A resumed run therefore enters an epoch in its
-    middle and sees the batches that an unbroken run would have seen.
+    middle and gives the batches that an unbroken run would have given.
     """
 
     batch_size: int

@@ -1,4 +1,4 @@
-"""The files of an image folder: each image once, in its class, and nothing wrong taken without a word."""
+"""The files of an image folder: each image once, in its class, and nothing wrong taken without a message."""
 
 from __future__ import annotations
 

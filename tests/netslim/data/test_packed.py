@@ -135,7 +135,7 @@ def test_a_folder_without_a_dataset_is_refused(tmp_path: Path) -> None:
         ({"image_size": 8}, "a field is missing or wrong"),
     ],
 )
-def test_foreign_or_edited_json_is_refused(digits: Path, change: dict[str, object], message: str) -> None:
+def test_other_or_edited_json_is_refused(digits: Path, change: dict[str, object], message: str) -> None:
     file = digits / "dataset.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
     with pytest.raises(DataError, match=r"dataset.json: truncated or altered"):

@@ -43,7 +43,7 @@ def test_a_plan_with_another_channel_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights", b"\xff" * 100, b"\x80\x04cbuiltins\n"])
-def test_foreign_weights_are_refused_even_with_their_checksum(saved: Path, content: bytes) -> None:
+def test_other_content_as_weights_is_refused_even_with_their_checksum(saved: Path, content: bytes) -> None:
     (saved / "weights.safetensors").write_bytes(content)
     edit(saved, sha256=sha256(saved / "weights.safetensors"))
     with pytest.raises(ModelError, match=r"weights.safetensors: cannot be read"):
@@ -78,7 +78,7 @@ def test_missing_files_are_named(saved: Path, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_foreign_description_is_refused(saved: Path, content: str, message: str) -> None:
+def test_another_description_is_refused(saved: Path, content: str, message: str) -> None:
     (saved / "SHA256SUMS").unlink()
     (saved / "architecture.json").write_text(content)
     with pytest.raises(ModelError, match=f"architecture.json: {message}"):

@@ -73,7 +73,7 @@ def test_saving_again_replaces(saved: Path) -> None:
 
 @pytest.fixture
 def odd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Architecture:
-    """A network with everything that a plain safetensors file refuses or forgets."""
+    """A network with everything that a plain safetensors file refuses or leaves out."""
     (tmp_path / "odd_nets.py").write_text(
         """
 import torch

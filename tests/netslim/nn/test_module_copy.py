@@ -137,7 +137,7 @@ def test_an_activation_with_its_history_is_copied_without_it() -> None:
 
 
 class Module(nn.Module):
-    """A module that `copy` is told to copy in its own way, which fails."""
+    """A module with a `__deepcopy__` of its own, which fails."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         raise TypeError("not me\nat all")

@@ -1,4 +1,4 @@
-"""The results of a run survive JSON, refuse impossible values, and give the references of a comparison."""
+"""The results of a run are the same after JSON, refuse impossible values, and give references to compare with."""
 
 from __future__ import annotations
 

@@ -162,13 +162,13 @@ def test_trainings_that_share_a_local_folder_have_folders_of_their_own(tmp_path)
     assert not Checkpoints(tmp_path, IDENTITY | {"recipe": "b"}, shared=True).refused
 
 
-@pytest.mark.parametrize("damage", ["truncate", "empty", "foreign"])
+@pytest.mark.parametrize("damage", ["truncate", "empty", "other content"])
 def test_a_damaged_object_is_refused_and_the_one_before_is_read(root, damage):
     checkpoints = Checkpoints(root, IDENTITY)
     checkpoints.save(1, TENSORS, {"which": "old"})
     newest = checkpoints.save(2, TENSORS, {"which": "new"})
     content = s3.get_bytes(newest)
-    s3.put_bytes(newest, {"truncate": content[:-9], "empty": b"", "foreign": b"else" * 99}[damage])
+    s3.put_bytes(newest, {"truncate": content[:-9], "empty": b"", "other content": b"else" * 99}[damage])
     again = Checkpoints(root, IDENTITY)
     assert again.latest().metadata == {"which": "old"}
     assert newest in again.refused[0]

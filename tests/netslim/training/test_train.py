@@ -125,13 +125,13 @@ def test_divergence_is_an_error_with_epoch_rate_and_lambda(dataset, tmp_path):
 def test_divergence_names_the_last_good_checkpoint(dataset, tmp_path):
     model = network()
 
-    def poison(row):
+    def set_nan(row):
         if row["step"] == 2:
             with torch.no_grad():
                 model[0].weight[0, 0, 0, 0] = float("nan")
 
     with pytest.raises(TrainingError, match=r"epoch 2 of 3.*step-000000011-"):
-        train(model, dataset, recipe(), seed=0, checkpoint_dir=tmp_path, checkpoint_every=0, on_epoch=poison)
+        train(model, dataset, recipe(), seed=0, checkpoint_dir=tmp_path, checkpoint_every=0, on_epoch=set_nan)
 
 
 def test_distillation_needs_a_teacher_and_does_not_change_it(dataset):

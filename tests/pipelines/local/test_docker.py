@@ -38,7 +38,7 @@ def test_the_steps_get_what_they_need_of_the_environment_and_no_more() -> None:
 
 
 def seen(output: Path, arguments: dict[str, object], uri: str = "") -> dict[str, bool]:
-    """The folders that a container sees, and whether it may only read them; by the same path inside."""
+    """The folders in a container, and whether it may only read them; by the same path inside."""
     found = list(docker_runner.mounts(output, arguments, {"MLFLOW_TRACKING_URI": uri}))
     assert all(mount["Source"] == mount["Target"] and mount["Type"] == "bind" for mount in found)
     return {mount["Source"]: bool(mount.get("ReadOnly")) for mount in found}

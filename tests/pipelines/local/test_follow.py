@@ -1,4 +1,4 @@
-"""The worker is read to its end whatever fails here, and never outlives the process that reads it."""
+"""The worker is read to its end whatever fails here, and ends with the process that reads it."""
 
 from __future__ import annotations
 

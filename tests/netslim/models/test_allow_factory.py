@@ -93,7 +93,7 @@ def saved(nets: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("leave", [False, "", "their_nets:another", "vgg19", "their_nets:"])
-def test_a_foreign_factory_is_not_even_imported_without_leave(
+def test_a_factory_of_the_user_is_not_even_imported_without_leave(
     saved: Path, nets: Path, leave: str | bool
 ) -> None:
     with pytest.raises(

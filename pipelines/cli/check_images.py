@@ -34,11 +34,13 @@ def check_images(
         First a line that says what is started, then one result for each image. Where a permission is missing,
         one result that says so, and whose check has neither passed nor failed.
     """
-    pods = _pods_of_a_run(profiles)
-    yield None, "images", f"starting {len(pods)} pods in {namespace}, for at most {timeout} s"
     left: list[str] = []
     try:
-        found = PodStarter(namespace, timeout=timeout).start(pods, service_account, left)
+        starter = PodStarter(namespace, timeout=timeout)
+        pods = _pods_of_a_run(profiles)
+        where = f"namespace {namespace} at {starter.server}"
+        yield None, "images", f"starting {len(pods)} pods in {where}, for at most {timeout} s"
+        found = starter.start(pods, service_account, left)
     except PipelineError as error:
         yield None, "images", f"not checked: {error}"
     else:

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from types import FrameType
 from typing import Any
 
 from netslim.errors import PipelineError
@@ -51,6 +52,8 @@ class PodStarter:
         self._client = client.ApiClient(settings)
         self._api = client.CoreV1Api(self._client)
         self._namespace, self._timeout, self._every = namespace, timeout, every
+        self.server = str(settings.host)
+        """The address of the Kubernetes API."""
 
     def start(self, pods: Sequence[ImagePod], service_account: str, left: list[str]) -> list[Outcome]:
         """Create all pods at once, and return how each ended. Afterwards the pods are deleted.
@@ -214,7 +217,12 @@ def _exit_at_sigterm() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one must not interrupt the deletion
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from netslim import __version__
@@ -63,7 +64,9 @@ def results(profiles: str | None = None, **trainings: Any) -> list[Result]:
 
 def test_the_three_images_of_the_steps_are_started(cluster: Kubernetes) -> None:
     first, *found = results()
-    assert first == (None, "images", "starting 3 pods in team, for at most 30 s")
+    server = yaml.safe_load(cluster.kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
+    where = f"namespace team at {server}"
+    assert first == (None, "images", f"starting 3 pods in {where}, for at most 30 s")
     assert found == [
         (True, f"image {name}", f"netslim-{name}:{__version__} starts, with netslim {__version__}")
         for name in ("data", "export", "train")

@@ -54,7 +54,7 @@ class RunConfig(RunOptions):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        self.pruning()  # refuses a budget that is no budget
+        self.pruning()  # refuses a target that is not a valid budget
         if self.lambda_ is not None and self.total_shrinkage is not None:
             raise ConfigError(
                 "lambda and total_shrinkage both set the strength of the L1 term",

@@ -93,7 +93,7 @@ def the_host_does_not_wait(data: Dataset) -> dict[str, Any]:
 
 
 def trains_without(data: Dataset, odd: str) -> dict[str, Any]:
-    """What no graph can hold trains as without graphs, and the log says why; dropout still works."""
+    """What no graph can hold trains as without graphs, with the reason in the log; dropout still works."""
     random.seed(1)
     model, _, reasons = run(data, recipe(precision=MIXED), odd=odd, deterministic=True)
     random.seed(1)

@@ -26,7 +26,7 @@ def files_identity(name: str, root: str) -> str:
         root: the folder or s3:// address of its files.
 
     Returns:
-        Empty for datasets that are no image folders: their files have known checksums. UNREADABLE for a
+        Empty for datasets that are not image folders: their files have known checksums. UNREADABLE for a
         folder that is refused: `prepare` has the reason.
     """
     if name not in FOLDERS or not root:

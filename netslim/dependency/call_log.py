@@ -21,7 +21,7 @@ __all__ = ["AT_END", "CallLog", "OtherCall", "log_layer"]
 
 LoggedCall = tuple[Any, tuple[Any, ...], dict[str, Any], Any, bool]
 """Function or layer, arguments, keyword arguments, result, and whether the mode may change the arguments that
-are no tensors (as for dropout)."""
+are not tensors (as for dropout)."""
 
 AT_END = object()
 """In place of a result: the first run made no further calls."""

@@ -30,7 +30,7 @@ class Rule:
         accepts_counts: `apply` follows channel counts among the arguments. Else they are used as numbers.
         keeps_offsets: a constant that is added to the input is added to the output as well.
         returns_view: the output shares the memory of the first tensor.
-        any_mode: the mode may change the arguments that are no tensors, and changes no dependency.
+        any_mode: the mode may change the arguments that are not tensors, and changes no dependency.
         writes: the operation always changes its first argument.
         inplace_position: the position of an argument `inplace`; None if there is none.
     """

@@ -1,7 +1,7 @@
 """Sizes that a model reads from a shape or a layer: integers that keep the labels of the channels they count.
 
 `x.view(n, 2, c // 2, h, w)` stays correct when channels are removed, because `c` is read from the shape
-again. `x.view(n, 2, 58, h, w)` does not. A `ChannelCount` tells the two apart. Products and exact quotients
+again. `x.view(n, 2, 58, h, w)` does not. With a `ChannelCount` the two differ. Products and exact quotients
 with an integer, sums of counts, and comparisons that have the same answer for every smaller width are
 followed. If the model computes anything else from a count, or decides by it, the counted channels are marked
 as unprunable.

@@ -31,7 +31,7 @@ __all__ = ["PROGRAM", "write_program"]
 
 PROGRAM = "program.pt2"
 BATCHES = (1, 2, 7)
-REMEDY = "Save it without example_input: plan and weights are enough where the network's class is at hand"
+REMEDY = "Save it without example_input: plan and weights are enough where the network's class is available"
 _PLAIN = (Tensor, str, int, float, type(None))
 
 

@@ -1,7 +1,7 @@
 """All private functions of torch that netslim calls. Read this file when torch is upgraded.
 
-Each entry says why the public function does not serve. Where the public function is as fast, netslim uses
-that: `torch.cpu.get_capabilities`, `torch.nn.utils.get_total_norm`.
+Beside each entry is the reason why the public function does not serve. Where it is as fast, netslim uses it:
+`torch.cpu.get_capabilities`, `torch.nn.utils.get_total_norm`.
 """
 
 from __future__ import annotations

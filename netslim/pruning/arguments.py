@@ -1,4 +1,4 @@
-"""Refuse what is no network, or no example input, in one sentence that names it."""
+"""Refuse what is not a network, or not an example input, in one sentence that names it."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ class Sensitivity:
 
 
 def check_increase(value: object) -> None:
-    """Refuse what is no increase of an error.
+    """Refuse what is not a valid increase of an error.
 
     Raises:
         ConfigError: it is negative or not finite.

@@ -112,7 +112,7 @@ def test_the_server_answers_to_the_names_that_lead_to_it(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_nodes_reach_each_other_on_any_port_and_nobody_else_reaches_them(overlay: str) -> None:
+def test_nodes_reach_each_other_on_any_port_and_nothing_else_reaches_them(overlay: str) -> None:
     ((_, template),) = pods(render("trainer"))
     labels = {name: made["metadata"]["labels"] for name, made in pods(render(f"overlays/{overlay}"))}
     node, step = template["metadata"]["labels"], dict(load()["train"].labels)

@@ -52,7 +52,7 @@ def test_a_pod_asks_for_what_it_uses_and_has_limits() -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_a_server_says_whether_it_lives_and_whether_it_works(overlay: str) -> None:
+def test_a_server_has_probes_of_start_readiness_and_life(overlay: str) -> None:
     for name, thing in of_kind(render(f"overlays/{overlay}"), "Deployment", "StatefulSet").items():
         for container in thing["spec"]["template"]["spec"]["containers"]:
             assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container), name

@@ -31,7 +31,7 @@ def test_a_misspelt_field_would_be_found() -> None:
         kubernetes_validate.validate(broken, NEWEST, strict=True)
 
 
-def test_trainer_knows_every_field_of_its_runtime() -> None:
+def test_trainer_defines_every_field_of_its_runtime() -> None:
     (runtime,) = of_kind(render("trainer"), "TrainingRuntime").values()
     assert models.TrainerV1alpha1TrainingRuntime.from_dict(runtime).to_dict() == runtime
     broken = {**runtime, "spec": {**runtime["spec"], "mlPolcy": {}}}

@@ -75,7 +75,7 @@ def test_wrappers_are_seen_through():
         sparsity.add_l1_subgradient(wrapped, 0.1)  # no gradient yet: nothing to do, and no error
 
 
-def test_a_network_without_batchnorm_is_told_so():
+def test_a_network_without_batchnorm_is_refused():
     with pytest.raises(ModelError, match="BatchNorm") as caught:
         sparsity.scaling_factors(nn.Linear(2, 2))
     assert caught.value.exit_code == 4

@@ -140,7 +140,7 @@ def test_streaming_notices_an_edited_list_and_a_missing_root(
         data.open_dataset(tmp_path / "out").split("train")
 
 
-def test_imagenet_names_itself_honestly(image_folder: Make, tmp_path: Path) -> None:
+def test_imagenet_with_other_classes_is_named_a_subset(image_folder: Make, tmp_path: Path) -> None:
     info = data.prepare("imagenet", tmp_path / "out", root=image_folder({"train": (30, 40), "val": (25, 25)}))
     assert (info.title, info.image_size, info.augment) == ("ImageNet subset (pets)", (224, 224), "imagenet")
 

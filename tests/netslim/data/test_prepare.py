@@ -87,7 +87,7 @@ def test_an_image_folder_comes_from_s3_packed_or_streamed(
     assert np.array_equal(*images)
 
 
-def test_an_empty_place_in_s3_is_said(bucket: str, tmp_path: Path) -> None:
+def test_an_empty_place_in_s3_is_an_error(bucket: str, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=rf"s3://{bucket}/none: nothing to download there"):
         data.prepare("svhn", tmp_path / "out", root=f"s3://{bucket}/none")
     assert list(tmp_path.iterdir()) == []

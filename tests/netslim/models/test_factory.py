@@ -54,7 +54,7 @@ def test_our_networks_accept_the_arguments_of_their_functions(name: str) -> None
 
 
 @pytest.mark.parametrize("name", models.names())
-def test_an_architecture_survives_json_and_builds_the_same_network(name: str) -> None:
+def test_an_architecture_from_json_builds_the_same_network(name: str) -> None:
     context = {"num_classes": 7, "in_channels": 2, "image_size": (32, 32)}
     first = models.resolve(name, **context)  # type: ignore[arg-type]
     second = Architecture.from_json(json.loads(json.dumps(first.to_json())))
@@ -181,7 +181,9 @@ def test_own_factory_gets_what_it_accepts() -> None:
         ("mlp", {"hidden": [object()]}, "not a JSON value"),
     ],
 )
-def test_what_is_wrong_with_a_factory_is_said(name: str, arguments: dict[str, object], message: str) -> None:
+def test_what_is_wrong_with_a_factory_is_in_the_error(
+    name: str, arguments: dict[str, object], message: str
+) -> None:
     with pytest.raises(ModelError, match=message):
         models.build(models.resolve(name, **DIGITS, **arguments))  # type: ignore[arg-type]
 

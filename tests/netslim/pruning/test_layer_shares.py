@@ -152,7 +152,7 @@ def test_dead_and_layer_scope_are_for_the_others(scope: Any) -> None:
     )
 
 
-def test_where_every_layer_has_a_share_nothing_else_is_said() -> None:
+def test_where_every_layer_has_a_share_the_report_has_nothing_else() -> None:
     report = netslim.preview(network("chain"), IMAGES, layers={"*": 0.5})
     assert report.asked == "the shares of 4 layers: 19 of 39"
     assert report.reached == "48.7%: 19 scaling factors"

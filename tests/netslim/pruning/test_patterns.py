@@ -95,7 +95,7 @@ def test_tied_layers_have_one_share() -> None:
     }
 
 
-def test_a_pattern_on_frozen_layers_is_said() -> None:
+def test_a_pattern_on_frozen_layers_is_a_note() -> None:
     report = netslim.preview(network("attended"), IMAGES, policy="group", layers={"b": 0.5, "c": 0.5})
     (note,) = [note for note in report.notes if note.startswith("layers")]
     assert note.startswith("layers = b has no effect on layers that are frozen: b.1 (")

@@ -1,4 +1,4 @@
-"""The results of a run are the same after JSON, refuse impossible values, and give references to compare with."""
+"""The results of a run are the same after JSON, refuse impossible values, and give references."""
 
 from __future__ import annotations
 

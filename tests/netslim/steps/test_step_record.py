@@ -76,7 +76,7 @@ def test_a_network_from_elsewhere_has_no_records(tmp_path: Path) -> None:
     assert read_step_records(tmp_path).names == []
 
 
-def test_metrics_survive_json_in_every_field(old: StepRecords) -> None:
+def test_metrics_are_the_same_after_json_in_every_field(old: StepRecords) -> None:
     for step in dataclasses.fields(old):
         metrics: Any = getattr(old, step.name).metrics
         assert type(metrics).from_json(json.loads(json.dumps(metrics.to_json()))) == metrics

@@ -93,5 +93,5 @@ def test_one_promised_gpu_is_checked_before_the_training(
     assert calls == []
 
 
-def test_a_request_survives_json(request_: TrainingRequest) -> None:
+def test_a_request_is_the_same_after_json(request_: TrainingRequest) -> None:
     assert TrainingRequest.from_json(json.loads(json.dumps(request_.to_json()))) == request_

@@ -98,7 +98,7 @@ def test_the_longest_wait_is_bounded() -> None:
     assert s3_requests.READ_TIMEOUT * s3_requests.ATTEMPTS > s3_requests.REPEAT_FOR  # so the bound is needed
 
 
-def test_a_server_that_never_answers_is_told_in_the_log_and_left(
+def test_a_server_that_never_answers_is_in_the_log_and_left(
     bucket: str,
     silent: list[socket.socket],
     monkeypatch: pytest.MonkeyPatch,

@@ -25,7 +25,7 @@ def test_every_row_is_on_disk_at_once(tmp_path):
     assert rows(path) == history.rows
 
 
-def test_a_resumed_history_forgets_what_came_after_its_checkpoint(tmp_path):
+def test_a_resumed_history_has_nothing_after_its_checkpoint(tmp_path):
     path = tmp_path / "history.jsonl"
     first = History(path)
     for epoch in (1, 2, 3):

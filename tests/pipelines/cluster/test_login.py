@@ -24,7 +24,7 @@ def test_a_token_from_the_environment_is_sent_and_never_shown(cluster: Cluster) 
     assert "very-secret" not in result.output + repr(KfpClient(host=cluster.address, token="very-secret"))
 
 
-def test_a_wrong_or_missing_token_says_which(cluster: Cluster) -> None:
+def test_a_wrong_and_a_missing_token_have_errors_of_their_own(cluster: Cluster) -> None:
     cluster.token = "right"
     message = refused(run(cluster, "--token", "stale"))
     assert "not logged in (401)" in message

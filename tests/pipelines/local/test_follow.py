@@ -42,7 +42,7 @@ def test_all_that_is_printed_is_in_the_log_and_on_screen(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("log", ["/dev/full", "no folder/log"])
-def test_a_log_that_cannot_be_written_is_said_and_stops_nothing(tmp_path: Path, log: str) -> None:
+def test_a_log_that_cannot_be_written_is_a_warning_and_stops_nothing(tmp_path: Path, log: str) -> None:
     if log == "/dev/full" and not Path(log).exists():  # macOS
         log = "/"
     drawn = view(tmp_path)

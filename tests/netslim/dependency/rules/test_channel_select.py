@@ -25,7 +25,7 @@ def records(calls: int) -> TraceRecords:
     return trace(ModuleIndex.of(Model(calls)), torch.zeros(1, 3, 4, 4))
 
 
-def test_the_record_says_which_channels_are_read_and_written() -> None:
+def test_the_record_has_the_channels_that_are_read_and_written() -> None:
     found = records(1)
     (norm,) = found.norms.values()
     outputs = found.weighted_layers["conv.weight"].outputs

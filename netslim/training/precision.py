@@ -100,7 +100,7 @@ def _set_old(name: str, allowed: bool) -> None:
 
 
 def _unless_mixed(read: Callable[[], T]) -> T | None:
-    """The value of an old switch; None if it has no value, because the new ones were set to different values."""
+    """The value of an old switch; None if the new ones were set to different values: it has no value then."""
     try:
         return read()
     except RuntimeError:

@@ -34,7 +34,8 @@ import numpy as np
 import numpy.typing as npt
 
 from netslim.dependency.equivalence import Ints, equivalence_classes
-from netslim.dependency.records import NormLayer, TraceRecords
+from netslim.dependency.layer_records import NormLayer
+from netslim.dependency.records import TraceRecords
 from netslim.errors import ModelError
 
 __all__ = ["Bools", "DependencyGraph"]

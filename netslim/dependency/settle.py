@@ -9,7 +9,8 @@ import numpy as np
 
 from netslim.dependency.attribute_sizes import settle_attributes
 from netslim.dependency.equivalence import equivalence_classes
-from netslim.dependency.records import TraceRecords, WeightedLayer
+from netslim.dependency.layer_records import WeightedLayer
+from netslim.dependency.records import TraceRecords
 
 __all__ = ["settle"]
 

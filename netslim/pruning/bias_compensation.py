@@ -27,7 +27,8 @@ from torch import Tensor
 
 from netslim.dependency.channel_state import Floats
 from netslim.dependency.graph import Bools, DependencyGraph
-from netslim.dependency.records import KernelGeometry, NormLayer, TraceRecords, WeightedLayer, to_numpy
+from netslim.dependency.layer_records import KernelGeometry, NormLayer, WeightedLayer
+from netslim.dependency.records import TraceRecords, to_numpy
 from netslim.pruning.plan import LayerEdit, OutputPlacement, Plan
 
 __all__ = ["BiasCorrection", "Compensation", "compensate_biases"]

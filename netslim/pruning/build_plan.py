@@ -14,7 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from netslim.dependency.attribute_sizes import numbers_of
 from netslim.dependency.equivalence import Ints
 from netslim.dependency.graph import Bools, DependencyGraph
-from netslim.dependency.records import NormLayer, TraceRecords, WeightedLayer
+from netslim.dependency.layer_records import NormLayer, WeightedLayer
+from netslim.dependency.records import TraceRecords
 from netslim.pruning.plan import ChannelIndex, LayerEdit, OutputPlacement, Plan
 
 __all__ = ["build_plan"]

@@ -16,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 
 from netslim.dependency.graph import Bools, DependencyGraph
-from netslim.dependency.records import WeightedLayer
+from netslim.dependency.layer_records import WeightedLayer
 from netslim.errors import ConfigError, did_you_mean
 from netslim.pruning.groups import ChannelGroups
 from netslim.pruning.options import PruningOptions

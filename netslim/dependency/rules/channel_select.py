@@ -9,7 +9,8 @@ import numpy as np
 
 from netslim.dependency.channel_state import ChannelState
 from netslim.dependency.equivalence import Ints
-from netslim.dependency.records import NormLayer, TraceRecords
+from netslim.dependency.layer_records import NormLayer
+from netslim.dependency.records import TraceRecords
 from netslim.dependency.rule import RuleSet
 from netslim.dependency.rules.common import inputs_along, outputs_along, source_of, unknown
 from netslim.dependency.tracer import TracedTensor

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-from netslim.dependency.records import KernelGeometry
+from netslim.dependency.layer_records import KernelGeometry
 
 __all__ = ["kernel_geometry"]
 

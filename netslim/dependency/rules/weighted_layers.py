@@ -13,7 +13,8 @@ from torch.nn.modules.conv import _ConvNd
 
 from netslim.dependency.attribute_sizes import AttributeSize
 from netslim.dependency.channel_state import ChannelState
-from netslim.dependency.records import IN, OUT, KernelGeometry, TraceRecords, WeightedLayer, to_numpy
+from netslim.dependency.layer_records import KernelGeometry, WeightedLayer
+from netslim.dependency.records import IN, OUT, TraceRecords, to_numpy
 from netslim.dependency.rule import RuleSet
 from netslim.dependency.rules.common import (
     are_parameters,

@@ -38,6 +38,7 @@ GOALS = {
     ("DenseNet-40", 64): 7_700, ("DenseNet-40", 256): 10_300, ("DenseNet-40", 1024): 11_000,
 }  # fmt: skip
 """Images per second on an H200 in bf16."""
+
 SECONDS = 0.05 if SMOKE else 0.8
 """The length of one measurement, after the warm-up."""
 

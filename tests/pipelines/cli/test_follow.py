@@ -1,78 +1,30 @@
-"""`submit --wait`, `--resubmit`, `--json` and `logs` over HTTP, with the answers of a real backend."""
+"""`submit --wait`, `--resubmit` and `--json` over HTTP, with the answers of a real backend."""
 
 from __future__ import annotations
 
 import json
 import re
-import time
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from rich.console import Console
 
 from netslim import report, tracking
 from netslim.errors import ConfigError, PipelineError
 from netslim.results.run_results import RunResults
 from netslim_kfp.components.argo.workflow import steps_of
-from netslim_kfp.pipelines.cli.logs import logs
 from netslim_kfp.pipelines.cli.submit import submit
-from tests.helpers.compiled import remember_compiled
+from tests.helpers.followed_runs import SHORT, ends_like, pod_of, run
 from tests.helpers.kfp_samples import at, sample
-from tests.helpers.kfp_server import serving
 from tests.helpers.kfp_state import Cluster
 from tests.helpers.results import pass_result
 
-SHORT = ("--passes", "1", "--no-baseline")  # the pipeline of the samples of failed runs
 MISTAKE = (
     "netslim: s3://data/missing: nothing to download there. Check the bucket and the folder.\n"
     "F1127 22:25:08.912345      15 main.go:54] failed to execute component: exit status 8\n"
 )
-
-
-class Clock:
-    """Time that passes only in `sleep`."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    for name in ("ENDPOINT", "NAMESPACE", "TOKEN", "SA_TOKEN_PATH", "CA", "UI_ENDPOINT"):
-        monkeypatch.delenv(f"KF_PIPELINES_{name}", raising=False)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with serving(Cluster()) as served:
-        remember_compiled(monkeypatch)
-        clock = Clock()
-        monkeypatch.setattr(time, "sleep", clock.sleep)
-        monkeypatch.setattr("netslim_kfp.pipelines.cluster.watch.time", clock)
-        yield served
-
-
-def run(cluster: Cluster, *options: str) -> Result:
-    connection = ["--host", cluster.address, "--namespace", "ann"]
-    return CliRunner().invoke(submit, [*connection, *SHORT, "--wait", *options])
-
-
-def ends_like(cluster: Cluster, name: str) -> None:
-    """Let every run end as the sample did."""
-    recorded = sample(name)
-    *before, last = [entry["state"] for entry in recorded["run"]["state_history"]]
-    cluster.history, cluster.states = before, ["RUNNING", last]
-    cluster.workflows = [recorded["workflow"]]
-
-
-def pod_of(name: str, task: str) -> str:
-    return next(step.pod for step in steps_of(sample(name)["workflow"]) if step.task == task)
 
 
 def steps_in(output: str) -> list[str]:
@@ -263,42 +215,3 @@ def test_options_of_a_wait_need_one(cluster: Cluster, option: str) -> None:
     assert isinstance(result.exception, ConfigError)
     assert "Add --wait" in str(result.exception)
     assert cluster.runs == []
-
-
-def show_log(cluster: Cluster, *options: str) -> Result:
-    return CliRunner().invoke(logs, ["--host", cluster.address, *options])
-
-
-def test_logs_takes_the_failed_step_or_the_one_that_is_named(cluster: Cluster) -> None:
-    ends_like(cluster, "out-of-memory")
-    cluster.logs = {
-        pod_of("out-of-memory", "train-sparse"): "one\ntwo\nthree\n",
-        pod_of("out-of-memory", "finish"): "closed\n",
-    }
-    run(cluster)
-    run_id = cluster.runs[0].run_id
-    assert show_log(cluster, run_id).stdout == "one\ntwo\nthree\n"
-    assert show_log(cluster, run_id, "--tail", "1").stdout == "three\n"
-    assert show_log(cluster, run_id, "FINISH").stdout == "closed\n"
-    assert show_log(cluster, run_id, "pass 1: train sparse").stdout == "one\ntwo\nthree\n"
-    listed = show_log(cluster, run_id, "--list").stdout
-    assert re.search(r"^pass 1: train sparse +failed  main: OOMKilled", listed, re.MULTILINE)
-
-
-@pytest.mark.parametrize(
-    ("step", "said"),
-    [
-        ("prune", "step = prune: no step has this name"),
-        ("e", "several steps have this in their names. Name one of prepare data, pass 1: train sparse"),
-        ("prepare", "step = prepare data: the server has no log of it"),
-    ],
-)
-def test_a_step_without_a_log_is_explained(cluster: Cluster, step: str, said: str) -> None:
-    ends_like(cluster, "out-of-memory")
-    run(cluster)
-    assert said in str(show_log(cluster, cluster.runs[0].run_id, step).exception)
-
-
-def test_a_run_that_does_not_exist(cluster: Cluster) -> None:
-    assert "404" in str(show_log(cluster, "5f1c").exception)
-    assert "not the id of a run" in str(show_log(cluster, "../x").exception)

@@ -68,7 +68,8 @@ class StepRunner:
         shard = loader.shard
         self.batch_fraction = (shard.stop - shard.start) / loader.batch_size
         weight = distributed.size() * self.batch_fraction  # `parallel_model` averages over the processes
-        self.loss_weight = torch.tensor(weight, device=device)
+        # None for 1: to check a given weight, torch imports sympy, which takes 0.3 s.
+        self.loss_weight = None if weight == 1 else torch.tensor(weight, device=device)
         self.trial = dict[str, float]()
         self.set_precision(recipe.precision)
         self.by_selection = isinstance(loader, InMemory) and loader.by_torch

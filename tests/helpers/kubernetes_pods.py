@@ -5,6 +5,7 @@ They do not run: each look at a pod shows the next status that a test has given 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -38,6 +39,8 @@ class Pods:
     forbidden: set[str] = field(default_factory=set)
     """Verbs that the user may not use."""
     created: list[dict[str, Any]] = field(default_factory=list)
+    at_look: list[Callable[[], object]] = field(default_factory=list)
+    """What happens just before each look at the pods of one check."""
 
     def answer(self, method: str, path: str, body: Any, selector: str) -> dict[str, Any]:
         name = path.removeprefix(PODS).strip("/")
@@ -45,6 +48,8 @@ class Pods:
         if method == "POST":
             return self._create(body)
         if not name:
+            if "=" in selector and self.at_look:
+                self.at_look.pop(0)()
             items = [self._look(pod) for pod in self.held.values() if _selected(pod, selector)]
             return {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}
         if name not in self.held:

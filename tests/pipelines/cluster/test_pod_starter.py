@@ -7,7 +7,6 @@ import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Timer
 from typing import Any
 
 import pytest
@@ -106,27 +105,23 @@ def test_an_interrupted_check_deletes_its_pods(
 ) -> None:
     cluster.pods.statuses[TRAIN] = [PENDING]
     before = signal.getsignal(signal.SIGTERM)
-    timer = Timer(0.5, os.kill, (os.getpid(), number))
-    timer.start()
+    cluster.pods.at_look = [lambda: os.kill(os.getpid(), number)]
     with pytest.raises(raised):
         start()
-    timer.join()
     assert len(cluster.pods.created) == 2
     assert cluster.pods.held == {}
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_an_api_that_is_busy_does_not_end_the_waiting(cluster: Kubernetes) -> None:
-    Timer(0.1, cluster.faults.extend, ([503, 500, 503],)).start()
-    cluster.pods.statuses[TRAIN] = [PENDING] * 20 + [ended(0)]
+    cluster.pods.at_look = [lambda: cluster.faults.extend([503, 500, 503])]
     assert [outcome.passed for outcome in start()] == [True, True]
     assert cluster.faults == []
 
 
 def test_pods_that_cannot_be_deleted_are_named(cluster: Kubernetes) -> None:
     left: list[str] = []
-    cluster.pods.statuses[TRAIN] = [PENDING] * 20 + [ended(0)]
-    Timer(0.2, cluster.pods.forbidden.add, ("delete",)).start()
+    cluster.pods.at_look = [lambda: cluster.pods.forbidden.add("delete")]
     assert [outcome.passed for outcome in start(left)] == [True, True]
     assert left == list(cluster.pods.held)
     assert len(left) == 2
@@ -147,7 +142,7 @@ def test_a_pod_above_the_quota_is_refused(cluster: Kubernetes) -> None:
 
 def test_a_pod_that_somebody_deletes_is_not_judged(cluster: Kubernetes) -> None:
     cluster.pods.statuses[TRAIN] = [PENDING]
-    Timer(0.3, cluster.pods.held.clear).start()
+    cluster.pods.at_look = [lambda: None, cluster.pods.held.clear]
     assert start()[1] == Outcome(False, "was not checked: somebody else deleted its pod")
 
 

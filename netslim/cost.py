@@ -27,6 +27,7 @@ from netslim.errors import ModelError
 from netslim.nn._torch import DispatchMode, storage_id, tree_leaves, tree_map_only
 from netslim.nn.follow_rules import own_rules
 from netslim.nn.modes import eval_mode, unwrap
+from netslim.nn.shape_rules import RULES
 
 __all__ = ["Cost", "LayerCost", "count"]
 
@@ -52,6 +53,10 @@ _SAME_SHAPE = {
     *(aten.sigmoid, aten.sigmoid_, aten.hardsigmoid, aten.hardsigmoid_, aten.leaky_relu, aten.leaky_relu_),
 }
 _POOLED_TO_SIZE = {aten.adaptive_avg_pool1d, aten.adaptive_avg_pool2d, aten.adaptive_avg_pool3d}
+_BY_RULE = {
+    getattr(aten, name): RULES[getattr(torch, name)]
+    for name in ("conv1d", "conv2d", "conv3d", "max_pool1d", "max_pool2d", "max_pool3d")
+}
 
 
 @dataclass(frozen=True)
@@ -142,7 +147,7 @@ class _Counter(DispatchMode):
     ) -> Any:
         operation = func.overloadpacket
         if operation in _SAME_SHAPE and args[0].is_meta:
-            return torch.empty_like(args[0])
+            return _without_data(args[0])
         shape = _shape(operation, args)
         result = func(*args, **(kwargs or {})) if shape is None else args[0].new_empty(shape)
         if operation in _FORWARD or operation in _TRANSPOSED:
@@ -164,7 +169,7 @@ class _Counter(DispatchMode):
 def _shape(operation: Any, args: tuple[Any, ...]) -> tuple[int, ...] | None:
     """The shape of the result of some operations without data; None where torch is to compute it.
 
-    torch does that in Python for these, and loads its compiler: a second of CPU time in each process.
+    torch does that in Python for these, and loads its compiler or sympy: up to a second in each process.
     """
     if not args or not isinstance(args[0], Tensor) or not args[0].is_meta:
         return None
@@ -173,6 +178,8 @@ def _shape(operation: Any, args: tuple[Any, ...]) -> tuple[int, ...] | None:
         return (*before[: -len(args[1])], *args[1])
     if operation is aten.linear and before[-1] == args[1].shape[-1]:
         return (*before[:-1], args[1].shape[0])
+    if operation in _BY_RULE and isinstance(result := _BY_RULE[operation](*args), Tensor):
+        return tuple(result.shape)
     return None
 
 

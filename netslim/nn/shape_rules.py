@@ -7,13 +7,14 @@ then computes the shape, or raises its own error.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["RULES", "layer_rule", "without_data"]
+__all__ = ["RULES", "layer_rule", "max_pooled", "without_data"]
 
 Rule = Callable[..., Any]
 RULES: dict[Any, Rule] = {}
@@ -157,6 +158,30 @@ def _adaptive_pool(input: Tensor, output_size: Any) -> Any:
     if input.dim() != 4 or not input.is_meta or len(sizes) != 2 or None in sizes:
         return NotImplemented
     return torch.empty((*input.shape[:2], *sizes), dtype=input.dtype, device="meta")
+
+
+def max_pooled(pool: Any, input: Tensor, *settings: Any, **others: Any) -> Any:
+    """The shape of maximum pooling, from one channel with data: the images of a network are small.
+
+    On the meta device torch checks the sizes with sympy, whose import takes 0.3 s.
+
+    Args:
+        pool: a function of torch for 1, 2 or 3 spatial axes.
+        input: a batch [N, C, ...] without data.
+    """
+    if not input.is_meta or input.dim() != int(pool.__name__[-2]) + 2:
+        return NotImplemented
+    try:
+        result = pool(torch.zeros(1, 1, *input.shape[2:]), *settings, **others)
+    except (RuntimeError, TypeError):  # torch raises it again, with the real sizes
+        return NotImplemented
+    if not isinstance(result, Tensor):  # with indices
+        return NotImplemented
+    return torch.empty((*input.shape[:2], *result.shape[2:]), dtype=input.dtype, device="meta")
+
+
+_MAX_POOLS = (F.max_pool1d, F.max_pool2d, F.max_pool3d, torch.max_pool1d, torch.max_pool2d, torch.max_pool3d)
+RULES.update({pool: partial(max_pooled, pool) for pool in _MAX_POOLS})
 
 
 @_rule(Tensor.to, Tensor.type_as)

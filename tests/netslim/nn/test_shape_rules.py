@@ -72,6 +72,12 @@ def test_another_dtype_than_that_of_the_weight_is_refused() -> None:
             layer(torch.zeros(shape, dtype=torch.float64))
 
 
+@pytest.mark.parametrize(("shape", "indices"), [((3, 6, 6), False), ((1, 3, 6, 6), True)])
+def test_pooling_of_one_image_or_with_indices_is_left_to_torch(shape: tuple[int, ...], indices: bool) -> None:
+    images = torch.empty(shape, device="meta")
+    assert RULES[F.max_pool2d](images, 2, return_indices=indices) is NotImplemented
+
+
 class OwnConv(nn.Conv2d):
     """A class of the user's own may compute anything."""
 
@@ -96,6 +102,11 @@ CALLS: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
     (Tensor.__iadd__, (A, ROW)),
     (F.adaptive_avg_pool2d, (torch.zeros(1, 2, 6, 6), (2, 3))),
     (F.adaptive_avg_pool2d, (torch.zeros(1, 2, 6, 6), 1)),
+    (F.max_pool1d, (A, 3, 2, 1)),
+    (F.max_pool2d, (torch.zeros(2, 3, 6, 7), (3, 2), None, (1, 0), 1, True)),
+    (torch.max_pool2d, (torch.zeros(2, 3, 6, 7).half(), 2)),
+    (torch.max_pool2d, (torch.zeros(2, 3, 6, 7), 9)),
+    (F.max_pool3d, (torch.zeros(1, 2, 4, 5, 6), 2)),
     (F.batch_norm, (A, torch.zeros(3), torch.ones(3))),
     (F.batch_norm, (A, torch.zeros(4), torch.ones(4))),
     (F.linear, (A, torch.zeros(7, 4))),

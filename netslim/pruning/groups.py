@@ -62,7 +62,12 @@ def group_channels(graph: DependencyGraph, policy: Policy) -> ChannelGroups:
         tied = _TiedChannels.of(graph, policy)
         constraints, broken = _constraints(graph, tied)
         groups, blocks = _partition(tied, constraints)
-        broken += [labels for labels, rows in constraints if not _is_even(rows, groups, blocks)]
+        sizes = np.bincount(blocks.part)
+        broken += [
+            labels
+            for labels, rows in constraints
+            if not _is_even(groups.part[rows], sizes[blocks.part[rows]])
+        ]
         if not broken:
             return _channel_groups(graph, tied, groups.part, blocks.part)
         for labels in broken:
@@ -207,10 +212,13 @@ def _partition(tied: _TiedChannels, constraints: list[_Constraint]) -> tuple[_Pa
     return groups, blocks
 
 
-def _is_even(rows: Ints, groups: _Partition, blocks: _Partition) -> bool:
-    """Whether one group contains all channels of a constraint, in blocks of equal size."""
-    sizes = np.bincount(blocks.part)[blocks.part[rows]]
-    return bool((groups.part[rows] == groups.part[rows[0, 0]]).all() and (sizes == sizes[0, 0]).all())
+def _is_even(groups: Ints, sizes: Ints) -> bool:
+    """Whether one group contains all channels of a constraint, in blocks of equal size.
+
+    Args:
+        groups, sizes: for each channel of the constraint, its group and the size of its block.
+    """
+    return bool((groups == groups[0, 0]).all() and (sizes == sizes[0, 0]).all())
 
 
 def _channel_groups(graph: DependencyGraph, tied: _TiedChannels, group: Ints, block: Ints) -> ChannelGroups:

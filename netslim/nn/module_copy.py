@@ -8,8 +8,7 @@ whole pruning of resnet50 takes about 45 ms.
 from __future__ import annotations
 
 import copy
-import sys
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from operator import is_not
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from netslim.errors import ModelError, first_line
+from netslim.nn.uncopyable import share_what_cannot_be_copied
 
 __all__ = ["AttributesBefore", "ModuleIndex", "copy_module"]
 
@@ -43,9 +43,6 @@ _OF_TORCH = "torch.nn.modules."
 _EMPTY = {dict, OrderedDict, set, list}
 _SHARED = {int, float, bool, str, complex, bytes, NoneType, type, FunctionType, BuiltinFunctionType}
 _SHARED |= {torch.dtype, torch.device, torch.Size}
-_FOREIGN = sys.stdlib_module_names | {"torch"}
-_BASES_WITHOUT_STATE = {"builtins", "abc", "typing"}
-"""The modules of `object`, `ABC`, `Generic` and the like."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,7 +204,7 @@ class _Copier:
         except Exception:  # a lock, a thread, an open file or a generator, for example, at any depth
             while len(self.copies) > known:  # these may be incomplete
                 self.copies.popitem()
-            _share_what_cannot_be_copied(value, self.copies, set())
+            share_what_cannot_be_copied(value, self.copies, set())
         try:
             return copy.deepcopy(value, self.copies)
         except Exception as error:
@@ -216,38 +213,3 @@ class _Copier:
             problem = f"a {type(value).__name__} cannot be copied ({first_line(error)})"
             remedy = "Take it out of the module for the time of the pruning"
             raise ModelError(problem, field=field, remedy=remedy) from error
-
-
-def _share_what_cannot_be_copied(value: Any, copies: dict[int, Any], seen: set[int], depth: int = 12) -> None:
-    """Add to `copies`, as they are, the innermost values that `deepcopy` refuses.
-
-    Both networks then use the same lock, file or thread. An object of the standard library, or of a class
-    that is derived from one of its classes, is shared as a whole: a copy of a thread or a queue with the same
-    locks would not work. A tensor that is the result of a computation is copied without its history.
-    """
-    if id(value) in copies or id(value) in seen or isinstance(value, nn.Parameter) or depth == 0:
-        return
-    seen.add(id(value))
-    if isinstance(value, Tensor):
-        copies[id(value)] = value.detach().clone()
-        return
-    if isinstance(value, dict):
-        inner = [*value.keys(), *value.values()]
-    elif isinstance(value, (list, tuple, set, frozenset, deque)):
-        inner = list(value)
-    else:
-        looked_into = isinstance(value, nn.Module) or _is_plain_object(value)
-        inner = list(getattr(value, "__dict__", {}).values()) if looked_into else []
-    if not inner:
-        try:
-            copy.deepcopy(value, dict(copies))
-        except Exception:
-            copies[id(value)] = value
-    for item in inner:
-        _share_what_cannot_be_copied(item, copies, seen, depth - 1)
-
-
-def _is_plain_object(value: Any) -> bool:
-    """Whether this is an object of a class of the model's own; the inside of others is not looked at."""
-    own, *bases = (kind.__module__.split(".")[0] for kind in type(value).__mro__)
-    return own not in _FOREIGN and _FOREIGN.isdisjoint(set(bases) - _BASES_WITHOUT_STATE)

@@ -9,6 +9,8 @@ from netslim.child_process import exit_quickly
 SLOW = {
     "runs trainings": (
         "tests/benchmarks/test_paper.py",
+        "tests/examples/test_slim.py",
+        "tests/netslim/steps/test_pass.py",
         "tests/netslim/training/test_adversarial.py",
         "tests/netslim/training/test_distributed_training.py",
         "tests/netslim/training/test_graph_training.py",

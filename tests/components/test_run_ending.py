@@ -37,7 +37,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
             return
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         monkeypatch.setenv("KFP_RUN_ID", "the-run")
         monkeypatch.setenv("ML_PIPELINE_SERVICE_HOST", "127.0.0.1")
         monkeypatch.setenv("ML_PIPELINE_SERVICE_PORT", str(server.server_port))

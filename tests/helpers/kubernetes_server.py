@@ -177,7 +177,7 @@ def serving(folder: Path) -> Iterator[Kubernetes]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     cluster.kubeconfig = folder / "kubeconfig"
     here = {"server": f"http://127.0.0.1:{server.server_port}"}
     cluster.kubeconfig.write_text(

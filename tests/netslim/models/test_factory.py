@@ -33,6 +33,7 @@ def test_the_name_list_costs_no_torch() -> None:
     assert not loaded_by("assert [models.check_name(name) for name in models.names()] == models.names()")
 
 
+@pytest.mark.slow
 def test_the_arguments_of_our_networks_are_checked_without_torch() -> None:
     """`netslim run` checks them before the first step, and needs torch for nothing else."""
     context = "num_classes=10, in_channels=3, image_size=(32, 32)"

@@ -56,7 +56,7 @@ def answering(status: int, body: bytes) -> Iterator[str]:
             return
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://user:secret@127.0.0.1:{server.server_port}"
         server.shutdown()

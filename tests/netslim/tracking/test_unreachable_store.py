@@ -95,7 +95,7 @@ class Refusing(ThreadingHTTPServer):
 @pytest.fixture
 def outside() -> Iterator[Refusing]:
     with Refusing() as proxy:
-        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        threading.Thread(target=proxy.serve_forever, args=(0.01,), daemon=True).start()
         yield proxy
         proxy.shutdown()
 

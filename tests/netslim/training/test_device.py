@@ -54,6 +54,7 @@ print(resident() - before)
 """
 
 
+@pytest.mark.slow
 def test_freed_memory_stays_with_the_process() -> None:
     def still_resident(how: str) -> float:
         """MiB that a process still has after it has freed 64 MiB, in blocks of 4 MiB."""

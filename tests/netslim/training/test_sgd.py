@@ -57,6 +57,7 @@ def test_a_rate_in_a_tensor_gives_the_bits_of_the_number():
     assert torch.equal(*results)
 
 
+@pytest.mark.slow
 def test_training_does_not_load_torchs_compiler():
     """The point of it: two seconds less in every training process."""
     script = """

@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from netslim.dependency.symbolic_size import ChannelCount, plain
-from netslim.nn._torch import pop_function_mode, push_function_mode
+from netslim.nn._torch import without_function_mode
 
 __all__ = ["AT_END", "CallLog", "OtherCall", "log_layer"]
 
@@ -102,14 +102,7 @@ def log_layer(layer: nn.Module, logs: list[CallLog]) -> None:
             result = log.next_result(layer, args, kwargs)
             return forward(*args, **kwargs) if result is AT_END else result
         start = len(log.calls)
-        if is_function:
-            mode = pop_function_mode()
-            try:
-                result = forward(*args, **kwargs)
-            finally:
-                push_function_mode(mode)
-        else:
-            result = forward(*args, **kwargs)
+        result = without_function_mode(forward, args, kwargs) if is_function else forward(*args, **kwargs)
         del log.calls[start:]
         log.add((layer, args, kwargs, result, False))
         return result

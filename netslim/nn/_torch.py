@@ -6,7 +6,7 @@ Beside each entry is the reason why the public function does not serve. Where it
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -35,14 +35,13 @@ __all__ = [
     "fused_sgd_",
     "has_hooks",
     "operator_of",
-    "pop_function_mode",
-    "push_function_mode",
     "softshrink_",
     "storage_id",
     "sync_batchnorm_on_gpu",
     "tensor_without_data",
     "tree_leaves",
     "tree_map_only",
+    "without_function_mode",
 ]
 
 # Imported above: torch's documentation of tensor subclasses and dispatch modes uses `TorchDispatchMode` and
@@ -91,10 +90,20 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return False
 
 
-# Remove the `TorchFunctionMode` that was entered last, and restore it. torch's context manager for it
-# takes 4 microseconds, as much as it would save.
-pop_function_mode = torch._C._pop_torch_function_stack
-push_function_mode = torch._C._push_on_torch_function_stack
+def without_function_mode(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Any:
+    """Call a function without the `TorchFunctionMode` that was entered last in this thread, if there is one.
+
+    torch's own context manager for it takes 4 microseconds, as much as it would save.
+    """
+    if not torch._C._len_torch_function_stack():
+        return function(*args, **kwargs)
+    mode = torch._C._pop_torch_function_stack()
+    try:
+        return function(*args, **kwargs)
+    finally:
+        torch._C._push_on_torch_function_stack(mode)
 
 
 def softshrink_(values: Tensor, threshold: float) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from netslim.nn._torch import pop_function_mode, push_function_mode, storage_id, tree_map_only
+from netslim.nn._torch import storage_id, tree_map_only, without_function_mode
 from netslim.nn.channel_select import ChannelSelect, place, select
 from netslim.nn.follow_rules import own_rules
 from netslim.nn.module_copy import AttributesBefore
@@ -141,11 +141,7 @@ def _compute_shape_only(layer: nn.Module) -> None:
         return
 
     def shape_of_layer(*args: Any, **kwargs: Any) -> Any:
-        mode = pop_function_mode()
-        try:
-            result = rule(*args, **kwargs)
-        finally:
-            push_function_mode(mode)
+        result = without_function_mode(rule, args, kwargs)
         return forward(*args, **kwargs) if result is NotImplemented else result
 
     vars(layer)["forward"] = shape_of_layer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -103,3 +104,20 @@ def test_a_network_that_does_not_run_in_train_mode_is_noted() -> None:
         "only eval mode was followed, because train mode failed (ValueError: targets are needed)"
     )
     assert result.model(IMAGES).shape == (4, 4)
+
+
+def test_layers_that_run_in_threads() -> None:
+    """A function mode of torch is active in one thread only."""
+
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.out = conv(3, 12), conv(3, 12), nn.Linear(24, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with ThreadPoolExecutor(2) as pool:
+                branches = pool.map(lambda branch: branch(x), (self.a, self.b))
+                return self.out(torch.cat(list(branches), 1).mean((2, 3)))
+
+    result = prove(settled(Branches(), IMAGES), IMAGES)
+    assert sum(row.before - row.after for row in result.report.rows) == 12

@@ -15,6 +15,7 @@ from torch import nn
 
 from netslim.dependency.equivalence import Ints
 from netslim.dependency.records import AttributeKey, TraceRecords
+from netslim.nn.module_copy import is_of_torch
 
 __all__ = ["AttributeSize", "count_attributes", "numbers_of", "settle_attributes"]
 
@@ -81,7 +82,7 @@ def numbers_of(value: Any) -> tuple[int, ...]:
 
 def count_attributes(module: nn.Module, path: str, records: TraceRecords, sizes: Collection[int]) -> None:
     """Replace the attributes of a module of the model's own that hold one of these numbers."""
-    if type(module).__module__.startswith("torch.nn.modules."):
+    if is_of_torch(module):
         return
     for name, value in list(vars(module).items()):
         numbers = numbers_of(value)

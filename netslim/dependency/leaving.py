@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from netslim.dependency.records import TraceRecords
 from netslim.dependency.tracer import TracedTensor
+from netslim.nn.module_copy import is_of_torch
 
 __all__ = ["attributes_with_tensors", "exhausted", "keep_leaving"]
 
@@ -45,7 +46,7 @@ def exhausted(value: Any) -> Any:
 def attributes_with_tensors(modules: Iterable[nn.Module]) -> Iterator[tuple[str, Any]]:
     """The attributes of the model's own modules, except parameters, buffers and modules, by name."""
     for module in modules:
-        if not type(module).__module__.startswith("torch.nn.modules."):
+        if not is_of_torch(module):
             for name, value in vars(module).items():
                 if name in _OF_EVERY_MODULE or type(value) in _WITHOUT_TENSORS:
                     continue

@@ -20,6 +20,7 @@ from netslim.dependency.channel_state import Floats
 from netslim.dependency.equivalence import Ints
 from netslim.dependency.layer_records import NormLayer, WeightedLayer
 from netslim.dependency.rule import RuleTable
+from netslim.nn.module_copy import is_of_torch
 
 __all__ = ["IN", "OUT", "AttributeKey", "TraceRecords", "Unprunable", "to_numpy"]
 
@@ -147,7 +148,7 @@ class TraceRecords:
         module = self.modules.get(parent)
         if not isinstance(module, kind):
             return "", False
-        return parent, type(module).__module__.startswith("torch.nn.modules.")
+        return parent, is_of_torch(module)
 
     def source_line(self) -> str:
         """The line of the model's own code that is running, and the module that it belongs to."""

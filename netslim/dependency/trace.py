@@ -26,7 +26,7 @@ from netslim.dependency.tracer import FollowCalls, TracedTensor
 from netslim.errors import ModelError, NetslimError
 from netslim.nn._torch import tree_map_only
 from netslim.nn.follow_rules import own_rules, use_own_rules
-from netslim.nn.module_copy import ModuleIndex, copy_module
+from netslim.nn.module_copy import ModuleIndex, copy_module, is_of_torch
 
 __all__ = ["trace"]
 
@@ -107,7 +107,7 @@ def _log_layers(modules: Iterable[nn.Module], logs: list[CallLog]) -> list[nn.Mo
     """Let the layers of torch.nn that contain no other modules be logged as one call each; returns them."""
     logged = []
     for module in modules:
-        standard = type(module).__module__.startswith("torch.nn.modules.")
+        standard = is_of_torch(module)
         if standard and "forward" not in vars(module) and next(module.children(), None) is None:
             log_layer(module, logs)
             logged.append(module)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from netslim.errors import ModelError, first_line
 from netslim.nn.uncopyable import share_what_cannot_be_copied
 
-__all__ = ["AttributesBefore", "ModuleIndex", "copy_module"]
+__all__ = ["AttributesBefore", "ModuleIndex", "copy_module", "is_of_torch"]
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 """Hooks of the original are not copied. (Those of the state dict are.)"""
@@ -38,7 +38,6 @@ _STATE_HOOKS = {
     "_load_state_dict_post_hooks",
 }
 _TABLES = ("_parameters", "_buffers", "_modules")
-_OF_TORCH = "torch.nn.modules."
 
 _EMPTY = {dict, OrderedDict, set, list}
 _SHARED = {int, float, bool, str, complex, bytes, NoneType, type, FunctionType, BuiltinFunctionType}
@@ -92,6 +91,11 @@ def copy_module(index: ModuleIndex, copies: dict[int, Any]) -> nn.Module:
     return _Copier(index.modules, copies).copy(index.model)
 
 
+def is_of_torch(module: nn.Module) -> bool:
+    """Whether its class is one of torch.nn itself, not one that is derived from it."""
+    return type(module).__module__.startswith("torch.nn.modules.")
+
+
 class AttributesBefore:
     """The attributes of all modules of a network at one time, and the contents of lists, dicts and sets among
     them. (Tensors that are written to are not kept.)
@@ -102,7 +106,7 @@ class AttributesBefore:
         self._attributes: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self._containers: list[tuple[Any, Any]] = []
         for module in self.modules:
-            own, of_torch = vars(module), type(module).__module__.startswith(_OF_TORCH)
+            own, of_torch = vars(module), is_of_torch(module)
             self._attributes.append((own, own.copy()))
             for name in _TABLES:
                 if own[name] or not of_torch:  # the forward of the model's own module may register the first

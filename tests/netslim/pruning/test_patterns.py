@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -17,19 +16,9 @@ from torch.nn import functional as F
 import netslim
 from netslim.errors import ConfigError
 from netslim.pruning.options import Policy
-from tests.helpers.networks import NETWORKS, PreActivation, head
+from tests.helpers.networks import PreActivation, head
 from tests.helpers.proof import prove, settled
-
-IMAGES = torch.randn(3, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-
-
-def network(name: str) -> nn.Module:
-    torch.manual_seed(0)
-    return settled(NETWORKS[name](), IMAGES)
-
-
-def factors_of(model: nn.Module, norm: str) -> np.ndarray:
-    return np.abs(model.get_parameter(f"{norm}.weight").detach().numpy())
+from tests.helpers.settled_networks import IMAGES, factors_of, network
 
 
 def widths(model: nn.Module) -> dict[str, int]:

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 from netslim.dependency.symbolic_size import ChannelCount, plain
-from netslim.nn._torch import without_function_mode
 
-__all__ = ["AT_END", "CallLog", "OtherCall", "log_layer"]
+__all__ = ["AT_END", "CallLog", "OtherCall"]
 
 
 LoggedCall = tuple[Any, tuple[Any, ...], dict[str, Any], Any, bool]
@@ -74,40 +73,6 @@ class CallLog:
         if (kwargs or first_kwargs) and not _same(kwargs, first_kwargs, any_mode):
             raise OtherCall
         return result
-
-
-_FUNCTIONS_OF_INPUTS = {
-    f"torch.nn.modules.{name}"
-    for name in ("activation", "batchnorm", "conv", "dropout", "flatten", "linear", "padding")
-}
-"""The layers that call nothing but functions of their inputs and weights. These are followed by the tensors
-themselves, without the mode, in half the time."""
-
-
-def log_layer(layer: nn.Module, logs: list[CallLog]) -> None:
-    """Let a layer of torch.nn be logged as one call: its mode changes no dependency between channels.
-
-    That makes the second run four times as fast.
-
-    Args:
-        layer: a module of the skeleton, which is changed: it gets a `forward` of its own.
-        logs: the last of them is that of the run that is going on.
-    """
-    forward = layer.forward
-    is_function = type(layer).__module__ in _FUNCTIONS_OF_INPUTS
-
-    def logged(*args: Any, **kwargs: Any) -> Any:
-        log = logs[-1]
-        if log.repeats:
-            result = log.next_result(layer, args, kwargs)
-            return forward(*args, **kwargs) if result is AT_END else result
-        start = len(log.calls)
-        result = without_function_mode(forward, args, kwargs) if is_function else forward(*args, **kwargs)
-        del log.calls[start:]
-        log.add((layer, args, kwargs, result, False))
-        return result
-
-    vars(layer)["forward"] = logged
 
 
 def _same(a: Any, b: Any, any_mode: bool) -> bool:

@@ -66,6 +66,7 @@ class TraceRecords:
         kept_whole: the reason why a parameter must stay as it is, by path.
         weighted_layers: the convolution and linear layers, by the path of their weight.
         norms: the BatchNorms with scaling factors, by the path of their weight.
+        running_layer: the path of the layer of torch.nn that is followed without its `forward`; else None.
         second_mode: the network runs for the second time, in train mode, and makes other calls than in eval
             mode. The values of constants are those of the first run.
         batch_counter: in place of `num_batches_tracked` of all BatchNorms, which train mode counts up.
@@ -92,6 +93,7 @@ class TraceRecords:
     kept_whole: dict[str, str] = field(default_factory=dict)
     weighted_layers: dict[str, WeightedLayer] = field(default_factory=dict)
     norms: dict[str, NormLayer] = field(default_factory=dict)
+    running_layer: str | None = None
     second_mode: bool = False
     batch_counter: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))

@@ -16,7 +16,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from netslim.dependency.attribute_sizes import count_attributes
-from netslim.dependency.call_log import CallLog, OtherCall, log_layer
+from netslim.dependency.call_log import CallLog, OtherCall
+from netslim.dependency.layer_log import log_layers, stop_logging
 from netslim.dependency.leaving import attributes_with_tensors, exhausted, keep_leaving
 from netslim.dependency.records import IN, OUT, TraceRecords
 from netslim.dependency.rules import RULES
@@ -26,7 +27,7 @@ from netslim.dependency.tracer import FollowCalls, TracedTensor
 from netslim.errors import ModelError, NetslimError
 from netslim.nn._torch import tree_map_only
 from netslim.nn.follow_rules import own_rules, use_own_rules
-from netslim.nn.module_copy import ModuleIndex, copy_module, is_of_torch
+from netslim.nn.module_copy import ModuleIndex, copy_module
 
 __all__ = ["trace"]
 
@@ -64,7 +65,7 @@ def _trace(tree: ModuleIndex, example_input: Any, sizes: Collection[int]) -> Tra
         count_attributes(module, path, records, sizes)
     given = example_input if isinstance(example_input, tuple) else (example_input,)
     logs = [CallLog()]
-    logged = _log_layers(modules, logs)
+    logged = log_layers(modules, records, logs)
     inputs = _traced(given, records)
     run = _Runs(skeleton, modules)
     try:
@@ -87,10 +88,7 @@ def _trace(tree: ModuleIndex, example_input: Any, sizes: Collection[int]) -> Tra
         _note_train_mode(records, error)
     for name, value in attributes_with_tensors(modules):
         keep_leaving(records, value, f"the model keeps them as its attribute {name}")
-    for layer in logged:
-        del vars(layer)[
-            "forward"
-        ]  # it refers to the layer, so only the garbage collector would free the skeleton
+    stop_logging(logged)
     settle(records)
     return records
 
@@ -101,17 +99,6 @@ def _run_train_mode(run: _Runs, inputs: tuple[Any, ...], calls: FollowCalls) -> 
         run(inputs, calls, training=True)
     except Exception as error:
         _note_train_mode(calls.records, error)
-
-
-def _log_layers(modules: Iterable[nn.Module], logs: list[CallLog]) -> list[nn.Module]:
-    """Let the layers of torch.nn that contain no other modules be logged as one call each; returns them."""
-    logged = []
-    for module in modules:
-        standard = is_of_torch(module)
-        if standard and "forward" not in vars(module) and next(module.children(), None) is None:
-            log_layer(module, logs)
-            logged.append(module)
-    return logged
 
 
 def _note_train_mode(records: TraceRecords, error: Exception) -> None:

@@ -1,6 +1,6 @@
 """Tensors without data that keep the state of their channels: a network that runs on them is traced.
 
-Every torch operation on a `TracedTensor` is passed to `_dispatch`. If the operation has a rule, the rule
+Every torch operation on a `TracedTensor` is passed to `follow_call`. If the operation has a rule, the rule
 gives the channels of its result. If it has none, or the rule cannot prove that the channels may be removed,
 they are marked as unprunable, and the reason names the operation and the line. No values are computed.
 """
@@ -24,7 +24,7 @@ from netslim.dependency.symbolic_size import ChannelCount, ParameterCount
 from netslim.errors import ModelError
 from netslim.nn._torch import DisableTorchFunctionSubclass, tensor_without_data, tree_leaves
 
-__all__ = ["FollowCalls", "Memory", "TracedTensor", "require_own_corrections"]
+__all__ = ["FollowCalls", "Memory", "TracedTensor", "follow_call", "require_own_corrections"]
 
 
 class TracedTensor(Tensor):
@@ -59,7 +59,7 @@ class TracedTensor(Tensor):
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         with DisableTorchFunctionSubclass():
-            return _dispatch(func, args, kwargs or {})
+            return follow_call(func, args, kwargs or {})
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
@@ -135,7 +135,7 @@ class FollowCalls(TorchFunctionMode):
         return result
 
 
-def _dispatch(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def follow_call(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Follow an operation on traced tensors without a log."""
     tensors, counts = _operands(args, kwargs)
     return _apply(tensors[0].records.rules.find(func, kwargs), func, args, kwargs, tensors, counts)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from netslim.nn.layer_calls import layer_call
+
 __all__ = ["RULES", "layer_rule", "max_pooled", "without_data"]
 
 Rule = Callable[..., Any]
@@ -195,35 +197,22 @@ def _to(input: Tensor, *arguments: Any, **keywords: Any) -> Any:
     return torch.empty(input.shape, dtype=dtype, device="meta")
 
 
-_CONVOLUTIONS = {nn.Conv1d, nn.Conv2d, nn.Conv3d}
-_NORMS = {nn.BatchNorm1d: (2, 3), nn.BatchNorm2d: (4,), nn.BatchNorm3d: (5,)}
-_SAME_SHAPE_LAYERS = {
-    *(nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.ELU, nn.SELU, nn.CELU, nn.Mish, nn.LeakyReLU, nn.Hardtanh),
-    *(nn.Hardswish, nn.Hardsigmoid, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.LogSigmoid, nn.Softsign),
-    *(nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout),
-}
-
-
-def layer_rule(layer: Any) -> Rule | None:
+def layer_rule(layer: nn.Module) -> Rule | None:
     """The rule of a layer as a whole, called with its input; None if it has none.
 
     Only layers of torch.nn itself have one, not those of a class that is derived from them.
     """
-    kind, own = type(layer), vars(layer)
-    if "forward" in own:
+    call, own = layer_call(layer), vars(layer)
+    if call is None or call.function not in RULES:
         return None
-    if kind in _SAME_SHAPE_LAYERS:
-        return _same_shape
-    if kind in _CONVOLUTIONS and own["padding_mode"] == "zeros":
-        settings = tuple(own[name] for name in ("stride", "padding", "dilation", "groups"))
-        return lambda input: _convolution(input, layer.weight, layer.bias, *settings)
-    if kind is nn.Linear:
-        return lambda input: _linear(input, layer.weight, layer.bias)
-    if kind in _NORMS:
-        axes, names = _NORMS[kind], ("running_mean", "running_var", "weight", "bias")
-        vectors = [getattr(layer, name) for name in names]
-        return lambda input: _batch_norm(input, *vectors) if input.dim() in axes else NotImplemented
-    return None
+    rule, arguments, axes = RULES[call.function], call.arguments, call.axes
+
+    def rule_of_layer(input: Tensor) -> Any:
+        if axes and input.dim() not in axes:
+            return NotImplemented
+        return rule(input, *arguments(own))
+
+    return rule_of_layer
 
 
 def without_data(tensor: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from netslim.nn._torch import storage_id, tree_map_only, without_function_mode
+from netslim.nn._torch import storage_id, tree_map_only, without_function_modes
 from netslim.nn.channel_select import ChannelSelect, place, select
 from netslim.nn.follow_rules import own_rules
 from netslim.nn.module_copy import AttributesBefore
@@ -136,12 +136,13 @@ _OF_THE_RUN: dict[Any, Rule] = {  # not bound methods of the run, which would ke
 
 def _compute_shape_only(layer: nn.Module) -> None:
     """Let a layer of torch.nn use its own rule: its functions take three times as long in the mode."""
-    rule, forward = layer_rule(layer), layer.forward
+    rule = layer_rule(layer)
     if rule is None:
         return
+    forward = layer.forward
 
     def shape_of_layer(*args: Any, **kwargs: Any) -> Any:
-        result = without_function_mode(rule, args, kwargs)
+        result = without_function_modes(rule, args) if len(args) == 1 and not kwargs else NotImplemented
         return forward(*args, **kwargs) if result is NotImplemented else result
 
     vars(layer)["forward"] = shape_of_layer

@@ -20,8 +20,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -65,10 +67,17 @@ class BiasCorrection:
         dtype = torch.float64 if self.weight.dtype == torch.float64 else torch.float32
         return weighted.reshape(self.layer.groups, -1, 1).to(dtype)
 
+    @cached_property
+    def _vector(self) -> npt.NDArray[Any]:
+        """`weighted_inputs` of the only group: [inputs x taps]."""
+        vector: npt.NDArray[Any] = self.weighted_inputs.numpy().ravel()
+        return vector
+
     def add(self, rows: Tensor) -> None:
         """Compute the offsets of the next kept outputs, in order, from their rows of the weight."""
-        offsets = rows.to(self.weighted_inputs).reshape(1, len(rows), -1) @ self.weighted_inputs
-        self._offsets_of_rows.append(offsets.numpy().ravel())
+        # numpy multiplies a matrix and a vector in half the time of torch, here and in `offset`.
+        matrix = rows.to(self.weighted_inputs).numpy().reshape(len(rows), -1)
+        self._offsets_of_rows.append(matrix @ self._vector)
 
     def offset(self) -> Floats:
         """float64[outputs], to be added to the bias. Removed outputs may have any value."""
@@ -79,7 +88,6 @@ class BiasCorrection:
         groups, weight = self.layer.groups, self.weight.detach().to(self.weighted_inputs).numpy()
         if self.layer.transposed:  # from (inputs, outputs of a group, taps)
             weight = weight.reshape(groups, -1, *weight.shape[1:]).swapaxes(1, 2)
-        # numpy multiplies a matrix and a vector per group faster than torch.
         weighted = self.weighted_inputs.numpy()
         offset[:] = (weight.reshape(groups, -1, weighted.shape[1]) @ weighted).ravel()
         return offset

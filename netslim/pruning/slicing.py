@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -93,7 +93,7 @@ def _slice_in_parts(tensor: Tensor, out: ChannelIndex | None, in_: Ints, reader:
     """Slice both axes of a contiguous tensor on the CPU, some rows at a time."""
     count = tensor.shape[0] if out is None else out.index.size
     sliced = tensor.new_empty((count, in_.size, *tensor.shape[2:]))
-    source, result = _bytes(tensor, 2), _bytes(sliced, 2)
+    source, result = _array(tensor, 2), _array(sliced, 2)
     rows = max(1, _PART_BYTES // max(source[0].size, 1))
     for start in range(0, count, rows):
         some = slice(start, start + rows)
@@ -109,14 +109,23 @@ def _select_rows(tensor: Tensor, index: Ints) -> Tensor:
     if tensor.dim() == 1 or not (tensor.is_cpu and tensor.is_contiguous()):
         return tensor.index_select(0, _index(index, tensor))
     sliced = tensor.new_empty((len(index), *tensor.shape[1:]))
-    _bytes(tensor, 1).take(index, axis=0, out=_bytes(sliced, 1), mode="clip")
+    _array(tensor, 1).take(index, axis=0, out=_array(sliced, 1), mode="clip")
     return sliced
 
 
-def _bytes(tensor: Tensor, axes: int) -> npt.NDArray[np.uint8]:
-    """The memory of a contiguous tensor: its first axes, then bytes, because numpy lacks bfloat16."""
-    memory: npt.NDArray[np.uint8] = tensor.flatten().view(torch.uint8).numpy()
+def _array(tensor: Tensor, axes: int) -> npt.NDArray[Any]:
+    """The memory of a contiguous tensor as an array: its first axes, and one for the others.
+
+    numpy lacks bfloat16, for example: such numbers become integers of their size.
+    """
+    if tensor.dtype not in _OF_NUMPY:
+        tensor = tensor.view(_INTEGERS.get(tensor.itemsize, torch.uint8))
+    memory: npt.NDArray[Any] = tensor.numpy()
     return memory.reshape(*tensor.shape[:axes], -1)
+
+
+_OF_NUMPY = {torch.float32, torch.float64, torch.float16, torch.int64, torch.int32, torch.int16, torch.int8}
+_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def _index(index: Ints, like: Tensor) -> Tensor:

@@ -156,6 +156,8 @@ def _owner(records: TraceRecords, weight: TracedTensor, kind: type[nn.Module]) -
 
 def _running_layer(records: TraceRecords) -> str:
     """The path of the layer of torch.nn whose forward calls the rule; "" for none."""
+    if records.running_layer is not None:
+        return records.running_layer
     frame = inspect.currentframe()
     for _ in range(_MOST_FRAMES):
         if frame is None:

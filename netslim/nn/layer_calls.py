@@ -1,0 +1,100 @@
+"""The one function of torch that a plain layer of torch.nn calls, and its arguments.
+
+The trace and the run of shapes apply their rule for that function at once. Running `forward`, which calls the
+function, which torch then hands back to the rule, takes twice as long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+__all__ = ["LayerCall", "layer_call"]
+
+_Own = dict[str, Any]
+"""The attributes of a layer."""
+
+
+class LayerCall(NamedTuple):
+    """What `forward` of a layer does with a tensor `x`: `function(x, *arguments(vars(layer)))`.
+
+    Args:
+        arguments: raises KeyError if the layer has no such parameter any more.
+        axes: the numbers of axes that `x` may have, if `forward` checks them; else empty.
+    """
+
+    function: Callable[..., Any]
+    arguments: Callable[[_Own], tuple[Any, ...]]
+    axes: tuple[int, ...] = ()
+
+
+def _convolution(own: _Own) -> tuple[Any, ...]:
+    parameters = own["_parameters"]
+    return (
+        parameters["weight"],
+        parameters["bias"],
+        own["stride"],
+        own["padding"],
+        own["dilation"],
+        own["groups"],
+    )
+
+
+def _linear(own: _Own) -> tuple[Any, ...]:
+    parameters = own["_parameters"]
+    return parameters["weight"], parameters["bias"]
+
+
+def _batch_norm(own: _Own) -> tuple[Any, ...]:
+    """The weight of the running mean is left out: it changes neither shapes nor dependencies."""
+    parameters, buffers, training = own["_parameters"], own["_buffers"], own["training"]
+    mean, variance = buffers["running_mean"], buffers["running_var"]
+    if training and not own["track_running_stats"]:
+        mean = variance = None
+    return mean, variance, parameters["weight"], parameters["bias"], training or mean is variance is None
+
+
+def _attributes(*names: str) -> Callable[[_Own], tuple[Any, ...]]:
+    return lambda own: tuple([own[name] for name in names])
+
+
+_CALLS: dict[type[nn.Module], LayerCall] = {
+    nn.Conv1d: LayerCall(torch.conv1d, _convolution),
+    nn.Conv2d: LayerCall(torch.conv2d, _convolution),
+    nn.Conv3d: LayerCall(torch.conv3d, _convolution),
+    nn.Linear: LayerCall(F.linear, _linear),
+    nn.BatchNorm1d: LayerCall(F.batch_norm, _batch_norm, (2, 3)),
+    nn.BatchNorm2d: LayerCall(F.batch_norm, _batch_norm, (4,)),
+    nn.BatchNorm3d: LayerCall(F.batch_norm, _batch_norm, (5,)),
+    nn.ReLU: LayerCall(F.relu, _attributes("inplace")),
+    nn.ReLU6: LayerCall(F.hardtanh, _attributes("min_val", "max_val", "inplace")),
+    nn.Hardtanh: LayerCall(F.hardtanh, _attributes("min_val", "max_val", "inplace")),
+    nn.LeakyReLU: LayerCall(F.leaky_relu, _attributes("negative_slope", "inplace")),
+    nn.ELU: LayerCall(F.elu, _attributes("alpha", "inplace")),
+    nn.SELU: LayerCall(F.selu, _attributes("inplace")),
+    nn.CELU: LayerCall(F.celu, _attributes("alpha", "inplace")),
+    nn.SiLU: LayerCall(F.silu, _attributes("inplace")),
+    nn.Mish: LayerCall(F.mish, _attributes("inplace")),
+    nn.Hardswish: LayerCall(F.hardswish, _attributes("inplace")),
+    nn.Hardsigmoid: LayerCall(F.hardsigmoid, _attributes("inplace")),
+    nn.Softplus: LayerCall(F.softplus, _attributes("beta", "threshold")),
+    nn.Sigmoid: LayerCall(torch.sigmoid, _attributes()),
+    nn.Tanh: LayerCall(torch.tanh, _attributes()),
+    nn.Dropout: LayerCall(F.dropout, _attributes("p", "training", "inplace")),
+    nn.Dropout2d: LayerCall(F.dropout2d, _attributes("p", "training", "inplace")),
+}
+
+
+def layer_call(layer: nn.Module) -> LayerCall | None:
+    """The call that a layer makes; None if it may do something else.
+
+    Only layers of torch.nn itself have one, not those of a class that is derived from them.
+    """
+    call, own = _CALLS.get(type(layer)), vars(layer)
+    if call is None or "forward" in own or own.get("padding_mode", "zeros") != "zeros":
+        return None
+    return call

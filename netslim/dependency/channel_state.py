@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from netslim.dependency.equivalence import Ints
 
@@ -16,6 +16,14 @@ __all__ = ["Array", "ChannelState", "Floats"]
 
 Floats = npt.NDArray[np.float64]
 Array = npt.NDArray[Any]
+
+
+@lru_cache(maxsize=256)
+def _unknown(shape: tuple[int, ...]) -> Floats:
+    """An array of NaN. Nobody writes to the values of channels."""
+    values = np.full(shape, np.nan)
+    values.flags.writeable = False
+    return values
 
 
 @dataclass(eq=False, slots=True)
@@ -45,7 +53,7 @@ class ChannelState:
     @classmethod
     def without_values(cls, labels: Ints, conv_sources: tuple[Ints, ...] = ()) -> ChannelState:
         """Channels whose values are not constants, such as the outputs of a convolution."""
-        unknown = np.full(labels.shape, np.nan)
+        unknown = _unknown(labels.shape)
         return cls(labels, unknown, unknown, conv_sources=conv_sources)
 
     def rearranged(self, move: Callable[[Array], Array]) -> ChannelState:
@@ -56,12 +64,12 @@ class ChannelState:
         with_bias = without_bias if same else move(self.value_with_bias)
         return ChannelState(move(self.labels), without_bias, with_bias, self.exact, sources)
 
-    def mapped(self, function: Callable[[torch.Tensor], torch.Tensor]) -> ChannelState:
-        """The channels after a function of each value alone."""
+    def mapped(self, function: Callable[[Floats], Floats]) -> ChannelState:
+        """The channels after a function of each value alone; it gets an array with both kinds of values."""
         values = np.array((self.value_without_bias, self.value_with_bias))
-        not_constant = np.isnan(values)
-        after = function(torch.from_numpy(values)).numpy()
-        after[not_constant] = np.nan  # some functions, such as `nan_to_num`, map NaN to a number
+        not_constant = np.isnan(values)  # before the call, which may work in place
+        after = function(values)
+        np.copyto(after, np.nan, where=not_constant)  # some functions, such as `nan_to_num`, make it a number
         return ChannelState(self.labels, after[0], after[1], self.exact)
 
     def filled(self, value: Floats) -> ChannelState:
@@ -71,7 +79,7 @@ class ChannelState:
     def zero_padded(self) -> ChannelState:
         """The channels with a border of zeros: only the constant 0 stays a constant."""
         without_bias = np.where(self.value_without_bias == 0, 0.0, np.nan)
-        exact = self.exact and not bool((self.value_with_bias != 0).any())
+        exact = self.exact and not np.count_nonzero(self.value_with_bias)
         return ChannelState(self.labels, without_bias, self.value_with_bias, exact)
 
     def varies_only_along(self, axis: int, size: int) -> bool:

@@ -1,6 +1,7 @@
 """Records of the layers that a trace meets: convolutions and linear layers, and BatchNorms.
 
-The words (label, tied channels, factor) are explained in `netslim.dependency.graph`.
+The words (label, tied channels, factor) are explained in `netslim.dependency.graph`. A record is replaced,
+never changed. (The classes are not frozen: to make an object would take six times as long.)
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class KernelGeometry(NamedTuple):
     dilation: tuple[int, ...]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class WeightedLayer:
     """A convolution or linear layer. It mixes its inputs, so a removed input channel must be a constant.
 
@@ -64,7 +65,7 @@ class WeightedLayer:
         return self.geometry is not None and (self.transposed or any(self.geometry.padding))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class NormLayer:
     """A BatchNorm with scaling factors, and the channels before and behind it.
 

@@ -9,6 +9,7 @@ import inspect
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import cast
 
@@ -30,6 +31,7 @@ IN, OUT = -2, -1
 AttributeKey = tuple[str, str, int]
 """The path of a module, the name of its attribute, and the position in the list there (else 0)."""
 
+_CPU = torch.device("cpu")
 _HERE = Path(__file__).parent
 _NOT_THE_MODEL = tuple(f"{folder}/" for folder in (Path(torch.__file__).parent, _HERE, _HERE.parent / "nn"))
 
@@ -100,8 +102,23 @@ class TraceRecords:
     notes: list[str] = field(default_factory=list)
 
     def values_of(self, path: str) -> Floats:
-        """The numbers in a parameter or buffer: float64, of its shape."""
-        return to_numpy(self.values[path])
+        """The numbers in a parameter or buffer: float64, of its shape. Not to be written to."""
+        vector = self._vectors.get(path)
+        return to_numpy(self.values[path]) if vector is None else vector
+
+    @cached_property
+    def _vectors(self) -> dict[str, Floats]:
+        """The numbers in all vectors of the network: one conversion takes as long as that of one vector."""
+        paths: defaultdict[tuple[torch.device, torch.dtype], list[str]] = defaultdict(list)
+        for path, tensor in self.values.items():
+            if tensor.dim() == 1 and tensor.is_floating_point() and type(tensor) in (Tensor, nn.Parameter):
+                paths[tensor.device, tensor.dtype].append(path)
+        vectors: dict[str, Floats] = {}
+        for some in paths.values():
+            numbers = to_numpy(torch.cat([self.values[path].detach() for path in some]))
+            ends = np.cumsum([len(self.values[path]) for path in some])
+            vectors.update(zip(some, np.split(numbers, ends[:-1]), strict=True))
+        return vectors
 
     def new_labels(self, count: int) -> Ints:
         """Labels for `count` channels that are not tied to any other yet."""
@@ -168,4 +185,4 @@ class TraceRecords:
 
 def to_numpy(tensor: Tensor) -> Floats:
     """The numbers in a tensor: float64, of its shape."""
-    return cast(Floats, tensor.detach().to("cpu", torch.float64).numpy())
+    return cast(Floats, tensor.detach().to(_CPU, torch.float64).numpy())

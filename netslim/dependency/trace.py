@@ -27,7 +27,7 @@ from netslim.dependency.tracer import FollowCalls, TracedTensor
 from netslim.errors import ModelError, NetslimError
 from netslim.nn._torch import tree_map_only
 from netslim.nn.follow_rules import own_rules, use_own_rules
-from netslim.nn.module_copy import ModuleIndex, copy_module
+from netslim.nn.module_copy import ModuleIndex, copy_module, modules_by_path
 
 __all__ = ["trace"]
 
@@ -60,8 +60,9 @@ def _trace(tree: ModuleIndex, example_input: Any, sizes: Collection[int]) -> Tra
     records.device = next((tensor.device for tensor in tree.tensors.values()), records.device)
     skeleton = _skeleton(tree, records)
     use_own_rules(skeleton)
-    modules = list(skeleton.modules())  # walking through the tree takes long
-    for path, module in skeleton.named_modules() if sizes else ():
+    by_path = modules_by_path(skeleton)
+    modules = list(by_path.values())
+    for path, module in by_path.items() if sizes else ():
         count_attributes(module, path, records, sizes)
     given = example_input if isinstance(example_input, tuple) else (example_input,)
     logs = [CallLog()]

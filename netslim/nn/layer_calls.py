@@ -62,6 +62,11 @@ def _attributes(*names: str) -> Callable[[_Own], tuple[Any, ...]]:
     return lambda own: tuple([own[name] for name in names])
 
 
+_MAX_POOL = _attributes("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+_AVERAGE_POOL = _attributes(
+    "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"
+)
+
 _CALLS: dict[type[nn.Module], LayerCall] = {
     nn.Conv1d: LayerCall(torch.conv1d, _convolution),
     nn.Conv2d: LayerCall(torch.conv2d, _convolution),
@@ -84,17 +89,29 @@ _CALLS: dict[type[nn.Module], LayerCall] = {
     nn.Softplus: LayerCall(F.softplus, _attributes("beta", "threshold")),
     nn.Sigmoid: LayerCall(torch.sigmoid, _attributes()),
     nn.Tanh: LayerCall(torch.tanh, _attributes()),
+    nn.MaxPool1d: LayerCall(F.max_pool1d, _MAX_POOL),
+    nn.MaxPool2d: LayerCall(F.max_pool2d, _MAX_POOL),
+    nn.MaxPool3d: LayerCall(F.max_pool3d, _MAX_POOL),
+    nn.AvgPool2d: LayerCall(F.avg_pool2d, _AVERAGE_POOL),
+    nn.AvgPool3d: LayerCall(F.avg_pool3d, _AVERAGE_POOL),
+    nn.AdaptiveAvgPool1d: LayerCall(F.adaptive_avg_pool1d, _attributes("output_size")),
+    nn.AdaptiveAvgPool2d: LayerCall(F.adaptive_avg_pool2d, _attributes("output_size")),
+    nn.AdaptiveAvgPool3d: LayerCall(F.adaptive_avg_pool3d, _attributes("output_size")),
     nn.Dropout: LayerCall(F.dropout, _attributes("p", "training", "inplace")),
     nn.Dropout2d: LayerCall(F.dropout2d, _attributes("p", "training", "inplace")),
 }
 
 
-def layer_call(layer: nn.Module) -> LayerCall | None:
+def layer_call(layer: nn.Module, kind: type[nn.Module] | None = None) -> LayerCall | None:
     """The call that a layer makes; None if it may do something else.
 
     Only layers of torch.nn itself have one, not those of a class that is derived from them.
+
+    Args:
+        kind: the class whose `forward` is meant, by default that of the layer.
     """
-    call, own = _CALLS.get(type(layer)), vars(layer)
-    if call is None or "forward" in own or own.get("padding_mode", "zeros") != "zeros":
+    call, own = _CALLS.get(kind or type(layer)), vars(layer)
+    if call is None or "forward" in own:
         return None
-    return call
+    another = own.get("padding_mode", "zeros") != "zeros" or own.get("return_indices")
+    return None if another else call

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from netslim.errors import ModelError, first_line
 from netslim.nn.uncopyable import share_what_cannot_be_copied
 
-__all__ = ["AttributesBefore", "ModuleIndex", "copy_module", "is_of_torch"]
+__all__ = ["AttributesBefore", "ModuleIndex", "copy_module", "is_of_torch", "modules_by_path"]
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 """Hooks of the original are not copied. (Those of the state dict are.)"""
@@ -60,7 +60,7 @@ class ModuleIndex:
     @classmethod
     def of(cls, model: nn.Module, modules: Mapping[str, nn.Module] | None = None) -> ModuleIndex:
         """The index of a network; `modules` are its modules by path, if they are known."""
-        modules = dict(model.named_modules()) if modules is None else modules
+        modules = modules_by_path(model) if modules is None else modules
         seen: set[int] = set()
         tensors: dict[str, Tensor] = {}
         for table in ("_parameters", "_buffers"):
@@ -91,6 +91,24 @@ def copy_module(index: ModuleIndex, copies: dict[int, Any]) -> nn.Module:
     return _Copier(index.modules, copies).copy(index.model)
 
 
+def modules_by_path(model: nn.Module) -> dict[str, nn.Module]:
+    """`dict(model.named_modules())`, in a quarter of the time."""
+    found = {"": model}
+    _add_modules(model._modules, "", found, {id(model)})
+    return found
+
+
+def _add_modules(
+    children: Mapping[str, nn.Module | None], prefix: str, found: dict[str, nn.Module], seen: set[int]
+) -> None:
+    for name, child in children.items():
+        if child is not None and id(child) not in seen:
+            seen.add(id(child))
+            found[prefix + name] = child
+            if child._modules:
+                _add_modules(child._modules, f"{prefix}{name}.", found, seen)
+
+
 def is_of_torch(module: nn.Module) -> bool:
     """Whether its class is one of torch.nn itself, not one that is derived from it."""
     return type(module).__module__.startswith("torch.nn.modules.")
@@ -102,7 +120,7 @@ class AttributesBefore:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.modules = list(model.modules())
+        self.modules = list(modules_by_path(model).values())
         self._attributes: list[tuple[dict[str, Any], dict[str, Any]]] = []
         self._containers: list[tuple[Any, Any]] = []
         for module in self.modules:

@@ -7,7 +7,6 @@ then computes the shape, or raises its own error.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -15,11 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from netslim.nn.layer_calls import layer_call
+from netslim.nn.shape_pooling import RULES as POOLING
 
-__all__ = ["RULES", "layer_rule", "max_pooled", "without_data"]
+__all__ = ["RULES", "layer_rule", "without_data"]
 
 Rule = Callable[..., Any]
-RULES: dict[Any, Rule] = {}
+RULES: dict[Any, Rule] = dict(POOLING)
 """The rules by function of torch."""
 
 
@@ -154,36 +154,31 @@ def _cat(tensors: Any, dim: int = 0) -> Any:
     return torch.empty(shape, dtype=first.dtype, device="meta")
 
 
+_MOVES = (
+    *(Tensor.view, Tensor.reshape, Tensor.flatten, Tensor.permute, Tensor.transpose, Tensor.squeeze),
+    *(Tensor.unsqueeze, Tensor.chunk, Tensor.split, torch.reshape, torch.flatten, torch.permute),
+    *(torch.transpose, torch.squeeze, torch.unsqueeze, torch.chunk, torch.split),
+)
+
+
+def _moved(function: Callable[..., Any]) -> Rule:
+    """Views of one tensor: the meta device is fast for them."""
+
+    def rule(input: Tensor, *settings: Any, **others: Any) -> Any:
+        return function(input, *settings, **others) if input.is_meta else NotImplemented
+
+    return rule
+
+
+RULES.update({function: _moved(function) for function in _MOVES})
+
+
 @_rule(F.adaptive_avg_pool2d)
 def _adaptive_pool(input: Tensor, output_size: Any) -> Any:
     sizes = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
     if input.dim() != 4 or not input.is_meta or len(sizes) != 2 or None in sizes:
         return NotImplemented
     return torch.empty((*input.shape[:2], *sizes), dtype=input.dtype, device="meta")
-
-
-def max_pooled(pool: Any, input: Tensor, *settings: Any, **others: Any) -> Any:
-    """The shape of maximum pooling, from one channel with data: the images of a network are small.
-
-    On the meta device torch checks the sizes with sympy, whose import takes 0.3 s.
-
-    Args:
-        pool: a function of torch for 1, 2 or 3 spatial axes.
-        input: a batch [N, C, ...] without data.
-    """
-    if not input.is_meta or input.dim() != int(pool.__name__[-2]) + 2:
-        return NotImplemented
-    try:
-        result = pool(torch.zeros(1, 1, *input.shape[2:]), *settings, **others)
-    except (RuntimeError, TypeError):  # torch raises it again, with the real sizes
-        return NotImplemented
-    if not isinstance(result, Tensor):  # with indices
-        return NotImplemented
-    return torch.empty((*input.shape[:2], *result.shape[2:]), dtype=input.dtype, device="meta")
-
-
-_MAX_POOLS = (F.max_pool1d, F.max_pool2d, F.max_pool3d, torch.max_pool1d, torch.max_pool2d, torch.max_pool3d)
-RULES.update({pool: partial(max_pooled, pool) for pool in _MAX_POOLS})
 
 
 @_rule(Tensor.to, Tensor.type_as)
@@ -197,12 +192,9 @@ def _to(input: Tensor, *arguments: Any, **keywords: Any) -> Any:
     return torch.empty(input.shape, dtype=dtype, device="meta")
 
 
-def layer_rule(layer: nn.Module) -> Rule | None:
-    """The rule of a layer as a whole, called with its input; None if it has none.
-
-    Only layers of torch.nn itself have one, not those of a class that is derived from them.
-    """
-    call, own = layer_call(layer), vars(layer)
+def layer_rule(layer: nn.Module, kind: type[nn.Module] | None = None) -> Rule | None:
+    """The rule of a layer as a whole, called with its input; None if it has none. See `layer_call`."""
+    call, own = layer_call(layer, kind), vars(layer)
     if call is None or call.function not in RULES:
         return None
     rule, arguments, axes = RULES[call.function], call.arguments, call.axes

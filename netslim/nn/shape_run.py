@@ -42,7 +42,7 @@ def run_shapes(model: nn.Module, inputs: tuple[Any, ...], modes: Iterable[bool |
         for training in modes:
             try:
                 for module in before.modules:
-                    _compute_shape_only(module)
+                    _compute_shape_only(module, run)
                     if training is not None:
                         vars(module)["training"] = training
                 example: tuple[Any, ...] = tree_map_only(Tensor, without_data, inputs)
@@ -70,9 +70,9 @@ class ShapeRun(TorchFunctionMode):
         self._protected: set[int] | None = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in _QUERIES:
-            return func(*args)
         kwargs = kwargs or {}
+        if func in _QUERIES:
+            return func(*args, **kwargs)
         rule = RULES.get(func)
         if rule is not None:
             result = rule(*args, **kwargs)
@@ -117,13 +117,17 @@ class ShapeRun(TorchFunctionMode):
     def is_cuda(self, input: Tensor) -> bool:
         return self.device.type == "cuda" if input.is_meta else input.is_cuda
 
-    def select(self, x: Tensor, reads: Tensor) -> Any:
+    def select(self, x: Tensor, reads: Tensor) -> Tensor:
         self.indices.add(id(reads))
-        return x.index_select(1, without_data(reads))
+        if int(reads.max()) >= x.shape[1]:
+            raise IndexError(f"channel {int(reads.max())} is selected of {x.shape[1]}")
+        return _with_channels(x, len(reads))
 
-    def place(self, x: Tensor, sources: Tensor, constants: Tensor | None) -> Any:
+    def place(self, x: Tensor, sources: Tensor, constants: Tensor | None) -> Tensor:
         self.indices.add(id(sources))
-        return place(x, without_data(sources), None if constants is None else without_data(constants))
+        if int(sources.max()) > x.shape[1]:
+            raise IndexError(f"channel {int(sources.max())} is placed of {x.shape[1]}")
+        return _with_channels(x, len(sources))
 
 
 _OF_THE_RUN: dict[Any, Rule] = {  # not bound methods of the run, which would keep the network alive with it
@@ -134,9 +138,13 @@ _OF_THE_RUN: dict[Any, Rule] = {  # not bound methods of the run, which would ke
 }
 
 
-def _compute_shape_only(layer: nn.Module) -> None:
+def _with_channels(x: Tensor, width: int) -> Tensor:
+    return torch.empty((x.shape[0], width, *x.shape[2:]), dtype=x.dtype, device="meta")
+
+
+def _compute_shape_only(layer: nn.Module, run: ShapeRun) -> None:
     """Let a layer of torch.nn use its own rule: its functions take three times as long in the mode."""
-    rule = layer_rule(layer)
+    rule = _rule_of_select(layer, run) if isinstance(layer, ChannelSelect) else layer_rule(layer)
     if rule is None:
         return
     forward = layer.forward
@@ -148,7 +156,24 @@ def _compute_shape_only(layer: nn.Module) -> None:
     vars(layer)["forward"] = shape_of_layer
 
 
-_QUERIES = {Tensor.dim, Tensor.shape.__get__, Tensor.ndim.__get__, Tensor.dtype.__get__}  # type: ignore[attr-defined]
+def _rule_of_select(norm: ChannelSelect, run: ShapeRun) -> Rule | None:
+    """The rule of a BatchNorm with a channel select, likewise."""
+    normalised = layer_rule(norm, norm.base_class)
+    if normalised is None:
+        return None
+
+    def rule(x: Tensor) -> Any:
+        if x.dim() < 2:
+            return NotImplemented
+        result = normalised(x if norm.reads is None else run.select(x, norm.reads))
+        if result is NotImplemented or norm.sources is None:
+            return result
+        return run.place(result, norm.sources, norm.fill)
+
+    return rule
+
+
+_QUERIES = {Tensor.dim, Tensor.size, Tensor.shape.__get__, Tensor.ndim.__get__, Tensor.dtype.__get__}  # type: ignore[attr-defined]
 _IN_PLACE = {"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__iand__", "__ior__"}
 
 

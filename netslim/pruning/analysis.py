@@ -18,7 +18,7 @@ from netslim.dependency.graph import DependencyGraph
 from netslim.dependency.trace import trace
 from netslim.errors import ModelError, NetslimError
 from netslim.nn.modes import unwrap
-from netslim.nn.module_copy import ModuleIndex, copy_module
+from netslim.nn.module_copy import ModuleIndex, copy_module, modules_by_path
 from netslim.nn.weight_hooks import with_plain_weights
 from netslim.pruning.apply_plan import AppliedPlan, slim_copy
 from netslim.pruning.arguments import check_example, check_model, check_modules
@@ -63,7 +63,7 @@ class Analysis:
             notes.append(
                 f"the model was given inside {wrapper}; the slim model has no wrapper: wrap it again"
             )
-        modules = dict(bare.named_modules())
+        modules = modules_by_path(bare)
         check_modules(modules)
         index = ModuleIndex.of(bare, modules)
         hooks = index.hooks()

@@ -59,25 +59,22 @@ class BiasCorrection:
         return self.layer.groups == 1 and not self.layer.transposed
 
     @cached_property
-    def weighted_inputs(self) -> Tensor:
-        """[groups, inputs of a group x taps, 1]: the values, times the share of taps inside the input."""
-        geometry, kernel = self.layer.geometry, self.weight.shape[2:]
-        inside = _share_inside(geometry, kernel, self.layer.transposed) if geometry else np.ones(1)
-        weighted = torch.from_numpy(np.multiply.outer(self.removed_values, inside))
-        dtype = torch.float64 if self.weight.dtype == torch.float64 else torch.float32
-        return weighted.reshape(self.layer.groups, -1, 1).to(dtype)
+    def weighted_inputs(self) -> npt.NDArray[Any]:
+        """[groups, inputs of a group x taps, 1]: the values, times the share of taps inside the input.
 
-    @cached_property
-    def _vector(self) -> npt.NDArray[Any]:
-        """`weighted_inputs` of the only group: [inputs x taps]."""
-        vector: npt.NDArray[Any] = self.weighted_inputs.numpy().ravel()
-        return vector
+        numpy multiplies a matrix and a vector in half the time of torch.
+        """
+        geometry, kernel = self.layer.geometry, self.weight.shape[2:]
+        weighted = self.removed_values
+        if geometry:
+            weighted = np.multiply.outer(weighted, _share_inside(geometry, kernel, self.layer.transposed))
+        exact = self.weight.dtype == torch.float64
+        return weighted.reshape(self.layer.groups, -1, 1).astype(np.float64 if exact else np.float32)
 
     def add(self, rows: Tensor) -> None:
         """Compute the offsets of the next kept outputs, in order, from their rows of the weight."""
-        # numpy multiplies a matrix and a vector in half the time of torch, here and in `offset`.
-        matrix = rows.to(self.weighted_inputs).numpy().reshape(len(rows), -1)
-        self._offsets_of_rows.append(matrix @ self._vector)
+        matrix = self._as_array(rows).reshape(len(rows), -1)
+        self._offsets_of_rows.append(matrix @ self.weighted_inputs.ravel())
 
     def offset(self) -> Floats:
         """float64[outputs], to be added to the bias. Removed outputs may have any value."""
@@ -85,12 +82,18 @@ class BiasCorrection:
         if self._offsets_of_rows:
             offset[self.kept_outputs] = np.concatenate(self._offsets_of_rows)
             return offset
-        groups, weight = self.layer.groups, self.weight.detach().to(self.weighted_inputs).numpy()
+        groups, weight = self.layer.groups, self._as_array(self.weight)
         if self.layer.transposed:  # from (inputs, outputs of a group, taps)
             weight = weight.reshape(groups, -1, *weight.shape[1:]).swapaxes(1, 2)
-        weighted = self.weighted_inputs.numpy()
+        weighted = self.weighted_inputs
         offset[:] = (weight.reshape(groups, -1, weighted.shape[1]) @ weighted).ravel()
         return offset
+
+    def _as_array(self, rows: Tensor) -> npt.NDArray[Any]:
+        """Rows of the weight in the dtype of `weighted_inputs`: numpy lacks bfloat16."""
+        dtype = torch.float64 if rows.dtype == torch.float64 else torch.float32
+        array: npt.NDArray[Any] = rows.detach().to("cpu", dtype).numpy()
+        return array
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import nn
 from netslim.cost import Cost, count
 from netslim.errors import ModelError
 from netslim.pruning.analysis import Analysis
+from netslim.pruning.garbage import without_garbage_collection
 from netslim.pruning.layer_report import Report
 from netslim.pruning.optimizer_state import check_optimizer, transfer_optimizer
 from netslim.pruning.options import PruningKeywords, PruningOptions
@@ -55,6 +56,7 @@ class PruneResult:
         return count(self.model, self.analysis.example_input)
 
 
+@without_garbage_collection()
 def prune(
     model: nn.Module,
     example_input: Any,

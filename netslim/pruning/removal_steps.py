@@ -87,17 +87,23 @@ class RemovalSteps:
     @classmethod
     def of(cls, group: ChannelGroup, options: PruningOptions) -> RemovalSteps:
         """The steps of a group under these options."""
-        ranks = np.argsort(group.importance.reshape(group.blocks, -1), axis=1, kind="stable")
-        block_starts = np.arange(0, group.width, group.width // group.blocks)
-        order = ranks.T + block_starts  # row by row: the lowest of each block, the second lowest of each, ...
         removed_after = _removed_after(group, options)
-        last = removed_after[1:] // group.blocks - 1
+        last, values = removed_after[1:] // group.blocks - 1, group.importance
+        if group.blocks == 1:
+            order = values.argsort(kind="stable")
+            scores = values[order[last]]
+        else:
+            ranks = values.reshape(group.blocks, -1).argsort(axis=1, kind="stable")
+            block_starts = np.arange(0, group.width, group.width // group.blocks)
+            by_rank = ranks.T + block_starts  # the lowest of each block, the second lowest of each, ...
+            scores = values[by_rank[last]].sum(axis=1) / group.blocks
+            order = by_rank.ravel()
         allowed = group.width - _least_by_cap(group, options)
         return cls(
-            order=order.ravel(),
+            order=order,
             removed_after=removed_after,
-            scores=group.importance[order[last]].sum(axis=1) / group.blocks,
-            costs=np.diff(removed_after) * group.factors,
+            scores=scores,
+            costs=(removed_after[1:] - removed_after[:-1]) * group.factors,
             max_steps=int(np.count_nonzero(removed_after[1:] <= allowed)),
         )
 

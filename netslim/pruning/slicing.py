@@ -75,11 +75,13 @@ def kept_groups(conv: _ConvNd, edit: LayerEdit) -> int:
         return edit.in_.index.size  # depthwise, the common case
     kept = []
     for width, keep in ((conv.out_channels, edit.out), (conv.in_channels, edit.in_)):
-        index = np.arange(width) if keep is None else keep.index
-        groups, counts = np.unique(index // (width // conv.groups), return_counts=True)
-        if np.ptp(counts):
+        if keep is None:
+            kept.append(np.arange(conv.groups))
+            continue
+        counts = np.bincount(keep.index // (width // conv.groups))
+        kept.append(np.flatnonzero(counts))
+        if np.ptp(counts[kept[-1]]):
             return 0
-        kept.append(groups)
     outputs, inputs = kept
     return len(outputs) if np.array_equal(outputs, inputs) else 0
 

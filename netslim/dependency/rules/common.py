@@ -21,6 +21,7 @@ from netslim.dependency.symbolic_size import ChannelCount, ParameterCount, plain
 from netslim.dependency.tracer import TracedTensor
 from netslim.errors import ModelError, first_line
 from netslim.nn._torch import tree_leaves, tree_map_only
+from netslim.nn.shape_pooling import RULES as SHAPES
 
 __all__ = [
     "are_parameters",
@@ -124,7 +125,10 @@ def shape_of(func: Any, *args: Any, **kwargs: Any) -> Any:
         ModelError: the operation needs the data.
     """
     try:
-        return func(*map(_on_meta, args), **{name: _on_meta(value) for name, value in kwargs.items()})
+        empty = [_on_meta(value) for value in args]
+        by_name = {name: _on_meta(value) for name, value in kwargs.items()}
+        result = SHAPES[func](*empty, **by_name) if func in SHAPES else NotImplemented
+        return func(*empty, **by_name) if result is NotImplemented else result
     except Exception as error:
         leaves = tree_leaves((args, kwargs))
         records = next(value.records for value in leaves if isinstance(value, TracedTensor))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -12,7 +11,6 @@ from torch.nn import functional as F
 from netslim.dependency.channel_state import ChannelState
 from netslim.dependency.rule import RuleSet
 from netslim.dependency.rules.common import channels_of, make, shape_of, unknown
-from netslim.nn.shape_rules import max_pooled
 
 __all__ = ["RULES"]
 
@@ -22,11 +20,7 @@ RULES = RuleSet()
 @RULES.register("max_pool1d", "max_pool2d", "max_pool3d", "interpolate", "upsample", keeps_offsets=True)
 def _pool(func: Any, input: Any, *args: Any, **kwargs: Any) -> Any:
     """A constant stays the same constant: maximum pooling pads with minus infinity, resizing does not pad."""
-    out: Any = NotImplemented
-    if func.__name__.startswith("max_pool"):
-        out = shape_of(partial(max_pooled, func), input, *args, **kwargs)
-    if out is NotImplemented:
-        out = shape_of(func, input, *args, **kwargs)
+    out = shape_of(func, input, *args, **kwargs)
     channels = channels_of(input)
     if not isinstance(out, Tensor) or input.dim() not in (3, 4, 5) or not _vary_along_axis_1(channels):
         return unknown(func, input, *args, **kwargs)

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from netslim.dependency.attribute_sizes import AttributeSize
-from netslim.dependency.channel_state import ChannelState
+from netslim.dependency.channel_state import ChannelState, Floats
 from netslim.dependency.layer_records import KernelGeometry, WeightedLayer
-from netslim.dependency.records import IN, OUT, TraceRecords, to_numpy
+from netslim.dependency.records import IN, OUT, TraceRecords
 from netslim.dependency.rule import RuleSet
 from netslim.dependency.rules.common import (
     are_parameters,
@@ -181,7 +181,7 @@ def _mix_inputs(records: TraceRecords, layer: WeightedLayer) -> None:
 def _keep_inputs_that_cannot_be_replaced(records: TraceRecords, layer: WeightedLayer) -> None:
     """Inputs must stay if they are no constant once removed, or one that no bias can replace exactly."""
     labels, values = layer.inputs.labels, layer.inputs.value_without_bias
-    if not values.any():  # NaN is true
+    if not np.count_nonzero(values):  # NaN counts
         return
     not_constant = np.isnan(values)
     records.mark_unprunable(labels[not_constant], f"{layer.name} reads them as they are")
@@ -231,18 +231,21 @@ def _filter_each_input(records: TraceRecords, layer: WeightedLayer, groups: Any)
         records.mark_unprunable(labels, reason)
 
 
+def _kernel_sums(weight: Tensor, outputs: int) -> Floats:
+    """float64[outputs], the sum of the kernel that gives each output."""
+    sums: Floats = weight.detach().to("cpu", torch.float64).reshape(outputs, -1).numpy().sum(axis=1)
+    return sums
+
+
 def _filtered(records: TraceRecords, layer: WeightedLayer) -> ChannelState:
     """The outputs of a depthwise convolution for constant inputs: exact for 0, or without padding."""
-    inputs, times = layer.inputs, layer.outputs.size // layer.inputs.labels.size
-    without_bias = np.repeat(inputs.value_without_bias, times)
-    with_bias = np.repeat(inputs.value_with_bias, times)
-    exact = inputs.exact
-    if (without_bias != 0).any() or (with_bias != 0).any():
-        kernel = records.values[layer.weight].detach().reshape(layer.outputs.size, -1)
-        kernel_sum = to_numpy(kernel.sum(1, dtype=torch.float64))
+    inputs, times, exact = layer.inputs, layer.outputs.size // layer.inputs.labels.size, layer.inputs.exact
+    without_bias, with_bias = inputs.value_without_bias.repeat(times), inputs.value_with_bias.repeat(times)
+    if np.count_nonzero(without_bias) or np.count_nonzero(with_bias):
         if layer.has_border_effects:
             without_bias = np.where(without_bias == 0, 0.0, np.nan)
-            exact = exact and not (with_bias != 0).any()
+            exact = exact and not np.count_nonzero(with_bias)
+        kernel_sum = _kernel_sums(records.values[layer.weight], layer.outputs.size)
         without_bias, with_bias = without_bias * kernel_sum, with_bias * kernel_sum
     if layer.bias:
         bias = records.values_of(layer.bias)

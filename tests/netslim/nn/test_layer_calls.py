@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.modules.conv import _ConvNd
 from torch.overrides import TorchFunctionMode
 
 from netslim.nn import layer_calls
@@ -38,6 +38,14 @@ LAYERS = [
     nn.Softplus(2, 10),
     nn.Sigmoid(),
     nn.Tanh(),
+    nn.MaxPool1d(2),
+    nn.MaxPool2d(3, 2, (1, 0), ceil_mode=True),
+    nn.MaxPool3d(2, dilation=2),
+    nn.AvgPool2d(3, padding=1, count_include_pad=False),
+    nn.AvgPool3d(2, divisor_override=3),
+    nn.AdaptiveAvgPool1d(1),
+    nn.AdaptiveAvgPool2d((2, 3)),
+    nn.AdaptiveAvgPool3d((None, 1, 2)),
     nn.Dropout(0.3),
     nn.Dropout2d(0.2),
 ]
@@ -57,6 +65,7 @@ class _FirstCall(TorchFunctionMode):
 
 
 def by_name(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    function = getattr(F, f"{function.__name__}_with_indices", function)  # it tells its parameters
     try:
         bound = inspect.signature(function).bind(*args, **kwargs)
     except ValueError:  # a function in C, whose arguments torch.nn gives by position
@@ -71,8 +80,8 @@ def test_forward_makes_this_call(layer: nn.Module, training: bool) -> None:
     layer.train(training)
     call = layer_call(layer)
     assert call is not None
-    axes = layer.weight.dim() if isinstance(layer, _ConvNd) else max(call.axes, default=4)
-    images = torch.randn((2, 4, 5, 5, 5)[:axes])
+    spatial = re.search(r"(\d)d$", type(layer).__name__)
+    images = torch.randn((2, 4, 5, 5, 5)[: 2 + int(spatial[1] if spatial else 2)])
     with _FirstCall(call.function) as recorder:
         layer(images)
     assert recorder.found == by_name(call.function, (images, *call.arguments(vars(layer))), {})
@@ -100,7 +109,8 @@ class OwnConv(nn.Conv2d):
 def test_other_layers_run_themselves() -> None:
     replaced = nn.ReLU()
     replaced.forward = torch.neg  # type: ignore[method-assign]
-    for layer in (OwnConv(1, 1, 1), nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular"), replaced):
+    circular, with_indices = nn.Conv2d(1, 1, 3, padding_mode="circular"), nn.MaxPool2d(2, return_indices=True)
+    for layer in (OwnConv(1, 1, 1), circular, with_indices, replaced):
         assert layer_call(layer) is None
 
 

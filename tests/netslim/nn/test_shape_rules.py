@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -78,6 +79,18 @@ def test_pooling_of_one_image_or_with_indices_is_left_to_torch(shape: tuple[int,
     assert RULES[F.max_pool2d](images, 2, return_indices=indices) is NotImplemented
 
 
+@pytest.mark.parametrize("ceil_mode", [False, True])
+@pytest.mark.parametrize("padding", [0, 1, 2])
+@pytest.mark.parametrize("stride", [1, 2, 3, 5])
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4])
+def test_pooling_at_every_border(kernel: int, stride: int, padding: int, ceil_mode: bool) -> None:
+    """The last window counts or does not, and torch refuses too much padding and images without a window."""
+    for size in range(1, 12):
+        for dilation in (1, 2) if 2 * padding <= kernel else (1,):
+            check_shape(F.max_pool1d, (torch.zeros(1, 2, size), kernel, stride, padding, dilation, ceil_mode))
+        check_shape(F.avg_pool2d, (torch.zeros(1, 2, size, 9), kernel, stride, padding, ceil_mode))
+
+
 class OwnConv(nn.Conv2d):
     """A class of the user's own may compute anything."""
 
@@ -107,6 +120,18 @@ CALLS: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
     (torch.max_pool2d, (torch.zeros(2, 3, 6, 7).half(), 2)),
     (torch.max_pool2d, (torch.zeros(2, 3, 6, 7), 9)),
     (F.max_pool3d, (torch.zeros(1, 2, 4, 5, 6), 2)),
+    (F.avg_pool2d, (torch.zeros(1, 2, 7, 8), 2, 3, 1, True)),
+    (F.avg_pool2d, (torch.zeros(1, 2, 7, 8), 2, 3, 2)),
+    (torch.avg_pool1d, (A, 2)),
+    (Tensor.mean, (A, (0, -1), True)),
+    (Tensor.mean, (A, 1)),
+    (Tensor.mean, (A, (1, 1))),
+    (torch.sum, (A, [0, 2])),
+    (torch.sum, (A, 3)),
+    (Tensor.view, (A, 2, 12)),
+    (Tensor.flatten, (A, 1)),
+    (torch.transpose, (A, 0, 2)),
+    (Tensor.unsqueeze, (A, 4)),
     (F.batch_norm, (A, torch.zeros(3), torch.ones(3))),
     (F.batch_norm, (A, torch.zeros(4), torch.ones(4))),
     (F.linear, (A, torch.zeros(7, 4))),
@@ -120,15 +145,23 @@ CALLS: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
 def test_a_function_gives_the_shape_that_it_has_with_data_or_is_left_to_torch(
     function: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> None:
+    check_shape(function, arguments)
+
+
+def check_shape(function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    """The rule gives the shape that torch gives with data; NotImplemented, or an error, where torch fails."""
+
     def moved(value: Any) -> Any:
         if isinstance(value, list):
             return [moved(item) for item in value]
         return without_data(value) if isinstance(value, Tensor) else value
 
-    result = RULES[function](*map(moved, arguments))
     try:
         expected = function(*arguments)
-    except RuntimeError:
-        assert result is NotImplemented
-    else:
-        assert (result.shape, result.dtype) == (expected.shape, expected.dtype)
+    except (RuntimeError, IndexError):
+        with contextlib.suppress(RuntimeError, IndexError):
+            assert RULES[function](*map(moved, arguments)) is NotImplemented
+        return
+    result = RULES[function](*map(moved, arguments))
+    assert result is not NotImplemented
+    assert (result.shape, result.dtype) == (expected.shape, expected.dtype)

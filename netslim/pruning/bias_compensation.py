@@ -64,10 +64,11 @@ class BiasCorrection:
 
         numpy multiplies a matrix and a vector in half the time of torch.
         """
-        geometry, kernel = self.layer.geometry, self.weight.shape[2:]
-        weighted = self.removed_values
-        if geometry:
+        geometry, kernel, weighted = self.layer.geometry, self.weight.shape[2:], self.removed_values
+        if geometry and self.layer.has_border_effects:
             weighted = np.multiply.outer(weighted, _share_inside(geometry, kernel, self.layer.transposed))
+        elif geometry:
+            weighted = weighted.repeat(math.prod(kernel))
         exact = self.weight.dtype == torch.float64
         return weighted.reshape(self.layer.groups, -1, 1).astype(np.float64 if exact else np.float32)
 
@@ -123,7 +124,7 @@ class Compensation:
         for correction in self.corrections.values():
             layer, offset = correction.layer, correction.offset()
             if layer.bias:
-                values[layer.bias] = _plus(records.values[layer.bias], offset)
+                values[layer.bias] = _plus(records.values_of(layer.bias), offset, records.values[layer.bias])
             elif layer.module and self.plan.layers[layer.module].bias:
                 values[f"{layer.module}.bias"] = torch.from_numpy(offset)
             else:
@@ -131,9 +132,9 @@ class Compensation:
         for norm in records.norms.values():
             for source in norm.conv_sources:
                 offset = uncorrected[source]
-                if offset.any():
-                    mean = values.get(norm.mean, records.values[norm.mean])
-                    values[norm.mean] = _plus(mean, -offset)
+                if np.count_nonzero(offset):
+                    before = to_numpy(values[norm.mean]) if norm.mean in values else records.values_of(norm.mean)
+                    values[norm.mean] = _plus(before, -offset, records.values[norm.mean])
         return values
 
 
@@ -158,14 +159,14 @@ def compensate_biases(
     on_average, lost, without_bias = [], [], []
     for layer in records.weighted_layers.values():
         removed_inputs = removed_labels[layer.inputs.labels]
-        if layer.depthwise or not removed_inputs.any():
+        if layer.depthwise or not np.count_nonzero(removed_inputs):
             continue
         values = layer.inputs.value_with_bias if biases else layer.inputs.value_without_bias
         removed_values = np.where(removed_inputs, values, 0.0)
-        if np.isnan(removed_values).any():  # not a constant
+        if np.count_nonzero(np.isnan(removed_values)):  # not a constant
             lost.append(layer.name)
             removed_values = np.nan_to_num(removed_values)
-        if not removed_values.any():
+        if not np.count_nonzero(removed_values):
             continue
         if layer.has_border_effects or not layer.inputs.exact:
             on_average.append(layer.name)
@@ -240,8 +241,8 @@ def _output_constants(records: TraceRecords, norm: NormLayer, removed: Bools, *,
     return values
 
 
-def _plus(tensor: Tensor, change: Floats) -> Tensor:
-    return torch.from_numpy(to_numpy(tensor) + change).to(tensor)
+def _plus(values: Floats, change: Floats, like: Tensor) -> Tensor:
+    return torch.from_numpy(values + change).to(like)
 
 
 def _listed(layers: list[str]) -> str:

@@ -60,6 +60,7 @@ class DependencyGraph:
 
     records: TraceRecords
     factor_reasons: Ints = field(init=False)
+    _last_need: tuple[Bools, Bools] | None = field(default=None, init=False)
 
     @cached_property
     def norms(self) -> list[NormLayer]:
@@ -162,6 +163,21 @@ class DependencyGraph:
             raise ModelError("a scaling factor is NaN or infinite", field=norm.path, remedy=remedy)
         return factors
 
+    def classes_without_need(self, removed: Bools) -> Bools:
+        """bool[classes]: those around which all BatchNorms lose their factors.
+
+        Args:
+            removed: bool[factors].
+        """
+        if self._last_need is None or not np.array_equal(self._last_need[0], removed):
+            needed, touched = np.zeros((2, self.class_count), dtype=bool)
+            kept = ~removed
+            for class_of_factor in (self.input_class, self.output_class):
+                needed[class_of_factor[kept]] = True
+                touched[class_of_factor[removed]] = True
+            self._last_need = removed, touched & ~needed  # the report and the plan ask for the same
+        return self._last_need[1]
+
     def removed_labels(self, removed: Bools) -> Bools:
         """The channels that are removed with some factors.
 
@@ -173,11 +189,7 @@ class DependencyGraph:
         Returns:
             bool[labels].
         """
-        needed, touched = np.zeros((2, self.class_count), dtype=bool)
-        for class_of_factor in (self.input_class, self.output_class):
-            needed[class_of_factor[~removed]] = True
-            touched[class_of_factor[removed]] = True
-        removed_classes = touched & ~needed & (self.class_reasons == 0)
+        removed_classes = self.classes_without_need(removed) & (self.class_reasons == 0)
         outputs, starts = self._outputs_by_layer
         if starts.size:
             without_output = np.logical_and.reduceat(removed_classes[outputs], starts)

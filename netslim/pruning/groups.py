@@ -48,7 +48,8 @@ class ChannelGroups:
         """bool[factors]: which are removed if these channels of each group are kept."""
         removed = np.zeros(int(self.tied_of_factor.max(initial=-1)) + 1, dtype=bool)
         for name, members in self.members.items():
-            removed[np.delete(members, keep[name])] = True
+            removed[members] = True
+            removed[members[keep[name]]] = False
         return removed[self.tied_of_factor]
 
 

@@ -20,11 +20,7 @@ def held_back(graph: DependencyGraph, removed: Bools) -> tuple[str, ...]:
     Args:
         removed: bool[factors].
     """
-    needed, touched = np.zeros((2, graph.class_count), dtype=bool)
-    for class_of_factor in (graph.input_class, graph.output_class):
-        needed[class_of_factor[~removed]] = True
-        touched[class_of_factor[removed]] = True
-    held = np.bincount(graph.class_reasons[touched & ~needed], minlength=1)
+    held = np.bincount(graph.class_reasons[graph.classes_without_need(removed)], minlength=1)
     reasons: Counter[str] = Counter()
     for number in np.flatnonzero(held[1:]) + 1:
         reasons[graph.reason_text(int(number))] += int(held[number])

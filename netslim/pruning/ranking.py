@@ -101,7 +101,7 @@ def _choose(groups: Sequence[ChannelGroup], options: PruningOptions, requested: 
         requested = sum(lost * group.factors for group, lost in zip(groups, lost_by_rank, strict=True))
         taken = [own.steps_at_zero(group) for group, own in zip(groups, steps, strict=True)]
     else:
-        lost_by_rank = _lost_by_rank(groups, requested)
+        lost_by_rank = _lost_by_rank(groups, steps, requested)
         taken = _take_steps(steps, requested)
     keep, rows, threshold, removed = {}, [], 0.0, 0
     for group, own, count, lost in zip(groups, steps, taken, lost_by_rank, strict=True):
@@ -117,10 +117,14 @@ def _choose(groups: Sequence[ChannelGroup], options: PruningOptions, requested: 
     return Choice(keep, tuple(rows), threshold, requested, removed)
 
 
-def _lost_by_rank(groups: Sequence[ChannelGroup], requested: int) -> list[int]:
+def _lost_by_rank(
+    groups: Sequence[ChannelGroup], steps: Sequence[RemovalSteps], requested: int
+) -> list[int]:
     """How many channels each group would lose by the ranking alone: no limits and no blocks."""
     group_of = np.repeat(np.arange(len(groups)), [group.width for group in groups])
-    importance = np.concatenate([group.importance for group in groups])
+    # Most groups are sorted in the order of their steps, and sorted runs are joined in half the time.
+    ordered = [group.importance[own.order] for group, own in zip(groups, steps, strict=True)]
+    importance = np.concatenate(ordered)
     factors = np.array([group.factors for group in groups])
     if np.ptp(factors) == 0:
         lowest = group_of[_lowest(importance, requested // int(factors[0]))]

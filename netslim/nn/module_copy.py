@@ -11,7 +11,6 @@ import copy
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from operator import is_not
 from types import BuiltinFunctionType, FunctionType, NoneType
 from typing import Any
 
@@ -127,8 +126,9 @@ class AttributesBefore:
             own, of_torch = vars(module), is_of_torch(module)
             self._attributes.append((own, own.copy()))
             for name in _TABLES:
-                if own[name] or not of_torch:  # the forward of the model's own module may register the first
-                    self._containers.append((own[name], own[name].copy()))
+                table = own[name]
+                if table or not of_torch:  # the forward of the model's own module may register the first
+                    self._containers.append((table, table.copy()))
             if of_torch:
                 continue
             for name, value in own.items():
@@ -141,10 +141,9 @@ class AttributesBefore:
             if len(own) != len(attributes):
                 own.clear()
             own.update(attributes)
-        for container, content in self._containers:
-            if len(container) != len(content) or any(map(is_not, _items(container), _items(content))):
-                container.clear()
-                container.extend(content) if isinstance(container, list) else container.update(content)
+        for container, content in self._containers:  # to compare them would take longer
+            container.clear()
+            container.extend(content) if type(container) is list else container.update(content)
 
 
 def _items(container: Any) -> Iterable[Any]:
@@ -164,11 +163,15 @@ class _Copier:
     Args:
         modules: all modules of the network, by path.
         copies: what is copied already, by id of the original, as in the memo of `deepcopy`.
+
+    Attributes:
+        plain: the classes that were found to have no way of their own to be copied.
     """
 
     def __init__(self, modules: Mapping[str, nn.Module], copies: dict[int, Any]) -> None:
         self.modules, self.copies = modules, copies
         self.plain_tensors_are_copied = False
+        self.plain: set[type[nn.Module]] = set()
 
     def copy(self, module: nn.Module) -> nn.Module:
         """The copy of a module with all modules in it."""
@@ -176,7 +179,7 @@ class _Copier:
         if id(module) in copies:
             done: nn.Module = copies[id(module)]
             return done
-        if hasattr(kind, "__deepcopy__") or kind.__getstate__ is not nn.Module.__getstate__:
+        if kind not in self.plain and not self._is_plain(kind):
             done = self.deepcopy(module, module, "")
             inner_copies = dict(done.named_modules())
             for path, inner in module.named_modules():
@@ -198,11 +201,23 @@ class _Copier:
             elif value_type is not tuple or not _SHARED.issuperset(map(type, value)):
                 state[name] = self.deepcopy(value, module, name)
         for name in ("_parameters", "_buffers"):
-            tensors = own[name].items()
-            state[name] = {key: None if value is None else copies[id(value)] for key, value in tensors}
-        children = own["_modules"].items()
-        state["_modules"] = {key: None if child is None else self.copy(child) for key, child in children}
+            table = own[name]
+            state[name] = (
+                {key: None if value is None else copies[id(value)] for key, value in table.items()}
+                if table
+                else {}
+            )
+        state["_modules"] = children = {}
+        for key, child in own["_modules"].items():
+            children[key] = None if child is None else self.copy(child)
         return result
+
+    def _is_plain(self, kind: type[nn.Module]) -> bool:
+        """Whether modules of this class are copied attribute by attribute."""
+        if hasattr(kind, "__deepcopy__") or kind.__getstate__ is not nn.Module.__getstate__:
+            return False
+        self.plain.add(kind)
+        return True
 
     def deepcopy(self, value: Any, owner: nn.Module, name: str) -> Any:
         """A copy of anything. Tensors that modules have as attributes are copied first, because `deepcopy`

@@ -133,7 +133,9 @@ class Compensation:
             for source in norm.conv_sources:
                 offset = uncorrected[source]
                 if np.count_nonzero(offset):
-                    before = to_numpy(values[norm.mean]) if norm.mean in values else records.values_of(norm.mean)
+                    before = (
+                        to_numpy(values[norm.mean]) if norm.mean in values else records.values_of(norm.mean)
+                    )
                     values[norm.mean] = _plus(before, -offset, records.values[norm.mean])
         return values
 

@@ -117,9 +117,7 @@ def _choose(groups: Sequence[ChannelGroup], options: PruningOptions, requested: 
     return Choice(keep, tuple(rows), threshold, requested, removed)
 
 
-def _lost_by_rank(
-    groups: Sequence[ChannelGroup], steps: Sequence[RemovalSteps], requested: int
-) -> list[int]:
+def _lost_by_rank(groups: Sequence[ChannelGroup], steps: Sequence[RemovalSteps], requested: int) -> list[int]:
     """How many channels each group would lose by the ranking alone: no limits and no blocks."""
     group_of = np.repeat(np.arange(len(groups)), [group.width for group in groups])
     # Most groups are sorted in the order of their steps, and sorted runs are joined in half the time.

@@ -23,6 +23,7 @@ __all__ = [
     "FORWARD_CODE_OF_LAYERS",
     "DisableTorchFunctionSubclass",
     "DispatchMode",
+    "convolves_itself",
     "foreach_abs",
     "foreach_add_",
     "foreach_clamp_max",
@@ -61,6 +62,13 @@ FORWARD_CODE_OF_LAYERS = {
     torch.nn.ConvTranspose2d.forward.__code__,
     torch.nn.ConvTranspose3d.forward.__code__,
 }
+
+
+def convolves_itself(layer: nn.Module) -> bool:
+    """Whether a convolution calls torch's own method: it can be replaced in a layer, or in its class."""
+    method = getattr(type(layer), "_conv_forward", None)
+    return "_conv_forward" not in vars(layer) and getattr(method, "__code__", None) in FORWARD_CODE_OF_LAYERS
+
 
 # `torch.optim.SGD(fused=True)` calls this kernel, with the same result to the bit. Its import loads torch's
 # compiler: 900 modules, two seconds per process. The step itself takes twice as long on small networks.

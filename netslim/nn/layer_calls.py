@@ -7,11 +7,16 @@ function, which torch then hands back to the rule, takes twice as long.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.modules.conv import _ConvNd
+
+from netslim.nn._torch import convolves_itself
 
 __all__ = ["LayerCall", "layer_call"]
 
@@ -102,6 +107,15 @@ _CALLS: dict[type[nn.Module], LayerCall] = {
 }
 
 
+_TORCH_NN = str(Path(nn.__file__).parent)
+_FORWARDS = {
+    kind: kind.forward
+    for kind in _CALLS
+    if isinstance(kind.forward, FunctionType) and kind.forward.__code__.co_filename.startswith(_TORCH_NN)
+}
+"""The `forward` of each class, unless something else was put in its place before netslim was imported."""
+
+
 def layer_call(layer: nn.Module, kind: type[nn.Module] | None = None) -> LayerCall | None:
     """The call that a layer makes; None if it may do something else.
 
@@ -110,8 +124,10 @@ def layer_call(layer: nn.Module, kind: type[nn.Module] | None = None) -> LayerCa
     Args:
         kind: the class whose `forward` is meant, by default that of the layer.
     """
-    call, own = _CALLS.get(kind or type(layer)), vars(layer)
-    if call is None or "forward" in own:
+    kind, own = kind or type(layer), vars(layer)
+    call = _CALLS.get(kind)
+    if call is None or "forward" in own or kind.forward is not _FORWARDS.get(kind):
         return None
-    another = own.get("padding_mode", "zeros") != "zeros" or own.get("return_indices")
-    return None if another else call
+    if isinstance(layer, _ConvNd) and (own["padding_mode"] != "zeros" or not convolves_itself(layer)):
+        return None
+    return None if own.get("return_indices") else call

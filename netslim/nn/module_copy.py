@@ -11,6 +11,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from operator import is_not
 from types import BuiltinFunctionType, FunctionType, NoneType
 from typing import Any
 
@@ -141,9 +142,10 @@ class AttributesBefore:
             if len(own) != len(attributes):
                 own.clear()
             own.update(attributes)
-        for container, content in self._containers:  # to compare them would take longer
-            container.clear()
-            container.extend(content) if type(container) is list else container.update(content)
+        for container, content in self._containers:
+            if len(container) != len(content) or any(map(is_not, _items(container), _items(content))):
+                container.clear()
+                container.extend(content) if isinstance(container, list) else container.update(content)
 
 
 def _items(container: Any) -> Iterable[Any]:

@@ -50,9 +50,11 @@ def _pooled(
 ) -> Any:
     shape, sizes = input.shape, []
     settings = (kernel_size, kernel_size if stride is None else stride, padding, dilation)
+    if not all(isinstance(value, int | list | tuple) for value in settings):
+        return NotImplemented
     for axis, size in enumerate(shape[2:]):
         kernel, step, border, spread = (
-            value if type(value) is int else value[axis % len(value)] for value in settings
+            value if isinstance(value, int) else value[axis % len(value)] for value in settings
         )
         if min(kernel, step, spread) < 1 or not 0 <= 2 * border <= kernel:
             return NotImplemented

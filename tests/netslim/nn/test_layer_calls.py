@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from types import MethodType
 from typing import Any
 
 import pytest
@@ -112,6 +113,28 @@ def test_other_layers_run_themselves() -> None:
     circular, with_indices = nn.Conv2d(1, 1, 3, padding_mode="circular"), nn.MaxPool2d(2, return_indices=True)
     for layer in (OwnConv(1, 1, 1), circular, with_indices, replaced):
         assert layer_call(layer) is None
+
+
+def test_a_class_of_torch_whose_forward_was_replaced_runs_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert layer_call(nn.SiLU()) is not None
+    monkeypatch.setattr(nn.SiLU, "forward", lambda self, x: x * x.sigmoid())
+    assert layer_call(nn.SiLU()) is None
+    monkeypatch.undo()
+    assert layer_call(nn.SiLU()) is not None
+
+
+def test_a_convolution_whose_method_was_replaced_runs_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Users standardise weights that way."""
+    layer: Any = nn.Conv2d(2, 2, 1)
+    own = nn.Conv2d._conv_forward
+
+    def standardised(self: Any, x: Any, weight: Any, bias: Any) -> Any:
+        return own(self, x, weight - weight.mean(), bias)
+
+    layer._conv_forward = MethodType(standardised, layer)
+    assert layer_call(layer) is None
+    monkeypatch.setattr(nn.Conv2d, "_conv_forward", standardised)
+    assert layer_call(nn.Conv2d(2, 2, 1)) is None
 
 
 def test_a_parameter_that_was_replaced_by_a_plain_tensor_is_not_found() -> None:

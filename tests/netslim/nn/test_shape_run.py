@@ -97,6 +97,10 @@ class Two(nn.Module):
         return nn.functional.batch_norm(x, self.b.running_mean, self.b.running_var)
 
 
+class OwnNorm(nn.BatchNorm2d):
+    """A class of the user's own, with torch's forward."""
+
+
 def test_a_channel_select_that_is_not_used_is_found() -> None:
     model = Two()
     for norm in (model.a, model.b):
@@ -113,6 +117,29 @@ def test_a_slim_network_with_selections_has_the_shapes_of_a_run_with_data() -> N
     slim.register_forward_hook(lambda module, inputs, output: outputs.append(output))
     assert run_shapes(slim, (IMAGES,), [False, True]) == []
     assert [(o.shape, o.is_meta) for o in outputs] == [(slim(IMAGES).shape, True)] * 2
+
+
+@pytest.mark.parametrize(
+    ("reads", "places"), [([0, 3], None), (None, [1, 0]), ([1, 2], [0, 4]), ([0], [5]), (None, None)]
+)
+@pytest.mark.parametrize("kind", [nn.BatchNorm2d, OwnNorm])
+def test_a_norm_with_a_select_has_the_shape_of_a_run_with_data(
+    kind: type[nn.BatchNorm2d], reads: list[int] | None, places: list[int] | None
+) -> None:
+    norm: Any = kind(2 if reads is None else len(reads)).eval()
+    if reads or places:
+        add_channel_select(norm, reads, places, 6, torch.ones(6))
+    shapes: list[Any] = []
+    norm.register_forward_hook(lambda module, inputs, output: shapes.append(output.shape))
+    for images in (torch.zeros(1, 4, 3, 3), torch.zeros(1, 2, 3, 3), torch.zeros(1, 4)):
+        try:
+            norm(images)
+        except (RuntimeError, ValueError, IndexError):
+            with pytest.raises((RuntimeError, ValueError, IndexError)):
+                run_shapes(norm, (images,), [False])
+        else:
+            run_shapes(norm, (images,), [False])
+            assert shapes[-1] == shapes[-2]
 
 
 def test_a_run_leaves_nothing_that_keeps_the_network_alive() -> None:

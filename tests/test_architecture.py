@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "onnx_export": "errors nn storage data",
     "models": "errors nn storage pruning onnx_export",
     "results": "errors storage pruning",
-    "report": "netslim results",
+    "report": "netslim pruning results",
     "bundle": "errors netslim storage data pruning onnx_export results report",
     "tracking": "errors child_process netslim storage results report bundle",
     "steps": "errors progress child_process netslim nn storage sparsity cost data pruning training models"

@@ -69,8 +69,15 @@ class Measured(NamedTuple):
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the shares to this file, for `netslim run --config`.",
 )
+@click.option(
+    "--plot",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw the errors into this PNG file.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; lines for people go to stderr.")
-def sensitivity(model: str, dataset: str | None, shares: str, as_json: bool, **options: Any) -> None:
+def sensitivity(
+    model: str, dataset: str | None, shares: str, plot: Path | None, as_json: bool, **options: Any
+) -> None:
     """Prune one layer at a time of a trained network, and measure the error, without any training.
 
     MODEL is the folder of a run on this machine (its first sparse training is measured, on its dataset), the
@@ -82,7 +89,10 @@ def sensitivity(model: str, dataset: str | None, shares: str, as_json: bool, **o
     from rich.measure import Measurement
 
     from netslim.cli.sensitivity_inputs import folders_of_run, opened_dataset
+    from netslim.storage.atomic import write_bytes
 
+    if plot:  # before anything is measured: its library may be missing
+        from netslim.report.sensitivity_plot import sensitivity_png
     tried = _numbers(shares)
     if folders := folders_of_run(Path(model)):
         model, dataset = str(folders[0]), dataset or str(folders[1])
@@ -94,6 +104,8 @@ def sensitivity(model: str, dataset: str | None, shares: str, as_json: bool, **o
     output = options["output"]
     if output:
         _write(output, found, images)
+    if plot:
+        write_bytes(plot, sensitivity_png(found))
     console = Console(stderr=as_json)
     table = found.table()
     width = Measurement.get(console, console.options.update(max_width=10_000), table).maximum

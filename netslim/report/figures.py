@@ -12,14 +12,13 @@ from netslim.report.pass_plots import (
     draw_remaining_size,
     draw_scaling_factors,
 )
-from netslim.report.style import Plot
+from netslim.report.style import WIDE, Plot
 from netslim.report.training_plot import draw_training
 from netslim.results.run_results import RunResults
 
 __all__ = ["figures", "plots"]
 
-WIDE = (9.6, 3.4)  # inches
-LOW = (4.4, 2.1)
+LOW = (4.4, 2.1)  # inches
 
 
 def plots(results: RunResults) -> dict[str, bytes]:

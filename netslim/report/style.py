@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from netslim.results.run_results import RunResults
 
-__all__ = ["COLOURS", "Colours", "Plot", "pass_colour"]
+__all__ = ["COLOURS", "WIDE", "Colours", "Plot", "drawn", "pass_colour"]
 
 Colours = Mapping[str, str]
 
@@ -37,6 +37,7 @@ COLOURS = {
     "pass5": "#194c99",
     "pass6": "#11356d",
 }
+WIDE = (9.6, 3.4)  # inches
 STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -82,20 +83,32 @@ class Plot:
         return self._saved(results, COLOURS, "png")
 
     def _saved(self, results: RunResults, colours: Colours, kind: str) -> bytes:
-        coloured = {
-            **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor"), colours["ink"]),
-            **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), colours["muted"]),
-            **dict.fromkeys(("axes.facecolor", "figure.facecolor"), colours["surface"]),
-            "grid.color": colours["grid"],
-            "svg.hashsalt": self.name,  # the same results give the same bytes
-        }
-        style: dict[Any, Any] = STYLE | coloured
-        with matplotlib.rc_context(style):
-            figure = Figure(figsize=self.size, layout="constrained")
-            self.draw(figure, results, colours)
-            stream = io.BytesIO()
-            figure.savefig(stream, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else {})
-        return stream.getvalue()
+        return drawn(lambda figure: self.draw(figure, results, colours), self.name, self.size, colours, kind)
+
+
+def drawn(
+    draw: Callable[[Figure], None], name: str, size: tuple[float, float], colours: Colours, kind: str
+) -> bytes:
+    """An image of what `draw` draws into an empty figure; the same drawing gives the same bytes.
+
+    Args:
+        size: width and height in inches.
+        kind: "png" or "svg".
+    """
+    coloured = {
+        **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor"), colours["ink"]),
+        **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), colours["muted"]),
+        **dict.fromkeys(("axes.facecolor", "figure.facecolor"), colours["surface"]),
+        "grid.color": colours["grid"],
+        "svg.hashsalt": name,
+    }
+    style: dict[Any, Any] = STYLE | coloured
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=size, layout="constrained")
+        draw(figure)
+        stream = io.BytesIO()
+        figure.savefig(stream, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else {})
+    return stream.getvalue()
 
 
 def pass_colour(colours: Colours, index: int) -> str:

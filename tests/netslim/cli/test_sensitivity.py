@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import matplotlib.image
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -149,6 +150,12 @@ def test_the_shares_are_written_for_the_config_of_a_run(model: Path, digits: Pat
     assert f"netslim run --config {file}" in shown.stdout
     assert "All shares together: error " in shown.stdout
     assert f"{VALIDATION} validation images of digits" in file.read_text().replace("\n# ", " ")
+
+
+def test_the_errors_are_drawn(model: Path, digits: Path, tmp_path: Path) -> None:
+    file = tmp_path / "errors.png"
+    assert run(model, "--dataset", digits, *ALLOWED, "--plot", file).exception is None
+    assert matplotlib.image.imread(file)[..., :3].std() > 0.02  # something is drawn
 
 
 def test_training_images_are_drawn_in_proportion_where_none_are_held_out(tmp_path: Path) -> None:

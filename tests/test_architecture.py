@@ -79,10 +79,11 @@ ONLY_IN: dict[str, str | tuple[str, ...]] = {
 # Base classes of torch.nn with an underscore, which torch has exported under these names since version 0.4.
 TORCH_BASE_CLASSES = {"_BatchNorm", "_ConvNd", "_ConvTransposeNd"}
 # Attributes of nn.Module that only these files may name. deepcopy is the public way, and too slow.
+COPIES = ("netslim/nn/module_copy.py", "netslim/nn/attributes_before.py")
 MODULE_INTERNALS = {
-    "_parameters": ("netslim/nn/module_copy.py", "netslim/nn/layer_calls.py"),
-    "_buffers": ("netslim/nn/module_copy.py", "netslim/nn/layer_calls.py"),
-    "_modules": "netslim/nn/module_copy.py",
+    "_parameters": (*COPIES, "netslim/nn/layer_calls.py"),
+    "_buffers": (*COPIES, "netslim/nn/layer_calls.py"),
+    "_modules": COPIES,
     "_compiled_call_impl": "netslim/nn/module_copy.py",
     "_orig_mod": "netslim/nn/modes.py",
     "_load_from_state_dict": "netslim/nn/channel_select.py",  # torch documents that subclasses may extend it

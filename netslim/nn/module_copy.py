@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from operator import is_not
 from types import BuiltinFunctionType, FunctionType, NoneType
 from typing import Any
 
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from netslim.errors import ModelError, first_line
 from netslim.nn.uncopyable import share_what_cannot_be_copied
 
-__all__ = ["AttributesBefore", "ModuleIndex", "copy_module", "is_of_torch", "modules_by_path"]
+__all__ = ["EMPTY", "STANDARD", "STATE_HOOKS", "ModuleIndex", "copy_module", "is_of_torch", "modules_by_path"]
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 """Hooks of the original are not copied. (Those of the state dict are.)"""
@@ -30,16 +29,15 @@ _EMPTIED = (
     *_HOOKS,
     *("_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs", "_forward_hooks_always_called"),
 )
-_STANDARD = {"training", "_is_full_backward_hook", "_parameters", "_buffers", "_modules", *_EMPTIED}
+STANDARD = {"training", "_is_full_backward_hook", "_parameters", "_buffers", "_modules", *_EMPTIED}
 """Attributes that every module has, and that are handled by name; the others are checked one by one."""
 
-_STATE_HOOKS = {
+STATE_HOOKS = {
     *("_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks"),
     "_load_state_dict_post_hooks",
 }
-_TABLES = ("_parameters", "_buffers", "_modules")
 
-_EMPTY = {dict, OrderedDict, set, list}
+EMPTY = {dict, OrderedDict, set, list}
 _SHARED = {int, float, bool, str, complex, bytes, NoneType, type, FunctionType, BuiltinFunctionType}
 _SHARED |= {torch.dtype, torch.device, torch.Size}
 
@@ -114,51 +112,6 @@ def is_of_torch(module: nn.Module) -> bool:
     return type(module).__module__.startswith("torch.nn.modules.")
 
 
-class AttributesBefore:
-    """The attributes of all modules of a network at one time, and the contents of lists, dicts and sets among
-    them. (Tensors that are written to are not kept.)
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        self.modules = list(modules_by_path(model).values())
-        self._attributes: list[tuple[dict[str, Any], dict[str, Any]]] = []
-        self._containers: list[tuple[Any, Any]] = []
-        for module in self.modules:
-            own, of_torch = vars(module), is_of_torch(module)
-            self._attributes.append((own, own.copy()))
-            for name in _TABLES:
-                table = own[name]
-                if table or not of_torch:  # the forward of the model's own module may register the first
-                    self._containers.append((table, table.copy()))
-            if of_torch:
-                continue
-            for name, value in own.items():
-                if type(value) in _EMPTY and name not in _STANDARD and name not in _STATE_HOOKS:
-                    _keep_contents(value, self._containers)
-
-    def restore(self) -> None:
-        """Give each module the attributes that it had."""
-        for own, attributes in self._attributes:
-            if len(own) != len(attributes):
-                own.clear()
-            own.update(attributes)
-        for container, content in self._containers:
-            if len(container) != len(content) or any(map(is_not, _items(container), _items(content))):
-                container.clear()
-                container.extend(content) if isinstance(container, list) else container.update(content)
-
-
-def _items(container: Any) -> Iterable[Any]:
-    return container.values() if isinstance(container, dict) else container
-
-
-def _keep_contents(container: Any, containers: list[tuple[Any, Any]]) -> None:
-    containers.append((container, container.copy()))
-    for inner in _items(container):
-        if type(inner) in _EMPTY:
-            _keep_contents(inner, containers)
-
-
 class _Copier:
     """Copies modules attribute by attribute; anything that is not a plain module is left to `deepcopy`.
 
@@ -196,9 +149,9 @@ class _Copier:
             state[name] = OrderedDict()
         for name, value in own.items():
             value_type = type(value)
-            if name in _STANDARD or value_type in _SHARED:
+            if name in STANDARD or value_type in _SHARED:
                 continue
-            if value_type in _EMPTY and not value:
+            if value_type in EMPTY and not value:
                 state[name] = value_type()
             elif value_type is not tuple or not _SHARED.issuperset(map(type, value)):
                 state[name] = self.deepcopy(value, module, name)
@@ -235,7 +188,7 @@ class _Copier:
             self.plain_tensors_are_copied = True
             for module in self.modules.values():
                 for key, attribute in vars(module).items():
-                    if key not in _STANDARD and isinstance(attribute, Tensor):
+                    if key not in STANDARD and isinstance(attribute, Tensor):
                         self.copies[id(attribute)] = attribute.detach().clone()
         known = len(self.copies)
         try:

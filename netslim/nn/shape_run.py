@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from netslim.nn._torch import storage_id, tree_map_only, without_function_modes
+from netslim.nn.attributes_before import AttributesBefore
 from netslim.nn.channel_select import ChannelSelect, place, select
 from netslim.nn.follow_rules import own_rules
-from netslim.nn.module_copy import AttributesBefore
 from netslim.nn.shape_rules import RULES, Rule, layer_rule, without_data
 
 __all__ = ["run_shapes"]

@@ -19,7 +19,7 @@ from torch import nn
 
 import netslim
 from netslim.errors import ModelError
-from netslim.nn.module_copy import AttributesBefore
+from netslim.nn.module_copy import modules_by_path
 from tests.helpers.networks import Chain
 
 IMAGES = torch.zeros(2, 3, 8, 8)
@@ -152,17 +152,10 @@ def test_a_module_that_cannot_be_copied_is_refused_by_name() -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_attributes_are_restored_with_the_contents_of_containers() -> None:
-    model: Any = Chain()
-    model.seen, model.cache, model.number = [1, [2]], {}, 3
-    before = AttributesBefore(model)
-    model.seen[1].append(9)
-    model.seen.append(9)
-    model.cache["a"], model.number, model.new = 9, 9, 9
-    model.b[0].weight = nn.Parameter(torch.zeros(1))
-    weight = before.modules[0].a[0].weight
-    before.restore()
-    assert (model.seen, model.cache, model.number) == ([1, [2]], {}, 3)
-    assert not hasattr(model, "new")
-    assert model.b[0].weight.numel() > 1
-    assert model.a[0].weight is weight
+def test_modules_have_the_paths_and_the_order_of_torch() -> None:
+    shared = nn.Sequential(nn.ReLU(), nn.Conv2d(1, 1, 1))
+    model = nn.ModuleDict({"a": shared, "b": nn.Sequential(nn.BatchNorm2d(1), shared, shared[1])})
+    model["b"].register_module("none", None)
+    found = modules_by_path(model)
+    assert list(found.items()) == list(model.named_modules())
+    assert modules_by_path(shared[0]) == {"": shared[0]}

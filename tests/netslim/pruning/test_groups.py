@@ -12,14 +12,15 @@ import torch
 from netslim.dependency.graph import DependencyGraph
 from netslim.dependency.trace import trace
 from netslim.nn.module_copy import ModuleIndex
-from netslim.pruning.groups import _constraints, _TiedChannels, group_channels
+from netslim.pruning.groups import _constraints, group_channels
 from netslim.pruning.options import Policy
+from netslim.pruning.tied_channels import TiedChannels
 from tests.helpers.networks import NETWORKS
 
 
 def plain_groups(graph: DependencyGraph, policy: Policy) -> tuple[set[frozenset[int]], dict[Any, list[int]]]:
     """The groups and the blocks as sets of tied channels, by one dictionary key per tied channel."""
-    tied = _TiedChannels.of(graph, policy)
+    tied = TiedChannels.of(graph, policy)
     factors_of = defaultdict(list)
     for factor, number in enumerate(tied.of_factor.tolist()):
         factors_of[number].append(factor)

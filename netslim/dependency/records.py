@@ -108,10 +108,14 @@ class TraceRecords:
 
     @cached_property
     def _vectors(self) -> dict[str, Floats]:
-        """The numbers in all vectors of the network: one conversion takes as long as that of one vector."""
+        """The numbers in vectors of the network: one conversion takes as long as that of one vector.
+
+        Running variances are left out, because nothing reads them.
+        """
         paths: defaultdict[tuple[torch.device, torch.dtype], list[str]] = defaultdict(list)
         for path, tensor in self.values.items():
-            if tensor.dim() == 1 and tensor.is_floating_point() and type(tensor) in (Tensor, nn.Parameter):
+            of_torch = type(tensor) in (Tensor, nn.Parameter) and tensor.is_floating_point()
+            if of_torch and tensor.dim() == 1 and not path.endswith("running_var"):
                 paths[tensor.device, tensor.dtype].append(path)
         vectors: dict[str, Floats] = {}
         for some in paths.values():

@@ -175,7 +175,7 @@ class DependencyGraph:
             for class_of_factor in (self.input_class, self.output_class):
                 needed[class_of_factor[kept]] = True
                 touched[class_of_factor[removed]] = True
-            self._last_need = removed, touched & ~needed  # the report and the plan ask for the same
+            self._last_need = removed.copy(), touched & ~needed  # the report and the plan ask for the same
         return self._last_need[1]
 
     def removed_labels(self, removed: Bools) -> Bools:

@@ -118,15 +118,11 @@ class _Copier:
     Args:
         modules: all modules of the network, by path.
         copies: what is copied already, by id of the original, as in the memo of `deepcopy`.
-
-    Attributes:
-        plain: the classes that were found to have no way of their own to be copied.
     """
 
     def __init__(self, modules: Mapping[str, nn.Module], copies: dict[int, Any]) -> None:
         self.modules, self.copies = modules, copies
         self.plain_tensors_are_copied = False
-        self.plain: set[type[nn.Module]] = set()
 
     def copy(self, module: nn.Module) -> nn.Module:
         """The copy of a module with all modules in it."""
@@ -134,7 +130,7 @@ class _Copier:
         if id(module) in copies:
             done: nn.Module = copies[id(module)]
             return done
-        if kind not in self.plain and not self._is_plain(kind):
+        if hasattr(kind, "__deepcopy__") or kind.__getstate__ is not nn.Module.__getstate__:
             done = self.deepcopy(module, module, "")
             inner_copies = dict(done.named_modules())
             for path, inner in module.named_modules():
@@ -156,23 +152,11 @@ class _Copier:
             elif value_type is not tuple or not _SHARED.issuperset(map(type, value)):
                 state[name] = self.deepcopy(value, module, name)
         for name in ("_parameters", "_buffers"):
-            table = own[name]
-            state[name] = (
-                {key: None if value is None else copies[id(value)] for key, value in table.items()}
-                if table
-                else {}
-            )
-        state["_modules"] = children = {}
-        for key, child in own["_modules"].items():
-            children[key] = None if child is None else self.copy(child)
+            tensors = own[name].items()
+            state[name] = {key: None if value is None else copies[id(value)] for key, value in tensors}
+        children = own["_modules"].items()
+        state["_modules"] = {key: None if child is None else self.copy(child) for key, child in children}
         return result
-
-    def _is_plain(self, kind: type[nn.Module]) -> bool:
-        """Whether modules of this class are copied attribute by attribute."""
-        if hasattr(kind, "__deepcopy__") or kind.__getstate__ is not nn.Module.__getstate__:
-            return False
-        self.plain.add(kind)
-        return True
 
     def deepcopy(self, value: Any, owner: nn.Module, name: str) -> Any:
         """A copy of anything. Tensors that modules have as attributes are copied first, because `deepcopy`

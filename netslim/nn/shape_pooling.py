@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["RULES", "average_pooled", "max_pooled"]
+__all__ = ["RULES"]
 
 
-def max_pooled(
+def _max_pooled(
     input: Tensor,
     kernel_size: Any,
     stride: Any = None,
@@ -30,7 +30,7 @@ def max_pooled(
     return _pooled(input, kernel_size, stride, padding, dilation, ceil_mode)
 
 
-def average_pooled(
+def _average_pooled(
     input: Tensor,
     kernel_size: Any,
     stride: Any = None,
@@ -79,7 +79,8 @@ def _for_batches(pool: Callable[..., Any], axes: int) -> Callable[..., Any]:
     return rule
 
 
-def _mean(input: Tensor, dim: Any = None, keepdim: bool = False, **others: Any) -> Any:
+def _reduced(input: Tensor, dim: Any = None, keepdim: bool = False, **others: Any) -> Any:
+    """The result of a mean or a sum over some axes."""
     axes = (dim,) if type(dim) is int else dim
     if not input.is_meta or not input.dtype.is_floating_point or not axes or others:
         return NotImplemented
@@ -96,18 +97,18 @@ def _mean(input: Tensor, dim: Any = None, keepdim: bool = False, **others: Any) 
 
 
 RULES: dict[Any, Callable[..., Any]] = {
-    F.max_pool1d: _for_batches(max_pooled, 1),
-    F.max_pool2d: _for_batches(max_pooled, 2),
-    F.max_pool3d: _for_batches(max_pooled, 3),
-    torch.max_pool1d: _for_batches(max_pooled, 1),
-    torch.max_pool2d: _for_batches(max_pooled, 2),
-    torch.max_pool3d: _for_batches(max_pooled, 3),
-    F.avg_pool1d: _for_batches(average_pooled, 1),
-    F.avg_pool2d: _for_batches(average_pooled, 2),
-    F.avg_pool3d: _for_batches(average_pooled, 3),
-    torch.mean: _mean,
-    Tensor.mean: _mean,
-    torch.sum: _mean,
-    Tensor.sum: _mean,
+    F.max_pool1d: _for_batches(_max_pooled, 1),
+    F.max_pool2d: _for_batches(_max_pooled, 2),
+    F.max_pool3d: _for_batches(_max_pooled, 3),
+    torch.max_pool1d: _for_batches(_max_pooled, 1),
+    torch.max_pool2d: _for_batches(_max_pooled, 2),
+    torch.max_pool3d: _for_batches(_max_pooled, 3),
+    F.avg_pool1d: _for_batches(_average_pooled, 1),
+    F.avg_pool2d: _for_batches(_average_pooled, 2),
+    F.avg_pool3d: _for_batches(_average_pooled, 3),
+    torch.mean: _reduced,
+    Tensor.mean: _reduced,
+    torch.sum: _reduced,
+    Tensor.sum: _reduced,
 }
 """The rules by function of torch."""
